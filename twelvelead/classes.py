@@ -1,0 +1,180 @@
+"""The scored diagnoses: SNOMED CT codes, which of them mean the same, and the weights between them.
+
+    table = load_weights("weights.csv")      # the 2020 table (27 codes) or the 2021 one (26 rows)
+    classes = scored_classes(table)          # 24 classes of 2020, equivalent codes merged
+    labels = classes.labels([("713427006",), ("426783006", "164889003")])    # (2, 24) bool
+"""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from .errors import UserError
+
+SINUS_RHYTHM = "426783006"  # the reference class of the Challenge metric
+
+# code → the code that stands for it in a model. The first three pairs are scored as one diagnosis in both years, the
+# fourth in 2021 only; in 2020 733534002 was not scored, and as a "complete" LBBB it is a left bundle branch block.
+EQUIVALENT = {"59118001": "713427006", "63593006": "284470004", "17338001": "427172004", "733534002": "164909002"}
+
+# The 30 codes scored in 2020 or 2021, in the order of our output rows.
+DIAGNOSES = {
+    "270492004": ("IAVB", "1st degree AV block"),
+    "164889003": ("AF", "atrial fibrillation"),
+    "164890007": ("AFL", "atrial flutter"),
+    "426627000": ("Brady", "bradycardia"),
+    "713427006": ("CRBBB", "complete right bundle branch block"),
+    "713426002": ("IRBBB", "incomplete right bundle branch block"),
+    "445118002": ("LAnFB", "left anterior fascicular block"),
+    "39732003": ("LAD", "left axis deviation"),
+    "164909002": ("LBBB", "left bundle branch block"),
+    "251146004": ("LQRSV", "low QRS voltages"),
+    "698252002": ("NSIVCB", "nonspecific intraventricular conduction disorder"),
+    "10370003": ("PR", "pacing rhythm"),
+    "284470004": ("PAC", "premature atrial contraction"),
+    "427172004": ("PVC", "premature ventricular contractions"),
+    "164947007": ("LPR", "prolonged PR interval"),
+    "111975006": ("LQT", "prolonged QT interval"),
+    "164917005": ("QAb", "Q wave abnormal"),
+    "47665007": ("RAD", "right axis deviation"),
+    "59118001": ("RBBB", "right bundle branch block"),
+    "427393009": ("SA", "sinus arrhythmia"),
+    "426177001": ("SB", "sinus bradycardia"),
+    "426783006": ("NSR", "sinus rhythm"),
+    "427084000": ("STach", "sinus tachycardia"),
+    "63593006": ("SVPB", "supraventricular premature beats"),
+    "164934002": ("TAb", "T wave abnormal"),
+    "59931005": ("TInv", "T wave inversion"),
+    "17338001": ("VPB", "ventricular premature beats"),
+    "733534002": ("CLBBB", "complete left bundle branch block"),
+    "6374002": ("BBB", "bundle branch block"),
+    "365413008": ("PRWP", "poor R wave progression"),
+}
+OUTPUT_CODES = tuple(DIAGNOSES)
+
+
+@dataclass(frozen=True)
+class WeightTable:
+    """A weights.csv as it stands: `rows[j]` are the codes of row j (several where the file says `A|B`),
+    `matrix` is float64 (rows, rows)."""
+
+    rows: tuple[tuple[str, ...], ...]
+    matrix: np.ndarray
+
+
+def load_weights(path: str | Path) -> WeightTable:
+    """Reads a Challenge weights table (2020: one code a row; 2021: equivalent codes as ``A|B``).
+
+    Raises
+    ------
+    UserError
+        If the file is missing, is not a square table of numbers with the same codes on both sides in the same
+        order, or lacks sinus rhythm.
+    """
+    path = Path(path)
+    try:
+        with open(path, newline="", encoding="utf-8-sig") as file:
+            lines = [line for line in csv.reader(file) if any(cell.strip() for cell in line)]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"{path}: the weights table cannot be read ({error}); restore weights.csv") from None
+    names = [cell.strip() for cell in lines[0][1:]] if lines else []
+    if not names or len(lines) != len(names) + 1 or [line[0].strip() for line in lines[1:]] != names:
+        raise UserError(f"{path}: the weights table must have the same codes as rows and as columns, in one order; "
+                        f"it has {max(len(lines) - 1, 0)} rows and {len(names)} columns")
+    if any(len(line) != len(names) + 1 for line in lines):
+        raise UserError(f"{path}: a row of the weights table has too few or too many cells")
+    try:
+        matrix = np.array([[float(cell) for cell in line[1:]] for line in lines[1:]], dtype=np.float64)
+    except ValueError as error:
+        raise UserError(f"{path}: a cell of the weights table is not a number ({error})") from None
+    if not np.isfinite(matrix).all():
+        raise UserError(f"{path}: the weights table holds NaN or infinite cells")
+    rows = tuple(tuple(code.strip() for code in name.split("|")) for name in names)
+    codes = [code for row in rows for code in row]
+    if len(set(codes)) != len(codes):
+        raise UserError(f"{path}: the weights table names a code twice")
+    if SINUS_RHYTHM not in codes:
+        raise UserError(f"{path}: the weights table lacks sinus rhythm, {SINUS_RHYTHM}, the metric's reference class")
+    return WeightTable(rows, matrix)
+
+
+@dataclass(frozen=True)
+class Classes:
+    """The classes of a model: one canonical SNOMED CT code each, and the metric's weights between them.
+
+    Attributes
+    ----------
+    codes : tuple of str
+        Canonical code of each class; every code of `EQUIVALENT` counts as its canonical one.
+    weights : ndarray, float64, (classes, classes)
+        Rewards of the Challenge metric.
+    """
+
+    codes: tuple[str, ...]
+    weights: np.ndarray
+
+    @cached_property
+    def index(self) -> dict[str, int]:
+        """SNOMED CT code → class, equivalent codes included."""
+        index = {code: k for k, code in enumerate(self.codes)}
+        index.update({code: index[twin] for code, twin in EQUIVALENT.items() if twin in index})
+        return index
+
+    @property
+    def sinus_rhythm(self) -> int:
+        return self.index[SINUS_RHYTHM]
+
+    @property
+    def abbreviations(self) -> tuple[str, ...]:
+        return tuple(DIAGNOSES[code][0] if code in DIAGNOSES else code for code in self.codes)
+
+    def labels(self, codes_of_recordings) -> np.ndarray:
+        """bool (recordings, classes) from an iterable of code tuples; codes that are not scored are passed over."""
+        codes_of_recordings = list(codes_of_recordings)
+        labels = np.zeros((len(codes_of_recordings), len(self.codes)), dtype=bool)
+        for row, codes in zip(labels, codes_of_recordings):
+            for code in codes:
+                k = self.index.get(code)
+                if k is not None:
+                    row[k] = True
+        return labels
+
+    def as_output(self, values: np.ndarray, missing) -> np.ndarray:
+        """Values of the classes (…, classes) laid out over `OUTPUT_CODES` (…, 30).
+
+        Equivalent codes get the same value; a code that the model was not trained for gets `missing`.
+        """
+        values = np.asarray(values)
+        out = np.full((*values.shape[:-1], len(OUTPUT_CODES)), missing, dtype=values.dtype)
+        for column, code in enumerate(OUTPUT_CODES):
+            if code in self.index:
+                out[..., column] = values[..., self.index[code]]
+        return out
+
+
+def scored_classes(table: WeightTable) -> Classes:
+    """Merges equivalent codes of a weights table into one class each (2020: 27 codes → 24 classes).
+
+    Raises
+    ------
+    UserError
+        If two codes that mean the same have different weights: then the table is not a Challenge table.
+    """
+    first: dict[str, int] = {}  # canonical code → its first row, in the order of the table
+    for row, codes in enumerate(table.rows):
+        for code in codes:
+            canonical = EQUIVALENT.get(code, code)
+            other = first.setdefault(canonical, row)
+            if other != row and not (np.array_equal(table.matrix[row], table.matrix[other])
+                                     and np.array_equal(table.matrix[:, row], table.matrix[:, other])):
+                raise UserError(f"weights table: {code} means the same as {canonical} but has other weights")
+    rows = list(first.values())
+    if len(set(rows)) != len(rows):
+        raise UserError("weights table: a row joins codes that this project holds to be different diagnoses: "
+                        + ", ".join("|".join(table.rows[row]) for row in rows if rows.count(row) > 1))
+    return Classes(tuple(first), table.matrix[np.ix_(rows, rows)])
