@@ -1,0 +1,253 @@
+"""Splits of recordings into parts: stratified over the classes, patients kept together, or by source.
+
+    fold = stratified_folds(labels, 5, seed=1, groups=patients)               # fold of each recording
+    train, validation = stratified_parts(labels, 0.8, seed=1, groups=patients)
+    for source, test in leave_one_source_out(sources).items(): ...            # test is a mask over the recordings
+    write_splits("model/splits.json", {"member_00": {"train": [...], "validation": [...]}})
+
+A recording is labelled with all its classes at once, so a rare class can be shared out fairly only together with the
+common ones. Iterative stratification (Sechidis, Tsoumakas and Vlahavas 2011) starts with the rarest class and gives
+each of its recordings to the part that still lacks most of that class.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import re
+from pathlib import Path
+
+import numpy as np
+
+from .errors import UserError
+
+
+def stratified_folds(labels: np.ndarray, count: int, seed: int, groups=None) -> np.ndarray:
+    """Folds of equal size with equal shares of every class.
+
+    Parameters
+    ----------
+    labels : ndarray, bool, (recordings, classes)
+    count : int
+        Number of folds, at least 2.
+    seed : int
+    groups : sequence of hashables, optional
+        A group for each recording, such as its patient; a group lies in one fold. None as an entry: a group of its own.
+
+    Returns
+    -------
+    ndarray of int, (recordings,)
+        The fold of each recording, 0 to count - 1; no fold is empty.
+
+    Raises
+    ------
+    UserError
+        If there are fewer groups (without groups: recordings) than folds.
+    """
+    if count < 2:
+        raise UserError(f"cross-validation needs at least 2 folds, not {count}")
+    group = _group_numbers(labels, groups)
+    found = group.max(initial=-1) + 1
+    if found < count:
+        what = "recordings" if groups is None else "patients or other groups"
+        raise UserError(f"{count} folds need at least {count} {what}, there are {found}; ask for fewer folds")
+    return _stratify(labels, group, np.full(count, 1 / count), seed)
+
+
+def stratified_parts(labels: np.ndarray, fraction: float, seed: int, groups=None) -> tuple[np.ndarray, np.ndarray]:
+    """One random split into a training and a validation part with equal shares of every class.
+
+    What cannot be divided trains: the only recording of a class, the only recording of all, a single group. So the
+    validation part can be empty; the training part never is.
+
+    Parameters
+    ----------
+    labels, seed, groups
+        As for `stratified_folds`.
+    fraction : float
+        Share of the recordings that train, above 0.5 and below 1.
+
+    Returns
+    -------
+    train, validation : ndarray, bool, (recordings,)
+        Each recording is in one of them.
+    """
+    if not 0.5 < fraction < 1:
+        raise UserError(f"the share of recordings that train must be above 0.5 and below 1, not {fraction}")
+    part = _stratify(labels, _group_numbers(labels, groups), np.array([fraction, 1 - fraction]), seed)
+    return part == 0, part == 1
+
+
+def _group_numbers(labels, groups):
+    """Group of each recording as a number from 0; None becomes a group of its own."""
+    if groups is None:
+        return np.arange(len(labels))
+    if len(groups) != len(labels):
+        raise ValueError(f"{len(groups)} groups for {len(labels)} recordings")
+    numbers: dict = {}
+    keys = (object() if group is None else group for group in groups)
+    return np.array([numbers.setdefault(key, len(numbers)) for key in keys], dtype=int)
+
+
+def _stratify(labels, group, shares, seed):
+    """Iterative stratification of whole groups into parts; the part of each recording.
+
+    Groups come in random order, the larger ones first, since the smaller ones can make up for them.
+    """
+    labels = np.asarray(labels, dtype=bool)
+    rng = np.random.default_rng(seed)
+    sizes = np.bincount(group)
+    # what is to be shared out, by group: the recordings of each class and, in the last column, all recordings
+    amounts = np.zeros((len(sizes), labels.shape[1] + 1), dtype=int)
+    np.add.at(amounts, group, np.column_stack([labels, np.ones(len(labels))]).astype(int))
+    wanted = shares[:, None] * amounts.sum(axis=0)
+    given = np.zeros_like(wanted)
+    part_of = np.full(len(sizes), -1)
+
+    while (waiting := np.flatnonzero(part_of < 0)).size:
+        left = amounts[waiting].sum(axis=0)
+        left[left == 0] = left[-1] + 1
+        column = int(np.argmin(left))  # the rarest class that is left; all recordings once no class is
+        waiting = rng.permutation(waiting[amounts[waiting, column] > 0])
+        for unit in waiting[np.argsort(-sizes[waiting], kind="stable")]:
+            lacking = wanted - given
+            best = np.flatnonzero(lacking[:, column] == lacking[:, column].max())
+            best = best[lacking[best, -1] == lacking[best, -1].max()]
+            part_of[unit] = rng.choice(best)
+            given[part_of[unit]] += amounts[unit]
+    return part_of[group]
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# sources
+
+
+def source_of(recording: str | Path, data_folder: str | Path) -> str:
+    """The source of a recording: the folder below the data folder that it lies in, as in ptb-xl/g1/HR00001.hea.
+
+    Folders named g1, g2, … only divide a source. Where no other folder says the source, the letters that the name
+    begins with do: A and Q are CPSC, I St Petersburg, S PTB, HR PTB-XL, E Georgia, JS Chapman-Shaoxing and Ningbo.
+    A name that begins otherwise has the source "unknown".
+    """
+    recording = Path(recording)
+    if recording.is_relative_to(data_folder):
+        for folder in recording.relative_to(data_folder).parts[:-1]:
+            if not re.fullmatch(r"g\d+", folder):
+                return folder
+    letters = re.match("[A-Za-z]+", recording.name)
+    return letters.group() if letters else "unknown"
+
+
+def leave_one_source_out(sources) -> dict[str, np.ndarray]:
+    """For each source, in alphabetical order, the recordings that test it, bool (recordings,); all others train.
+
+    Raises
+    ------
+    UserError
+        If there is only one source: nothing would be left to train on.
+    """
+    sources = np.asarray(sources, dtype=str)
+    names = sorted(set(sources.tolist()))
+    if len(names) < 2:
+        raise UserError(f"leave-one-source-out needs at least 2 sources, found: {', '.join(names) or 'none'}")
+    return {name: sources == name for name in names}
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# files
+
+
+def read_groups(path: str | Path, column: str | None = None, recording_column: str = "recording") -> dict[str, str]:
+    """The group of each recording from a CSV file with a header, such as its patient or its test set.
+
+    Parameters
+    ----------
+    path : path
+    column : str, optional
+        The column with the groups; not needed if the file has one column besides the recordings'.
+    recording_column : str
+
+    Returns
+    -------
+    dict of str to str
+        Recording → group. Recordings with an empty cell are left out, so `groups.get(name)` gives None for them,
+        which `stratified_folds` takes for a group of their own.
+
+    Raises
+    ------
+    UserError
+        If the file cannot be read or lacks a column, if it is not clear which column is meant, or if a recording has
+        two different groups.
+    """
+    try:
+        with open(path, newline="", encoding="utf-8-sig") as file:
+            rows = [[cell.strip() for cell in row] for row in csv.reader(file)]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"{path}: the groups cannot be read ({error}); give a CSV file with a header") from None
+    header, *rows = [row for row in rows if any(row)] or [[]]
+    others = [name for name in header if name != recording_column]
+    if column is None and len(others) == 1:
+        column = others[0]
+    if recording_column not in header or column not in others:
+        wanted = f"{recording_column!r} and " + ("one other column, or name one" if column is None else repr(column))
+        raise UserError(f"{path}: the header must have {wanted}; it has: {', '.join(header) or 'nothing'}")
+    name_at, group_at = header.index(recording_column), header.index(column)
+    groups: dict[str, str] = {}
+    for row in rows:
+        if len(row) != len(header):
+            raise UserError(f"{path}: a row has {len(row)} cells, the header {len(header)}: {','.join(row):.60}")
+        name, group = row[name_at], row[group_at]
+        if group and groups.setdefault(name, group) != group:
+            raise UserError(f"{path}: recording {name} is in two groups, {groups[name]} and {group}; keep one")
+    return groups
+
+
+def write_splits(path: str | Path, splits: dict[str, dict[str, list[str]]]) -> None:
+    """Writes split → part → recordings as JSON, whole or not at all.
+
+    Raises
+    ------
+    UserError
+        If a recording is in two parts of a split, or the file cannot be written.
+    """
+    path = Path(path)
+    _check_disjoint(path, splits)
+    part = path.with_name(path.name + ".part")
+    try:
+        part.write_text(json.dumps(splits, indent=1) + "\n", encoding="utf-8")
+        os.replace(part, path)
+    except OSError as error:
+        raise UserError(f"{path}: the splits cannot be written ({error})") from None
+
+
+def read_splits(path: str | Path) -> dict[str, dict[str, list[str]]]:
+    """Reads what `write_splits` wrote.
+
+    Raises
+    ------
+    UserError
+        If the file cannot be read, does not hold splits, or has a recording in two parts of a split.
+    """
+    try:
+        splits = json.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: the splits cannot be read ({error}); delete the file to draw them anew") from None
+    if not (isinstance(splits, dict) and all(isinstance(parts, dict) for parts in splits.values())
+            and all(isinstance(names, list) and all(isinstance(name, str) for name in names)
+                    for parts in splits.values() for names in parts.values())):
+        raise UserError(f"{path}: not a splits file (split → part → list of recordings); delete it to draw them anew")
+    _check_disjoint(path, splits)
+    return splits
+
+
+def _check_disjoint(path, splits):
+    """A recording in two parts of a split would be trained on and tested on."""
+    for split, parts in splits.items():
+        seen: dict[str, str] = {}
+        for part, names in parts.items():
+            for name in names:
+                if name in seen:
+                    raise UserError(f"{path}: {split} has recording {name} in {seen[name]} and in {part}; "
+                                    "names must be unique, and a recording in one part")
+                seen[name] = part
