@@ -1,0 +1,82 @@
+"""The whole bridge between the organizers' scripts and the package.
+
+    training_code(data_directory, model_directory)          # 2021's train_model.py
+    model = load_model(model_directory, leads)              # 2021's test_model.py, once for each set of leads
+    classes, labels, scores = run_model(model, header, recording)
+
+The 2020 names of the same three are in train_12ECG_classifier.py and run_12ECG_classifier.py. Environment variables
+TWELVELEAD_… (README.md) set recipe, budget, seed and device.
+"""
+
+import atexit
+import sys
+from pathlib import Path
+
+from twelvelead.classes import OUTPUT_CODES
+from twelvelead.commands import train
+from twelvelead.ensemble import load_ensemble
+from twelvelead.errors import RecordingError, UserError
+from twelvelead.inference import classify_recording, fallback_row
+from twelvelead.recording import recording_from
+from twelvelead.settings import find_device, from_environment
+
+_faults = []  # names of the recordings that fell back; the organizers' scripts have no other way to hear of them
+
+
+def training_code(data_directory, model_directory):
+    """Trains on every recording below the data folder and writes the model folder.
+
+    The organizers' scripts show a traceback for any exception; a fault of the user's is one line and exit code 1.
+    """
+    try:
+        train(Path(data_directory), Path(model_directory), from_environment())
+    except UserError as error:
+        sys.exit(f"train_model.py: {error}")
+
+
+def load_model(model_directory, leads=None):
+    """The trained ensemble. One model serves every set of leads: those that are missing it does without."""
+    try:
+        return load_ensemble(model_directory, find_device(from_environment().device))
+    except UserError as error:
+        sys.exit(f"load_model: {error}")
+
+
+def run_model(model, header, recording):
+    """Classifies one recording.
+
+    Parameters
+    ----------
+    model : Ensemble
+        From `load_model`.
+    header : str or list of str
+        The header file's text (2021) or its lines (2020).
+    recording : ndarray (leads, samples)
+        Raw ADC units, any dtype.
+
+    Returns
+    -------
+    classes : list of str, labels : int64 (30,), scores : float64 (30,)
+        A recording that cannot be classified is named on standard error and gets sinus rhythm.
+    """
+    try:
+        row = classify_recording(model, recording_from(header, recording))
+    except RecordingError as error:
+        row = fallback_row(model, str(error))
+    except Exception as error:  # whatever it is, this recording must not cost the others their results
+        row = fallback_row(model, f"{_name(header)}: {type(error).__name__}: {error}")
+    if row.fault:
+        _faults.append(row.fault)
+        print(f"fell back to sinus rhythm: {row.fault}", file=sys.stderr, flush=True)
+    return list(OUTPUT_CODES), row.labels, row.scores
+
+
+def _name(header):
+    lines = header.splitlines() if isinstance(header, str) else list(header)
+    return (lines[0].split() or ["?"])[0] if lines else "?"
+
+
+@atexit.register
+def _count_faults():
+    if _faults:
+        print(f"{len(_faults)} recordings fell back to sinus rhythm", file=sys.stderr)

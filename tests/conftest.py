@@ -1,0 +1,66 @@
+"""Fixtures shared by the tests. Real recordings and golden cases are optional: without them their tests skip with one line."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+SHARED = ROOT.parent / "shared"
+
+
+def _unpacked(folder: str, what: str) -> Path:
+    """data/<folder>, unpacked from ../shared on first use; skips where neither is there."""
+    path = ROOT / "data" / folder
+    if not path.is_dir():
+        if not (SHARED / "unpack").is_file():
+            pytest.skip(f"needs {path} or ../shared/unpack")
+        # into a folder of its own and then renamed, so that an interrupted unpacking is not taken for a whole one
+        part = ROOT / "data" / f"{folder}.part"
+        subprocess.run(["bash", str(SHARED / "unpack"), str(part), what], check=True)
+        (part / folder).rename(path)
+        subprocess.run(["rm", "-r", str(part)], check=True)
+    return path
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """Folder with one subfolder a source of real recordings in Challenge format, and recordings.csv."""
+    return _unpacked("challenge", "all")
+
+
+@pytest.fixture(scope="session")
+def golden() -> Path:
+    """Folder with the evaluator's golden cases."""
+    return _unpacked("evaluator", "golden")
+
+
+@pytest.fixture(scope="session")
+def hospital(tmp_path_factory) -> Path:
+    """A data folder of 48 synthetic recordings of two hospitals. Copy before changing anything."""
+    from twelvelead.synthetic import HOSPITALS, write_hospital
+
+    folder = tmp_path_factory.mktemp("hospital")
+    for name in list(HOSPITALS)[:2]:
+        write_hospital(folder / name, name, 24, seed=1)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_settings():
+    """Two small members, two epochs: one of each loss."""
+    from twelvelead.settings import Settings
+
+    return Settings(members=2, epochs=2, width=4, seed=5, device="cpu", jobs=1)
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory, hospital, tiny_settings) -> Path:
+    """A model folder trained on `hospital`. Copy before changing anything."""
+    from twelvelead.commands import train
+
+    folder = tmp_path_factory.mktemp("tiny") / "model"
+    train(hospital, folder, tiny_settings)
+    return folder

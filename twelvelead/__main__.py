@@ -1,0 +1,122 @@
+"""The command line: `python -m twelvelead COMMAND …`; see --help of each command."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import sys
+from pathlib import Path
+
+from . import commands
+from .errors import UserError
+from .settings import TYPES, Settings, checked, from_environment
+
+SETTINGS_HELP = {
+    "recipe": "name of the system to train; `recipes` lists them", "members": "members of the ensemble",
+    "epochs": "epochs a member; the schedule is scaled to it", "width": "filters of the network's first level",
+    "seed": "seed of everything random", "device": "auto, cpu, cuda or cuda:1",
+    "limit": "train on so many of the recordings, chosen at random", "time_budget_hours": "training ends before that",
+    "jobs": "processes that read recordings; -1 for every core", "patients": "CSV of recording,patient",
+    "weights": "weights table to train for (weights.csv by default)",
+}
+
+
+def _add_settings(parser: argparse.ArgumentParser, names: tuple[str, ...]) -> None:
+    for name in names:
+        parser.add_argument(f"--{name.replace('_', '-')}", type=TYPES.get(name, str), default=None,
+                            help=f"{SETTINGS_HELP[name]} (TWELVELEAD_{name.upper()})")
+
+
+def _settings(arguments: argparse.Namespace) -> Settings:
+    """Environment variables, overridden by the options given."""
+    given = {name: value for name, value in vars(arguments).items() if name in SETTINGS_HELP and value is not None}
+    return checked(dataclasses.replace(from_environment(), **given))
+
+
+def _train(arguments) -> int:
+    commands.train(arguments.data, arguments.model, _settings(arguments))
+    return 0
+
+
+def _classify(arguments) -> int:
+    return commands.classify(arguments.model, arguments.data, arguments.outputs, _settings(arguments))
+
+
+def _recipes(arguments) -> int:
+    from .recipes import RECIPES
+
+    for name, recipe in RECIPES.items():
+        print(f"{name:<12} {recipe.summary}")
+    return 0
+
+
+def _synthesize(arguments) -> int:
+    from .synthetic import HOSPITALS, write_hospital
+
+    hospitals = arguments.hospitals.split(",") if arguments.hospitals else list(HOSPITALS)
+    for hospital in hospitals:
+        if hospital not in HOSPITALS:
+            raise UserError(f"unknown hospital '{hospital}'; there are: {', '.join(HOSPITALS)}")
+    for hospital in hospitals:
+        folder = arguments.folder / hospital
+        headers = write_hospital(folder, hospital, arguments.count, arguments.seed)
+        print(f"{len(headers)} synthetic recordings in {folder}")
+    return 0
+
+
+def _draw(arguments) -> int:
+    from .recording import read_recording
+    from .report.ecg import draw
+
+    draw(read_recording(arguments.header), arguments.picture)
+    return 0
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m twelvelead", description="12-lead ECG recordings in, diagnoses out.")
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    actions = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    train = actions.add_parser("train", help="train an ensemble on a folder of recordings")
+    train.add_argument("data", type=Path, metavar="DATA")
+    train.add_argument("model", type=Path, metavar="MODEL")
+    _add_settings(train, tuple(SETTINGS_HELP))
+    train.set_defaults(run=_train)
+
+    classify = actions.add_parser("classify", help="classify a folder of recordings (what driver.py does)")
+    for name in ("model", "data", "outputs"):
+        classify.add_argument(name, type=Path, metavar=name.upper())
+    _add_settings(classify, ("device", "jobs"))
+    classify.set_defaults(run=_classify)
+
+    recipes = actions.add_parser("recipes", help="list the systems that can be trained")
+    recipes.set_defaults(run=_recipes)
+
+    synthesize = actions.add_parser("synthesize", help="make synthetic recordings of one or more made-up hospitals")
+    synthesize.add_argument("folder", type=Path, metavar="FOLDER")
+    synthesize.add_argument("--hospitals", help="names, separated by commas; all of them by default")
+    synthesize.add_argument("--count", type=int, default=100, help="recordings a hospital (100)")
+    synthesize.add_argument("--seed", type=int, default=0)
+    synthesize.set_defaults(run=_synthesize)
+
+    draw = actions.add_parser("draw", help="draw a recording as a 12-lead ECG sheet")
+    draw.add_argument("header", type=Path, metavar="HEADER")
+    draw.add_argument("picture", type=Path, metavar="PICTURE.png")
+    draw.set_defaults(run=_draw)
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs a command; returns the exit code. A fault of the user's is one line, a traceback comes with --debug only."""
+    arguments = build_parser().parse_args(argv)
+    try:
+        return arguments.run(arguments)
+    except UserError as error:
+        if arguments.debug:
+            raise
+        print(f"twelvelead {arguments.command}: {error}", file=sys.stderr)
+        return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

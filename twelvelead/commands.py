@@ -1,0 +1,90 @@
+"""What the top-level scripts and `python -m twelvelead` do, as functions: train, classify, synthesize, draw."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from .classes import load_weights, scored_classes
+from .errors import UserError
+from .recording import find_recordings, orphan_signals
+from .settings import Settings, find_device
+
+WEIGHTS = Path(__file__).resolve().parent.parent / "weights.csv"
+PATIENT_FILES = ("patients.csv", "recordings.csv")
+MOST_FAULTS = 0.05  # a driver run with a larger share of fallback rows has failed
+
+
+def train(data: Path, model: Path, settings: Settings):
+    """Trains the settings' recipe on every recording below `data`; returns the ensemble.
+
+    Raises
+    ------
+    UserError
+        See ensemble.train_ensemble; also if the data folder is missing or holds no recordings.
+    """
+    from .ensemble import train_ensemble  # torch takes seconds to import; a wrong argument should not
+
+    classes = scored_classes(load_weights(settings.weights or WEIGHTS))
+    recipe = settings.recipe_value()
+    headers = find_recordings(data)
+    for path in orphan_signals(data):
+        _log(f"left out: {path}: a signal without a header")
+    if not headers:
+        raise UserError(f"{data}: there are no recordings here (no .hea files); point at a folder of Challenge data")
+    return train_ensemble(headers, model, recipe, classes, root=data, seed=settings.seed,
+                          device=find_device(settings.device), limit=settings.limit,
+                          budget_hours=settings.time_budget_hours, patients=find_patients(data, settings.patients),
+                          jobs=settings.jobs, log=_log)
+
+
+def find_patients(data: Path, file: str | None) -> dict[str, str]:
+    """Recording → patient, from the file given, or from patients.csv or recordings.csv in the data folder if they tell.
+
+    Raises
+    ------
+    UserError
+        If the file given cannot be read. One that merely lies in the data folder is passed over with a line.
+    """
+    from .splits import read_groups
+
+    if file:
+        return read_groups(Path(file))
+    for name in PATIENT_FILES:
+        path = data / name
+        if not path.is_file():
+            continue
+        try:
+            with open(path, encoding="utf-8-sig") as lines:
+                columns = [column.strip() for column in lines.readline().split(",")]
+            column = next((column for column in columns if "patient" in column.lower()), None)
+            if column:
+                patients = read_groups(path, column)
+                _log(f"{path}: patients of {len(patients)} recordings from column '{column}'")
+                return patients
+        except (OSError, UnicodeDecodeError, UserError) as error:
+            _log(f"{path}: passed over as a list of patients ({error})")
+    return {}
+
+
+def classify(model: Path, data: Path, outputs: Path, settings: Settings) -> int:
+    """Writes a CSV for each recording; returns the exit code: 1 if more than 5 % of them fell back."""
+    from .ensemble import load_ensemble
+    from .inference import classify_folder
+
+    ensemble = load_ensemble(model, find_device(settings.device))
+    report = classify_folder(ensemble, data, outputs, jobs=settings.jobs, log=_log_error)
+    _log(f"{report.recordings} recordings classified into {outputs}, {len(report.faults)} of them fell back to sinus rhythm")
+    if report.share_of_faults > MOST_FAULTS:
+        _log_error(f"{report.share_of_faults:.0%} of the recordings fell back, more than {MOST_FAULTS:.0%}: something is wrong "
+                   "with the data or the model")
+        return 1
+    return 0
+
+
+def _log(line: str) -> None:
+    print(line, flush=True)
+
+
+def _log_error(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)

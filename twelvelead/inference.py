@@ -1,0 +1,166 @@
+"""From recordings to rows: scores and labels of the 30 output codes, whatever happens.
+
+    row = classify_recording(ensemble, recording_from(header, signal))
+    report = classify_folder(ensemble, data_folder, output_folder)
+
+A recording that cannot be read or scored gets the fallback row (sinus rhythm, the training set's class frequencies as
+scores) and is named; it never costs another recording its result.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import joblib
+import numpy as np
+from tqdm import tqdm
+
+from .batches import stack
+from .classes import OUTPUT_CODES
+from .ensemble import Ensemble, labels_of, member_scores
+from .errors import RecordingError, UserError
+from .recipes import Input
+from .recording import Recording, find_recordings, orphan_signals, read_recording
+from .signals import Prepared, prepare
+
+CHUNK = 64  # recordings that are read and scored together
+
+
+@dataclass(frozen=True)
+class Row:
+    """One recording's result.
+
+    Attributes
+    ----------
+    labels : int64 (30,)
+        0 or 1 for each of `classes.OUTPUT_CODES`.
+    scores : float64 (30,)
+        In [0, 1].
+    fault : str or None
+        Why this is the fallback row, if it is.
+    """
+
+    labels: np.ndarray
+    scores: np.ndarray
+    fault: str | None = None
+
+
+@dataclass(frozen=True)
+class Report:
+    """What `classify_folder` did: recordings in all, and one line for each that fell back."""
+
+    recordings: int
+    faults: tuple[str, ...]
+
+    @property
+    def share_of_faults(self) -> float:
+        return len(self.faults) / max(self.recordings, 1)
+
+
+def fallback_row(ensemble: Ensemble, fault: str) -> Row:
+    """Sinus rhythm, with the class frequencies of the training set as scores."""
+    classes = ensemble.classes
+    labels = np.arange(len(classes.codes)) == classes.sinus_rhythm
+    return _row(ensemble, labels, ensemble.priors, fault)
+
+
+def _row(ensemble: Ensemble, labels: np.ndarray, scores: np.ndarray, fault: str | None = None) -> Row:
+    as_output = ensemble.classes.as_output
+    return Row(as_output(labels.astype(np.int64), 0), as_output(scores.astype(np.float64), 0.0), fault)
+
+
+def classify(ensemble: Ensemble, prepared: list[Prepared]) -> list[Row]:
+    """Rows of recordings that could be prepared, scored together."""
+    if not prepared:
+        return []
+    scores = member_scores(ensemble, stack(prepared, ensemble.device))
+    if not np.isfinite(scores).all():
+        if len(prepared) == 1:
+            return [fallback_row(ensemble, "the network's scores are not finite")]
+        return [classify(ensemble, [item])[0] for item in prepared]
+    return [_row(ensemble, labels, mean) for labels, mean in zip(labels_of(ensemble, scores), scores.mean(axis=0))]
+
+
+def classify_recording(ensemble: Ensemble, recording: Recording) -> Row:
+    """The row of one recording.
+
+    Raises
+    ------
+    RecordingError
+        If no lead holds a signal.
+    """
+    return classify(ensemble, [prepare(recording, ensemble.recipe.input)])[0]
+
+
+def row_text(name: str, row: Row) -> str:
+    """An output file's text, in the format of both Challenges."""
+    return (f"#{name}\n{','.join(OUTPUT_CODES)}\n{','.join(map(str, row.labels.tolist()))}\n"
+            f"{','.join(map(str, row.scores.tolist()))}\n")
+
+
+def classify_folder(ensemble: Ensemble, data: str | Path, outputs: str | Path, *, jobs: int = -1,
+                    log: Callable[[str], None] = print) -> Report:
+    """Classifies every recording of a tree and writes one CSV for each into `outputs`, as it goes.
+
+    A recording whose name occurs twice in the tree is written into a subfolder of the same name as its own.
+
+    Raises
+    ------
+    UserError
+        If the data folder holds no recordings or the output folder cannot be written.
+    """
+    data, outputs = Path(data), Path(outputs)
+    headers = find_recordings(data)
+    for path in orphan_signals(data):
+        log(f"{path}: a signal without a header; it is passed over")
+    if not headers:
+        raise UserError(f"{data}: there are no recordings here (no .hea files)")
+    seen: set[str] = set()
+    targets = []
+    for header in headers:
+        doubled = header.stem in seen
+        seen.add(header.stem)
+        targets.append(outputs / (header.relative_to(data).parent if doubled else "") / f"{header.stem}.csv")
+    faults = []
+    chunks = [slice(k, k + CHUNK) for k in range(0, len(headers), CHUNK)]
+    # threads: reading and resampling spend their time in numpy, which lets go of the interpreter's lock
+    read = joblib.Parallel(n_jobs=jobs, prefer="threads", return_as="generator", pre_dispatch=2)(
+        joblib.delayed(_read_chunk)(headers[chunk], ensemble.recipe.input) for chunk in chunks)
+    with tqdm(total=len(headers), desc="classifying", unit="rec", file=sys.stderr, disable=None) as bar:
+        for chunk, results in zip(chunks, read):
+            scored = iter(classify(ensemble, [item for item in results if isinstance(item, Prepared)]))
+            for header, target, item in zip(headers[chunk], targets[chunk], results):
+                row = next(scored) if isinstance(item, Prepared) else fallback_row(ensemble, item)
+                if row.fault:
+                    fault = row.fault if str(header.stem) in row.fault else f"{header}: {row.fault}"
+                    faults.append(fault)
+                    log(f"fell back to sinus rhythm: {fault}")
+                write_row(target, row_text(header.stem, row))
+            bar.update(len(results))
+    return Report(len(headers), tuple(faults))
+
+
+def _read_chunk(headers: list[Path], recipe: Input) -> list[Prepared | str]:
+    """For each header its model input, or one line that says why there is none."""
+    results: list[Prepared | str] = []
+    for header in headers:
+        try:
+            results.append(prepare(read_recording(header), recipe))
+        except RecordingError as error:
+            results.append(str(error))
+    return results
+
+
+def write_row(path: Path, text: str) -> None:
+    """Writes an output file by another name and renames it: a killed run leaves whole files only."""
+    partial = path.with_name(path.name + ".part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial.write_text(text, newline="\n")
+        os.replace(partial, path)
+    except OSError as error:
+        raise UserError(f"{path}: the output cannot be written ({error.strerror or error})") from None

@@ -1,0 +1,38 @@
+"""Networks by name. A new architecture is one file here with one function, named in the tuple below.
+
+    model = build("butt", leads=12, classes=24, width=30)
+    logits = model(x, valid)        # (batch, leads, time), bool (batch, time) → (batch, classes)
+
+A model turns a batch into logits; the score of a class is their sigmoid. Samples where `valid` is False do not exist:
+a recording's logits depend neither on its padding nor on its company in the batch.
+"""
+
+from __future__ import annotations
+
+from torch import nn
+
+from ..errors import UserError
+from .butt import butt
+
+_REGISTRY = {function.__name__: function for function in (butt,)}
+
+
+def names() -> tuple[str, ...]:
+    """Names of all networks."""
+    return tuple(_REGISTRY)
+
+
+def build(name: str, *, leads: int, classes: int, **network) -> nn.Module:
+    """A new network with random weights (torch's global generator).
+
+    Raises
+    ------
+    UserError
+        If the name is not registered, or the network does not take an option; the message lists what exists.
+    """
+    if name not in _REGISTRY:
+        raise UserError(f"unknown network '{name}'; there are: {', '.join(_REGISTRY)}")
+    try:
+        return _REGISTRY[name](leads=leads, classes=classes, **network)
+    except TypeError as error:
+        raise UserError(f"network '{name}': {error}") from None

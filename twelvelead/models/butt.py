@@ -1,0 +1,72 @@
+"""The BUTT network: a 1D ResNet with global skip connections and an independent binary unit for each class.
+
+T. Vicar, J. Hejc, P. Novotna, M. Ronzhina, O. Janousek: ECG Abnormalities Recognition Using Convolutional Network With
+Global Skip Connections and Custom Loss Function, CinC 2020, paper 189, section 2.2 and figure 1.
+
+    stem        Conv(leads → n, f=7), BatchNorm, ReLU → x0, the global skip
+    level i     three times Conv(→ i·n), BatchNorm, ReLU; then
+                concatenate [average pool of x0 by 2^(i−1); output; input of the second convolution], max-pool by 2
+    top         Conv(→ levels·n), BatchNorm, ReLU; global max-pool over the valid samples; one unit a class
+
+With 12 leads, 24 classes and n = 30 that is 2,665,464 parameters. The authors' code masks the padding with a wrong
+stride, which masks nothing; here the mask is exact.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from .layers import ConvNormReLU, as_masked, halve
+
+
+class Level(nn.Module):
+    """Convolutions at one time scale. The input of the second one skips to the level's end."""
+
+    def __init__(self, channels_in: int, width: int, convolutions: int, kernel: int):
+        super().__init__()
+        sizes = [channels_in] + [width] * convolutions
+        self.convolutions = nn.ModuleList(ConvNormReLU(a, b, kernel) for a, b in zip(sizes, sizes[1:]))
+
+    def forward(self, x: torch.Tensor, valid: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor]:
+        skip = x = self.convolutions[0](x, valid)
+        for convolution in self.convolutions[1:]:
+            x = convolution(x, valid)
+        return x, skip
+
+
+class Butt(nn.Module):
+    """See the module's first lines. `width` is n; `forward` takes (batch, leads, time) and bool (batch, time)."""
+
+    def __init__(self, leads: int, classes: int, width: int, levels: int, convolutions: int, kernel: int):
+        super().__init__()
+        if kernel % 2 == 0 or min(width, levels, convolutions) < 1:
+            raise TypeError("the kernel must be odd, and width, levels and convolutions at least 1")
+        self.stride = 2 ** levels
+        self.stem = ConvNormReLU(leads, width, kernel)
+        inputs = [width] + [width + 2 * i * width for i in range(1, levels + 1)]
+        self.levels = nn.ModuleList(Level(inputs[i - 1], i * width, convolutions, kernel) for i in range(1, levels + 1))
+        self.top = ConvNormReLU(inputs[-1], levels * width, kernel)
+        self.head = nn.Linear(levels * width, classes)  # BUTT: no unit knows of another
+        nn.init.xavier_normal_(self.head.weight)
+        nn.init.zeros_(self.head.bias)
+
+    def forward(self, x: torch.Tensor, valid: torch.Tensor | None = None) -> torch.Tensor:
+        x, valid = as_masked(x, valid, self.stride)             # batch, leads, 1, time
+        x = skip0 = self.stem(x, valid)                         # batch, n, 1, time
+        for level in self.levels:
+            out, skip = level(x, valid)                         # batch, i·n, 1, time / 2^(i−1)
+            # pooling before joining: the same numbers, half the copying
+            pooled = halve(skip0), halve(out), halve(skip)
+            x = torch.cat(pooled, dim=1)                        # batch, n + 2·i·n, 1, time / 2^i
+            skip0 = F.avg_pool2d(skip0, (1, 2))
+            valid = None if valid is None else halve(valid)
+        x = self.top(x, valid)                                  # batch, levels·n, 1, time / 2^levels
+        # ReLU leaves no negative number and invalid samples are zero, so the maximum is that of the valid ones
+        return self.head(x.amax(dim=(2, 3)))                    # batch, classes
+
+
+def butt(leads: int, classes: int, width: int = 30, levels: int = 6, convolutions: int = 3, kernel: int = 7) -> Butt:
+    """The network of section 2 of the paper; `width` 30 in the authors' code, 48 in the paper's best, 12 small."""
+    return Butt(leads, classes, width, levels, convolutions, kernel)

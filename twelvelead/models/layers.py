@@ -1,0 +1,91 @@
+"""Layers that know which samples of a padded batch exist.
+
+Signals are (batch, channels, 1, time) in torch's channels_last format, so that in memory the channels of a sample lie
+together: on two cores that trains twice as fast as (batch, channels, time). `valid` is float (batch, 1, 1, time), 1 where
+a sample exists, or None where all do; every layer returns zeros where it is 0.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+
+class MaskedBatchNorm(nn.BatchNorm2d):
+    """Batch normalisation (Ioffe and Szegedy 2015) whose training statistics are those of the valid samples alone."""
+
+    def forward(self, x: torch.Tensor, valid: torch.Tensor | None = None) -> torch.Tensor:
+        if valid is None or not self.training:
+            return super().forward(x)
+        # float32: sums over a million samples do not fit half precision
+        with torch.autocast(x.device.type, enabled=False):
+            x = x.float()
+            count = valid.sum()
+            mean = (x * valid).sum(dim=(0, 2, 3)) / count
+            centred = (x - mean[:, None, None]) * valid
+            variance = (centred * centred).sum(dim=(0, 2, 3)) / count
+            with torch.no_grad():
+                self.num_batches_tracked += 1
+                share = self.momentum if self.momentum is not None else 1.0 / float(self.num_batches_tracked)
+                self.running_mean.lerp_(mean, share)
+                self.running_var.lerp_(variance * (count / (count - 1).clamp(min=1)), share)
+            scale = self.weight * torch.rsqrt(variance + self.eps)
+            return centred * scale[:, None, None] + self.bias[:, None, None]
+
+
+class ConvNormReLU(nn.Module):
+    """Convolution over time ("same" padding with zeros), batch normalisation, ReLU."""
+
+    def __init__(self, channels_in: int, channels_out: int, kernel: int):
+        super().__init__()
+        self.conv = nn.Conv2d(channels_in, channels_out, (1, kernel), padding=(0, kernel // 2))
+        self.norm = MaskedBatchNorm(channels_out)
+        nn.init.xavier_normal_(self.conv.weight)
+        nn.init.zeros_(self.conv.bias)
+
+    def forward(self, x: torch.Tensor, valid: torch.Tensor | None = None) -> torch.Tensor:
+        x = self.conv(x)
+        if self.norm is not None:  # see `fuse`
+            x = self.norm(x, valid)
+        x = F.relu(x, inplace=not self.training)
+        return x if valid is None else x * valid
+
+
+def halve(x: torch.Tensor) -> torch.Tensor:
+    """Maximum of each pair of samples; the time must be even."""
+    return F.max_pool2d(x, (1, 2))
+
+
+def as_masked(x: torch.Tensor, valid: torch.Tensor | None, multiple: int) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """(batch, leads, time) and bool (batch, time) → the module's layout, time padded to a multiple.
+
+    Returns
+    -------
+    x : (batch, leads, 1, padded time), zero where nothing is valid
+    valid : float (batch, 1, 1, padded time), or None if every sample is valid and nothing was padded
+    """
+    batch, _, time = x.shape
+    padding = -time % multiple
+    if padding and valid is None:
+        valid = torch.ones(batch, time, dtype=torch.bool, device=x.device)
+    # (batch, time, channels) in memory, whatever it was: without a copy where the batch was gathered that way
+    x = x.transpose(1, 2).contiguous()
+    # asking a GPU whether all are valid would make it wait
+    if valid is None or (not padding and x.device.type == "cpu" and bool(valid.all())):
+        return x.transpose(1, 2).unsqueeze(2), None
+    x, valid = F.pad(x, (0, 0, 0, padding)), F.pad(valid, (0, padding))
+    x = torch.where(valid[:, :, None], x, 0.0)
+    return x.transpose(1, 2).unsqueeze(2), valid[:, None, None, :].to(x.dtype)
+
+
+def fuse(model: nn.Module) -> nn.Module:
+    """Folds each batch normalisation into its convolution, in place: the same scores, fewer passes over memory.
+
+    The model must be in evaluation mode and cannot be trained afterwards.
+    """
+    for module in model.modules():
+        if isinstance(module, ConvNormReLU) and module.norm is not None:
+            module.conv, module.norm = fuse_conv_bn_eval(module.conv, module.norm), None
+    return model

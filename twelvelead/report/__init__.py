@@ -1,0 +1,1 @@
+"""What a person looks at: ECG sheets, and the plots and pages of a training."""

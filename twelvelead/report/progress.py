@@ -1,0 +1,43 @@
+"""history.csv and progress.png of a model folder: loss and validation metric of every member, epoch by epoch."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+from typing import Any
+
+COLUMNS = ("member", "epoch", "loss", "learning_rate", "train_loss", "metric", "threshold", "seconds")
+
+
+def write_history(history: list[dict[str, Any]], path: Path) -> None:
+    """One row an epoch: see training.Trained.history."""
+    with open(path, "w", newline="") as file:
+        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(history)
+
+
+def draw_progress(history: list[dict[str, Any]], path: Path) -> None:
+    """One line a member: above the validation metric at its best common threshold, below the training loss."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg  # takes a second to import, which inference must not pay
+    from matplotlib.figure import Figure
+
+    members = sorted({row["member"] for row in history})
+    losses = list(dict.fromkeys(row["loss"] for row in history))
+    figure = Figure(figsize=(9, 3 + 2 * len(losses)), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(1 + len(losses), 1, sharex=True, squeeze=False)[:, 0]
+    for member in members:
+        rows = [row for row in history if row["member"] == member]
+        axes[0].plot([row["epoch"] for row in rows], [row["metric"] for row in rows], marker=".", label=f"member {member}")
+        for axis, loss in zip(axes[1:], losses):
+            part = [row for row in rows if row["loss"] == loss]
+            axis.plot([row["epoch"] for row in part], [row["train_loss"] for row in part], marker=".")
+    axes[0].set_ylabel("Challenge metric, validation part,\nbest common threshold")
+    axes[0].legend(fontsize="small", ncols=4, loc="lower right")
+    for axis, loss in zip(axes[1:], losses):
+        axis.set_ylabel(f"training loss,\n{loss.replace('_', ' ')}")
+    axes[-1].set_xlabel("epoch")
+    for axis in axes:
+        axis.grid(alpha=0.3)
+    figure.savefig(path, dpi=100, format="png")

@@ -1,0 +1,190 @@
+"""Preprocessed recordings as one memory-mapped file: training decodes and resamples each recording once.
+
+    store = build_store(find_recordings(data), recipe.input, folder, jobs=2)
+    store.samples       # float16 (all samples, 12), recordings one behind another
+    store.valid         # bool (all samples,)
+
+The files lie in `folder` (never in the data folder); a store that was built from the same files with the same input
+recipe is reused, any other is built anew. A recording that cannot be read is left out and reported, and costs no other.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import sys
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import joblib
+import numpy as np
+from tqdm import tqdm
+
+from .errors import RecordingError, UserError
+from .recipes import Input
+from .recording import LEADS, read_recording
+from .signals import prepare
+
+VERSION = 1  # raise it when preparing a recording gives other numbers than before
+CHUNK = 64  # recordings a job
+
+
+@dataclass(frozen=True)
+class Store:
+    """Recordings ready for training; row i of every field is the same recording.
+
+    Attributes
+    ----------
+    samples : memmap, float16 (all samples, 12)
+        In the input recipe's unit, recordings one behind another.
+    valid : memmap, bool (all samples,)
+    offsets : int64 (recordings + 1,)
+        Recording i is samples[offsets[i]:offsets[i + 1]].
+    leads : bool (recordings, 12)
+        Leads that hold a signal.
+    names, headers, codes, sex, patients : tuples
+        Record name, path of the header below the data folder, SNOMED CT codes, sex, patient or None.
+    age_years : float32 (recordings,), NaN where unknown
+    left_out : tuple of str
+        One line for each recording that could not be read.
+    """
+
+    samples: np.ndarray
+    valid: np.ndarray
+    offsets: np.ndarray
+    leads: np.ndarray
+    names: tuple[str, ...]
+    headers: tuple[str, ...]
+    codes: tuple[tuple[str, ...], ...]
+    sex: tuple[str, ...]
+    patients: tuple[str | None, ...]
+    age_years: np.ndarray
+    left_out: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+
+def build_store(headers: list[Path], recipe: Input, folder: Path, *, root: Path | None = None, jobs: int = -1) -> Store:
+    """Reads, prepares and stores recordings, in parallel, or opens the store that holds them already.
+
+    Parameters
+    ----------
+    headers : list of Path
+        Header files.
+    recipe : Input
+    folder : Path
+        Made if absent; holds samples.f16, valid.u8 and store.json.
+    root : Path, optional
+        Folder that `Store.headers` are relative to.
+    jobs : int
+        As in joblib: −1 for every core. A `joblib.parallel_config` around the call chooses another backend.
+
+    Raises
+    ------
+    UserError
+        If no recording can be read, or the folder cannot be written.
+    """
+    key = fingerprint(headers, recipe)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        store = open_store(folder, key)
+        if store is None:
+            _write(headers, recipe, folder, key, root, jobs)
+            store = open_store(folder, key)
+    except OSError as error:
+        raise UserError(f"{folder}: the store of preprocessed recordings cannot be written ({error})") from None
+    return store
+
+
+def fingerprint(headers: list[Path], recipe: Input) -> str:
+    """Changes when the input recipe does, or any header or signal file (by path, size and time of change)."""
+    digest = hashlib.sha256(json.dumps([VERSION, asdict(recipe)]).encode())
+    for header in headers:
+        for path in (header, header.with_suffix(".mat"), header.with_suffix(".dat")):
+            try:
+                stat = os.stat(path)
+            except OSError:
+                continue
+            digest.update(f"{path}\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode(errors="surrogateescape"))
+    return digest.hexdigest()
+
+
+def _prepare_chunk(headers: list[Path], recipe: Input) -> list[dict | str]:
+    """For each header what is stored, or one line that says why nothing is."""
+    results: list[dict | str] = []
+    for header in headers:
+        try:
+            recording = read_recording(header)
+            prepared = prepare(recording, recipe)
+        except RecordingError as error:
+            results.append(str(error))
+            continue
+        results.append(dict(
+            samples=np.ascontiguousarray(prepared.signal.T).astype(np.float16), valid=prepared.valid,
+            leads=prepared.leads.tolist(), name=recording.name, codes=recording.codes, sex=recording.sex,
+            patient=recording.patient, age_years=None if np.isnan(recording.age_years) else float(recording.age_years)))
+    return results
+
+
+def _write(headers: list[Path], recipe: Input, folder: Path, key: str, root: Path | None, jobs: int) -> None:
+    """Writes a store into `folder`; store.json, without which there is none, comes last."""
+    (folder / "store.json").unlink(missing_ok=True)
+    chunks = [headers[k:k + CHUNK] for k in range(0, len(headers), CHUNK)]
+    # a pool of processes costs a second to start: not for a handful
+    jobs = 1 if len(chunks) < 8 else jobs
+    results = joblib.Parallel(n_jobs=jobs, return_as="generator")(
+        joblib.delayed(_prepare_chunk)(chunk, recipe) for chunk in chunks)
+    rows, lengths, left_out = [], [], []
+    with open(folder / "samples.f16", "wb") as samples, open(folder / "valid.u8", "wb") as valid, \
+            tqdm(total=len(headers), desc="reading", unit="rec", file=sys.stderr, disable=None) as bar:
+        for chunk, chunk_results in zip(chunks, results):
+            for header, result in zip(chunk, chunk_results):
+                if isinstance(result, str):
+                    left_out.append(result)
+                    continue
+                samples.write(result.pop("samples").data)
+                lengths.append(len(result["valid"]))
+                valid.write(result.pop("valid").data)
+                rows.append({**result, "header": str(header.relative_to(root) if root else header)})
+            bar.update(len(chunk))
+    partial = folder / "store.json.part"
+    partial.write_text(json.dumps(dict(key=key, lengths=lengths, rows=rows, left_out=left_out)))
+    os.replace(partial, folder / "store.json")
+
+
+def open_store(folder: Path, key: str) -> Store | None:
+    """The store in `folder` if there is a whole one with that key, else None.
+
+    Raises
+    ------
+    UserError
+        If it holds no recording.
+    """
+    try:
+        values = json.loads((folder / "store.json").read_text())
+    except (OSError, ValueError):
+        return None
+    if values.get("key") != key:
+        return None
+    rows, left_out = values["rows"], tuple(values["left_out"])
+    if not rows:
+        raise UserError(f"none of the {len(left_out)} recordings can be used; the first: {left_out[0]}" if left_out
+                        else "there are no recordings to train on")
+    offsets = np.concatenate([[0], np.cumsum(values["lengths"], dtype=np.int64)])
+    total = int(offsets[-1])
+    if (folder / "samples.f16").stat().st_size != total * len(LEADS) * 2 or (folder / "valid.u8").stat().st_size != total:
+        return None
+    return Store(
+        samples=np.memmap(folder / "samples.f16", np.float16, "r", shape=(total, len(LEADS))),
+        valid=np.memmap(folder / "valid.u8", np.bool_, "r", shape=(total,)),
+        offsets=offsets,
+        leads=np.array([row["leads"] for row in rows], dtype=bool),
+        names=tuple(row["name"] for row in rows),
+        headers=tuple(row["header"] for row in rows),
+        codes=tuple(tuple(row["codes"]) for row in rows),
+        sex=tuple(row["sex"] for row in rows),
+        patients=tuple(row["patient"] for row in rows),
+        age_years=np.array([np.nan if row["age_years"] is None else row["age_years"] for row in rows], dtype=np.float32),
+        left_out=left_out)
