@@ -1,0 +1,302 @@
+"""From a WFDB header and its signal to one `Recording` in millivolts, and the recordings of a folder tree.
+
+    for path in find_recordings("data"):
+        recording = read_recording(path)                # recording.signal_mv, float32 (leads, samples)
+    recording = recording_from(header_text, signal)     # what the organizers' scripts hand over
+
+Millivolts are (ADC units − baseline) / gain in double precision, as `wfdb.rdrecord` computes them, rounded to float32.
+What had to be repaired stands in `Recording.notes`; what cannot be read raises RecordingError, which names the file and
+the fault. The header's text is read in header.py, the signal file in formats.py.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from .errors import RecordingError, UserError
+from .formats import MISSING_ADC, read_adc
+from .header import LEADS, Header, Signal, header_text, parse_header, read_header
+
+__all__ = ["LEADS", "Header", "Recording", "Signal", "find_recordings", "header_text", "orphan_signals", "parse_header",
+           "read_header", "read_recording", "recording_from"]
+
+_RANK = {lead: rank for rank, lead in enumerate(LEADS)}
+
+_MOST_VALUES = 2**30  # of a multi-segment record, whose header alone says how long its gaps are
+
+
+@dataclass(frozen=True)
+class Recording:
+    """One ECG recording.
+
+    Attributes
+    ----------
+    name : str
+        Record name without extension.
+    signal_mv : ndarray, float32, (leads, samples)
+        Millivolts, C-contiguous; NaN where a sample is missing.
+    leads : tuple of str
+        One a row, each once: standard leads in standard order and spelling, then the others as written.
+    frequency_hz : float
+    age_years : float
+        NaN if unknown.
+    sex : str
+        "female", "male" or "unknown".
+    codes : tuple of str
+        Diagnoses of #Dx, each once, in their order.
+    notes : tuple of str
+        What reading had to repair, a short sentence each.
+    patient : str or None
+        From a header comment, where there is one.
+    """
+
+    name: str
+    signal_mv: np.ndarray
+    leads: tuple[str, ...]
+    frequency_hz: float
+    age_years: float
+    sex: str
+    codes: tuple[str, ...]
+    notes: tuple[str, ...]
+    patient: str | None = None
+
+
+def read_recording(header_path: str | Path) -> Recording:
+    """Reads the recording of a header; its signal lies in the header's folder.
+
+    Raises
+    ------
+    RecordingError
+        If a file is missing or cannot be understood, or holds no samples.
+    """
+    path = os.fspath(header_path)
+    header = read_header(path)
+    if header.segments:
+        return _joined_segments(header, path)
+    return _single(header, path)
+
+
+def recording_from(header: str | Sequence[str], signal: np.ndarray, name: str | None = None) -> Recording:
+    """The recording that the organizers' scripts hand over.
+
+    Parameters
+    ----------
+    header : str or sequence of str
+        The header's text (2021) or its lines (2020).
+    signal : ndarray, (leads, samples)
+        ADC units of any real type, rows in the order of the header's lines.
+    name : str, optional
+        By default what the header's first line says.
+
+    Raises
+    ------
+    RecordingError
+        If the header cannot be understood or the signal is no table of numbers.
+    """
+    try:
+        text = header if isinstance(header, str) else "\n".join(header)
+    except TypeError:
+        raise RecordingError(f"{name or 'header'}: the header must be a text or a list of lines") from None
+    parsed = parse_header(text, name)
+    try:
+        block = np.asarray(signal)
+    except ValueError:
+        raise RecordingError(f"{parsed.name}: the signal's rows differ in length") from None
+    notes: list[str] = []
+    block, signals = _fitted(block, parsed.signals, parsed.name, notes)
+    return _recording(parsed, block, signals, notes)
+
+
+def find_recordings(folder: str | Path) -> list[Path]:
+    """Paths of all headers (.hea) in a folder tree, in natural order (g2 before g10).
+
+    Symbolic links are followed, each folder is visited once, hidden files and folders are left out.
+    Raises UserError if there is no such folder.
+    """
+    paths = [os.path.join(directory, file) for directory, files in _walk(folder)
+             for file in files if file.endswith(".hea")]
+    return [Path(path) for path in sorted(paths, key=_natural)]
+
+
+def orphan_signals(folder: str | Path) -> list[Path]:
+    """Paths of all signal files (.mat, .dat) in a folder tree that no header beside them names, in natural order."""
+    orphans = []
+    for directory, files in _walk(folder):
+        headers = [file for file in files if file.endswith(".hea")]
+        named = {file[:-4] for file in headers}
+        strays = {file for file in files if file.endswith((".mat", ".dat")) and file[:-4] not in named}
+        for header in headers if strays else ():  # a record of several files names them inside
+            try:
+                strays -= {signal.file for signal in read_header(os.path.join(directory, header)).signals}
+            except RecordingError:
+                pass  # whoever reads this recording is told
+        orphans.extend(os.path.join(directory, file) for file in strays)
+    return [Path(path) for path in sorted(orphans, key=_natural)]
+
+
+def _walk(folder: str | Path) -> Iterator[tuple[str, list[str]]]:
+    """Each folder of a tree with the names of its files."""
+    if not os.path.isdir(folder):
+        raise UserError(f"{folder}: there is no such folder; give the folder that holds the recordings")
+    seen = set()
+    for directory, folders, files in os.walk(folder, followlinks=True, onerror=_warn_unreadable):
+        status = os.stat(directory)
+        if (status.st_dev, status.st_ino) in seen:  # a link to where we have been
+            folders.clear()
+            continue
+        seen.add((status.st_dev, status.st_ino))
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        yield directory, [name for name in files if not name.startswith(".")]
+
+
+def _warn_unreadable(error: OSError) -> None:
+    logging.getLogger(__name__).warning("%s: the folder cannot be read (%s)", error.filename, error.strerror)
+
+
+def _natural(path: str) -> tuple[list[int | str], str]:
+    parts = re.split(r"([0-9]+)", path)
+    parts[1::2] = map(int, parts[1::2])
+    return parts, path
+
+
+# From files to ADC units
+
+
+def _single(header: Header, path: str) -> Recording:
+    """A recording of one segment, whose signals may lie in several files."""
+    if not header.signals:
+        raise RecordingError(f"{path}: the header describes no signal; it needs a line for each lead")
+    notes: list[str] = []
+    files = list(dict.fromkeys(signal.file for signal in header.signals))
+    rows, signals = [], []
+    for file in files:
+        stored = tuple(signal for signal in header.signals if signal.file == file)
+        signal_path = _signal_path(path, file, notes)
+        block, kept = _fitted(read_adc(signal_path, stored, header.n_samples, notes), stored, signal_path, notes)
+        rows.extend(block)
+        signals.extend(kept)
+    return _recording(header, rows, signals, notes)
+
+
+def _signal_path(header_path: str, file: str, notes: list[str]) -> str:
+    """Path of a signal file: the one that the header names or else the one that is called like the header."""
+    folder, header_file = os.path.split(header_path)
+    path = os.path.join(folder, file)
+    if os.path.basename(file) == file and os.path.isfile(path):
+        return path
+    namesake = os.path.splitext(header_file)[0] + os.path.splitext(file)[1]
+    if not os.path.isfile(os.path.join(folder, namesake)):
+        raise RecordingError(f"{header_path}: its signal file {file} is not beside it")
+    notes.append(f"the header names {file!r} as signal, read was {namesake!r}")
+    return os.path.join(folder, namesake)
+
+
+def _joined_segments(header: Header, path: str) -> Recording:
+    """A multi-segment record: its segments one after another, NaN where a segment lacks a lead or is a gap."""
+    parts, notes, n_samples = [], [], 0
+    for name, length in header.segments:
+        if name != "~" and length:  # no length: only the layout of the others
+            part_path = os.path.join(os.path.dirname(path), name + ".hea")
+            part_header = read_header(part_path)
+            if part_header.segments or part_header.frequency_hz != header.frequency_hz:
+                raise RecordingError(f"{path}: segment {name} has segments or a sampling frequency of its own")
+            part = _single(part_header, part_path)
+            parts.append((n_samples, length, part))
+            notes.extend(f"segment {name}: {note}" for note in part.notes)
+        n_samples += length
+    leads = _ordered(lead for _, _, part in parts for lead in part.leads)
+    if not parts or n_samples * len(leads) > _MOST_VALUES:
+        raise RecordingError(f"{path}: {n_samples} samples in {len(parts)} segments are no recording")
+    signal_mv = np.full((len(leads), n_samples), np.nan, np.float32)
+    for start, length, part in parts:
+        for row, lead in enumerate(part.leads):
+            samples = part.signal_mv[row, :length]
+            signal_mv[leads.index(lead), start:start + len(samples)] = samples
+    return _described(header, signal_mv, leads, notes)
+
+
+# From ADC units to millivolts
+
+
+def _fitted(block: np.ndarray, signals: Sequence[Signal], where: str, notes: list[str]):
+    """The block (rows, samples) and the signals of its rows, after settling a disagreement about the number of rows."""
+    if block.ndim == 1 and len(signals) == 1:
+        block = block[np.newaxis]
+    if block.ndim != 2 or block.dtype.kind not in "iuf":
+        raise RecordingError(f"{where}: the signal must be numbers (leads, samples), not {block.dtype} {block.shape}")
+    if len(signals) == block.shape[1] < block.shape[0]:
+        block = block.T
+        notes.append("the signal was (samples, leads)")
+    rows = min(len(signals), len(block))
+    if not rows or not block.shape[1]:
+        raise RecordingError(f"{where}: the signal is empty: {len(signals)} leads in the header, "
+                             f"{block.shape[0]} rows and {block.shape[1]} samples in the signal")
+    if rows < max(len(signals), len(block)):
+        notes.append(f"the header has {len(signals)} leads, the signal {len(block)} rows: read were the first {rows}")
+    # interleaved samples are laid out lead by lead before anything else: cheapest while they are small integers
+    return np.ascontiguousarray(block[:rows]), signals[:rows]
+
+
+def _recording(header: Header, rows: Sequence[np.ndarray], signals: Sequence[Signal], notes: list[str]) -> Recording:
+    """Millivolts of the rows of ADC units, one row for each signal, in standard order of the leads."""
+    n_samples = min(map(len, rows))
+    row_of: dict[str, int] = {}
+    for row, signal in enumerate(signals):
+        if row_of.setdefault(signal.lead, row) != row:
+            notes.append(f"lead {signal.lead} comes more than once: the first is taken")
+    leads = _ordered(row_of)
+    signal_mv = np.empty((len(leads), n_samples), np.float32)
+    n_missing = 0
+    with np.errstate(all="ignore"):  # NaN and overflow are dealt with
+        for row, out in zip(map(row_of.get, leads), signal_mv):
+            n_missing += _to_millivolts(rows[row][:n_samples], signals[row], out)
+    if n_missing:
+        notes.append(f"{n_missing} of {signal_mv.size} samples are missing")
+    return _described(header, signal_mv, leads, notes)
+
+
+def _to_millivolts(samples: np.ndarray, signal: Signal, out: np.ndarray) -> int:
+    """Writes (samples − baseline) / gain to `out`, NaN for missing samples, and returns how many are missing."""
+    gain, baseline, missing = signal.gain_per_mv, signal.baseline, MISSING_ADC.get(signal.format, -2**15)
+    # A quotient of float32 numbers is the same rounded once or by way of float64, so where the difference and the gain
+    # are exact in float32 (and the quotient is a normal number), half the work gives the same bits.
+    narrow = (samples.dtype.kind in "iu" and samples.dtype.itemsize <= 2 and abs(baseline) < 2**23
+              and float(np.float32(gain)) == gain and 1e-30 < abs(gain) < 1e30)
+    values = out if narrow else np.empty(len(samples))
+    values[:] = samples
+    if baseline:
+        values -= baseline
+    values /= gain
+    lost = samples == missing if missing is not None else np.zeros(len(samples), bool)
+    if not narrow:
+        out[:] = values
+        lost |= ~np.isfinite(out)
+    n_lost = np.count_nonzero(lost)
+    if n_lost:
+        out[lost] = np.nan
+    skew = signal.skew
+    if skew:  # this lead was stored `skew` samples too late
+        n_lost += min(skew, len(out)) - np.count_nonzero(lost[:skew])
+        out[:-skew] = out[skew:].copy()
+        out[-skew:] = np.nan
+    return n_lost
+
+
+def _ordered(leads: Iterable[str]) -> tuple[str, ...]:
+    """Each lead once: the twelve in standard order, then the others in theirs."""
+    return tuple(sorted(dict.fromkeys(leads), key=lambda lead: _RANK.get(lead, len(LEADS))))
+
+
+def _described(header: Header, signal_mv: np.ndarray, leads: tuple[str, ...], notes: list[str]) -> Recording:
+    n_samples = signal_mv.shape[1]
+    if header.n_samples and n_samples != header.n_samples:
+        notes.append(f"the header says {header.n_samples} samples, read were {n_samples}")
+    return Recording(header.name, signal_mv, leads, header.frequency_hz, header.age_years, header.sex, header.codes,
+                     (*header.notes, *notes), header.patient)
