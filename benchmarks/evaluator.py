@@ -1,0 +1,146 @@
+"""Wall time and peak memory of evaluate_model.py by stage, as recordings grow; printed as the table in docs/evaluator.md.
+
+    python benchmarks/evaluator.py [--recordings 1000,10000,43101,200000] [--labels labels-2020-training-43101.csv]
+
+Headers and outputs are written to a temporary folder, from the labels of the public training recordings of 2020 where that
+file is at hand (a CSV of recording,codes) and otherwise from made ones, and removed at the end. Each figure is the best of
+three runs, with the files in the page cache. The reference is tests/plain_scorer.py on the first 1,000 recordings.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+LABELS = ROOT.parent / "shared" / "reference" / "labels-2020-training-43101.csv"
+WEIGHTS = ROOT / "weights.csv"
+REFERENCE = 1000
+
+HEADER = "{0} 12 500 5000\n" + "".join(f"{{0}}.mat 16+24 1000/mV 16 0 0 0 0 {lead}\n" for lead in
+         "I II III aVR aVL aVF V1 V2 V3 V4 V5 V6".split()) + "#Age: 63\n#Sex: Female\n#Dx: {1}\n#Rx: Unknown\n#Hx: Unknown\n"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--recordings", default="1000,10000,43101,200000")
+    parser.add_argument("--labels", type=Path, default=LABELS)
+    parser.add_argument("--bootstrap", type=int, default=1000, help="resamples, timed at 43101 recordings; 0 for none")
+    parser.add_argument("--stages", nargs=2, help=argparse.SUPPRESS)  # the child process that measures the stages
+    options = parser.parse_args()
+    if options.stages:
+        print(json.dumps(stages(*options.stages)))
+        return
+    print("| recordings | finding | reading labels | reading outputs | metrics | whole command | peak memory |")
+    print("|---|---|---|---|---|---|---|")
+    reference = resampling = None
+    for recordings in map(int, options.recordings.split(",")):
+        with tempfile.TemporaryDirectory(prefix="evaluator-") as folder:
+            labels, outputs = write_folders(folder, recordings, options.labels)
+            measured = best(lambda: json.loads(subprocess.run(
+                [sys.executable, __file__, "--stages", labels, outputs], check=True, capture_output=True).stdout))
+            whole = best(lambda: {"s": command(labels, outputs)})["s"]
+            print(f"| {recordings:,} | " + " | ".join(f"{measured[stage]:.3f} s" for stage in
+                  ("finding", "reading labels", "reading outputs", "metrics")) + f" | {whole:.2f} s | "
+                  + " → ".join(f"{mib:.0f}" for mib in measured["MiB"]) + " MiB |", flush=True)
+            if recordings == REFERENCE:
+                reference = plain(labels, outputs), command(labels, outputs), sum(
+                    measured[stage] for stage in ("finding", "reading labels", "reading outputs", "metrics"))
+            if recordings == 43101 and options.bootstrap:
+                resampling = command(labels, outputs, "--bootstrap", str(options.bootstrap)) - whole
+    if reference:
+        print(f"\n{REFERENCE:,} recordings: plain_scorer.py {reference[0]:.2f} s, ours {reference[2]:.3f} s without starting "
+              f"Python ({reference[0] / reference[2]:.0f} times as fast)")
+    if resampling:
+        print(f"43,101 recordings: {options.bootstrap:,} resamples of every metric take {resampling:.1f} s more")
+
+
+def best(measure, runs=3) -> dict:
+    """The least of each figure over some runs."""
+    results = [measure() for _ in range(runs)]
+    return {key: min(result[key] for result in results) for key in results[0]}
+
+
+def command(*arguments) -> float:
+    start = time.perf_counter()
+    subprocess.run([sys.executable, ROOT / "evaluate_model.py", *arguments], check=True, capture_output=True)
+    return time.perf_counter() - start
+
+
+def plain(labels, outputs) -> float:
+    import plain_scorer
+
+    start = time.perf_counter()
+    plain_scorer.score_folders(labels, outputs, WEIGHTS, "2020")
+    return time.perf_counter() - start
+
+
+def stages(label_folder, output_folder) -> dict:
+    """Seconds for each stage, and the peak memory in MiB after each of them."""
+    from twelvelead import scoring
+    from twelvelead.evaluation import read_labels, read_outputs
+    from twelvelead.evaluation_files import Findings, find_files, load_task
+
+    result, peaks, clock = {}, [], time.perf_counter()
+
+    def stage(name):
+        nonlocal clock
+        result[name], clock = time.perf_counter() - clock, time.perf_counter()
+        peaks.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+
+    task, findings = load_task(None, WEIGHTS), Findings()
+    stage("start")
+    files = find_files(task, label_folder, output_folder, findings)
+    stage("finding")
+    task, labels = read_labels(task, files, findings)
+    stage("reading labels")
+    outputs, scores = read_outputs(task, files, findings)
+    stage("reading outputs")
+    scoring.evaluate(labels, outputs, scores, task.weights, task.sinus_rhythm)
+    stage("metrics")
+    return {**result, "MiB": peaks}
+
+
+# -- the files ----------------------------------------------------------------------------------------------------------
+
+
+def write_folders(folder, recordings, labels_path) -> tuple[str, str]:
+    """A folder of headers, with the labels in turn, and one of outputs whose scores are higher for what is labelled."""
+    from twelvelead.evaluation_files import load_task
+
+    codes = list(load_task("2020", WEIGHTS).index)
+    rng = np.random.default_rng(0)
+    if labels_path.is_file():
+        with open(labels_path, newline="") as file:
+            known = [row[1] for row in csv.reader(file)]
+    else:
+        known = [",".join(np.array(codes)[rng.random(len(codes)) < 0.06]) or codes[-1] for _ in range(5000)]
+    labels, outputs = os.path.join(folder, "labels"), os.path.join(folder, "outputs")
+    os.mkdir(labels)
+    os.mkdir(outputs)
+    head = ",".join(codes)
+    for number in range(recordings):
+        name, dx = f"R{number:06d}", known[number % len(known)]
+        with open(f"{labels}/{name}.hea", "w") as file:
+            file.write(HEADER.format(name, dx))
+        present = np.isin(codes, dx.split(","))
+        scores = 1 / (1 + np.exp(-rng.normal(4 * present - 3, 1.5)))
+        with open(f"{outputs}/{name}.csv", "w") as file:
+            file.write(f"#{name}\n{head}\n{','.join(map(str, (scores > 0.5).astype(int)))}\n"
+                       f"{','.join(map(repr, scores.tolist()))}\n")
+    return labels, outputs
+
+
+if __name__ == "__main__":
+    main()
