@@ -17,7 +17,9 @@ import json
 import os
 import shutil
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +73,18 @@ class Ensemble:
 def member_scores(ensemble: Ensemble, data: Data) -> np.ndarray:
     """Scores float32 (members, recordings, classes) of all recordings of `data`."""
     rows = np.arange(len(data.lengths))
-    return np.stack([predict(model, data, rows, ensemble.recipe.input) for model in ensemble.models])
+
+    def scores_of(model: torch.nn.Module) -> np.ndarray:
+        return predict(model, data, rows, ensemble.recipe.input)
+
+    # On a CPU a thread for each member: the convolutions of one recording are too small to share out over threads.
+    over = _threads(torch.get_num_threads()).map if ensemble.device.type == "cpu" else map
+    return np.stack(list(over(scores_of, ensemble.models)))
+
+
+@lru_cache(maxsize=1)
+def _threads(count: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(count, thread_name_prefix="member", initializer=torch.set_num_threads, initargs=(1,))
 
 
 def labels_of(ensemble: Ensemble, scores: np.ndarray) -> np.ndarray:
