@@ -14,7 +14,7 @@ import team_code
 from twelvelead.classes import EQUIVALENT, OUTPUT_CODES, SINUS_RHYTHM
 from twelvelead.ensemble import load_ensemble
 from twelvelead.inference import classify_folder, classify_recording, row_text
-from twelvelead.recording import find_recordings, read_recording
+from twelvelead.recording import LEADS, find_recordings, read_recording
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -81,6 +81,42 @@ def test_run_model_answers_anything_with_sinus_rhythm_and_names_it(tiny_model, c
     assert [code for code, label in zip(classes, labels) if label] == [SINUS_RHYTHM]
     np.testing.assert_allclose(scores, ensemble.classes.as_output(ensemble.priors, 0.0))
     assert "fell back to sinus rhythm" in capsys.readouterr().err
+
+
+def made_header(leads, samples, frequency_hz) -> str:
+    lines = [f"X.mat 16+24 1000/mV 16 0 0 0 0 {lead}" for lead in leads]
+    return "\n".join([f"X {len(leads)} {frequency_hz} {samples}", *lines, "#Age: NaN", "#Sex: Unknown"])
+
+
+@pytest.mark.parametrize("count", range(1, 13))
+def test_any_number_of_leads_is_classified(tiny_model, capsys, count):
+    leads = LEADS[12 - count:]
+    signal = np.random.default_rng(0).integers(-900, 900, (count, 5000)).astype(np.int16)
+    _, labels, scores = team_code.run_model(load_ensemble(tiny_model), made_header(leads, 5000, 500), signal)
+    assert labels.any() and np.isfinite(scores).all() and capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("seconds,frequency_hz", [(0.1, 500), (5, 500), (10, 100), (10, 257), (60, 300), (1800, 100)])
+def test_any_length_and_rate_is_classified(tiny_model, capsys, seconds, frequency_hz):
+    samples = round(seconds * frequency_hz)
+    signal = np.random.default_rng(0).integers(-900, 900, (12, samples)).astype(np.float64)
+    _, labels, scores = team_code.run_model(load_ensemble(tiny_model), made_header(LEADS, samples, frequency_hz), signal)
+    assert labels.any() and np.isfinite(scores).all() and capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("damage", ["flat lead", "NaN", "-32768", "a fifth missing", "fewer samples than the header says"])
+def test_damaged_signals_are_classified(tiny_model, capsys, damage):
+    signal = np.random.default_rng(0).integers(-900, 900, (12, 5000)).astype(np.float64)
+    if damage == "flat lead":
+        signal[7] = 300
+    elif damage == "fewer samples than the header says":
+        signal = signal[:, :3000]
+    else:
+        value = np.nan if damage == "NaN" else -32768
+        signal[:, 1000:2000] = value
+        signal[3] = value if damage != "a fifth missing" else signal[3]
+    _, labels, scores = team_code.run_model(load_ensemble(tiny_model), made_header(LEADS, 5000, 500), signal)
+    assert labels.any() and np.isfinite(scores).all() and capsys.readouterr().err == ""
 
 
 def driver(model, data, outputs, **options):
