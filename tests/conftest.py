@@ -53,7 +53,7 @@ def tiny_settings():
     """Two small members, two epochs: one of each loss."""
     from twelvelead.settings import Settings
 
-    return Settings(members=2, epochs=2, width=4, seed=5, device="cpu", jobs=1)
+    return Settings(members=2, epochs=2, width=4, seed=5, device="cpu", jobs=1, workers=1)
 
 
 @pytest.fixture(scope="session")

@@ -15,7 +15,7 @@ FLOORS = [
     {"signals", "store", "splits", "scoring", "settings"},
     {"models", "losses", "batches", "evaluation", "evaluation_files", "bootstrap", "report"},
     {"training", "budget", "thresholds"},
-    {"ensemble", "inference"},
+    {"ensemble", "members", "inference"},
     {"commands", "__main__"},
 ]
 FLOOR = {name: level for level, names in enumerate(FLOORS) for name in names}

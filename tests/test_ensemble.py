@@ -9,20 +9,22 @@ import os
 import shutil
 import subprocess
 import sys
+import types
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from twelvelead import ensemble as ensembles
+from twelvelead import members as assembly
 from twelvelead import thresholds
-from twelvelead.batches import stack
+from twelvelead.batches import on_device, predict, stack
 from twelvelead.classes import load_weights, scored_classes
 from twelvelead.commands import WEIGHTS, train
-from twelvelead.ensemble import labels_of, load_ensemble, member_rows, member_scores
+from twelvelead.ensemble import labels_of, load_ensemble, member_scores
 from twelvelead.errors import UserError
 from twelvelead.recording import find_recordings, read_recording
+from twelvelead.recipes import get_recipe
 from twelvelead.signals import prepare
 from twelvelead.store import build_store
 
@@ -88,7 +90,7 @@ def test_labels_follow_the_recipe_by_the_ensembles_thresholds_or_by_vote(tiny_mo
 def test_thresholds_are_stored_with_their_gains_for_every_member_and_out_of_bag(tiny_model):
     found = json.loads((tiny_model / "thresholds.json").read_text())
     assert found["used"] == "ensemble" and len(found["members"]) == 2
-    for part in (found["ensemble"], *found["members"]):
+    for part in (found["ensemble"], *found["members"].values()):
         stages = list(part["challenge_metric_after"].values())
         assert list(part["challenge_metric_after"]) == ["start", "common", "bayesian", "coordinate"]
         assert stages == sorted(stages) and len(part["thresholds"]) == 24
@@ -99,7 +101,9 @@ def test_members_train_on_their_own_stratified_part_with_patients_on_one_side():
     labels = random.random((400, 24)) < 0.1
     rows = np.arange(0, 400, 2)
     groups = [f"patient {row // 6}" if row % 4 else None for row in range(400)]
-    parts = [member_rows(labels, rows, groups, 0.8, 7, member) for member in range(11)]
+    store = types.SimpleNamespace(codes=[("1",) if row in set(rows) else () for row in range(400)])
+    job = assembly.Job(Path(), "", "", get_recipe("butt"), scored_classes(load_weights(WEIGHTS)), 7, groups, store)
+    parts = [job.member_rows(labels, member) for member in range(11)]
     for train_rows, validation_rows in parts:
         assert sorted([*train_rows, *validation_rows]) == rows.tolist()
         assert abs(len(train_rows) - 160) <= 4
@@ -108,8 +112,7 @@ def test_members_train_on_their_own_stratified_part_with_patients_on_one_side():
         off = np.abs(labels[train_rows].sum(0) - 0.8 * labels[rows].sum(0))  # recordings of each class
         assert off.max() <= 6 and off.mean() <= 2
     assert len({tuple(validation) for _, validation in parts}) == 11
-    again = member_rows(labels, rows, groups, 0.8, 7, 4)
-    assert np.array_equal(again[0], parts[4][0])
+    assert np.array_equal(job.member_rows(labels, 4)[0], parts[4][0])
 
 
 def test_out_of_bag_scores_come_from_members_that_did_not_train_on_the_recording(tiny_model, hospital, tmp_path):
@@ -120,10 +123,10 @@ def test_out_of_bag_scores_come_from_members_that_did_not_train_on_the_recording
     store = build_store(find_recordings(hospital), ensemble.recipe.input, tmp_path, root=hospital, jobs=1)
     row_of = {header: row for row, header in enumerate(store.headers)}
     scores, count = np.zeros((len(store), 24)), np.zeros(len(store))
-    data = ensembles.on_device(store, torch.device("cpu"))
-    for model, names in zip(ensemble.models, splits["validation_of_member"]):
+    data = on_device(store, torch.device("cpu"))
+    for model, names in zip(ensemble.models, splits["validation_of_member"].values()):
         rows = np.array([row_of[name] for name in names])
-        scores[rows] += ensembles.predict(model, data, rows, ensemble.recipe.input)
+        scores[rows] += predict(model, data, rows, ensemble.recipe.input)
         count[rows] += 1
     bag = np.flatnonzero(count)
     stored = json.loads((tiny_model / "thresholds.json").read_text())["ensemble"]
@@ -133,11 +136,12 @@ def test_out_of_bag_scores_come_from_members_that_did_not_train_on_the_recording
     assert objective(ensemble.thresholds) == pytest.approx(stored["challenge_metric_after"]["coordinate"], abs=1e-9)
 
 
-@pytest.mark.parametrize("seconds_before_the_kill", [3.0, 5.0, 7.0])
-def test_training_killed_from_outside_continues_to_the_same_model(hospital, tiny_model, tmp_path, seconds_before_the_kill):
+@pytest.mark.parametrize("workers,seconds_before_the_kill", [("1", 4.0), ("1", 7.0), ("2", 6.0), ("2", 9.0)])
+def test_training_killed_from_outside_continues_to_the_same_model(
+        hospital, tiny_model, tmp_path, workers, seconds_before_the_kill):
     """SIGKILL at some moment, wherever that is; then the same command again."""
     command = [sys.executable, "-m", "twelvelead", "train", str(hospital), str(tmp_path / "model"), "--members", "2",
-               "--epochs", "2", "--width", "4", "--seed", "5", "--device", "cpu", "--jobs", "1"]
+               "--epochs", "2", "--width", "4", "--seed", "5", "--device", "cpu", "--jobs", "1", "--workers", workers]
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         process.wait(seconds_before_the_kill)
@@ -151,20 +155,52 @@ def test_training_killed_from_outside_continues_to_the_same_model(hospital, tiny
 @pytest.mark.parametrize("after_members", [1, 2])
 def test_a_run_killed_between_members_leaves_a_model_and_continues(
         hospital, tiny_model, tiny_settings, tmp_path, monkeypatch, after_members):
-    real, added = ensembles._Run.add, []
+    real = assembly._Book.look
 
-    def dying(self, *arguments):
-        real(self, *arguments)
-        added.append(1)
-        if len(added) == after_members:
+    def dying(self):
+        real(self)
+        if len(self.results) == after_members:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(ensembles._Run, "add", dying)
+    monkeypatch.setattr(assembly._Book, "look", dying)
     with pytest.raises(KeyboardInterrupt):
         train(hospital, tmp_path / "model", tiny_settings)
     assert len(load_ensemble(tmp_path / "model").models) == after_members
-    monkeypatch.setattr(ensembles._Run, "add", real)
+    monkeypatch.setattr(assembly._Book, "look", real)
     train(hospital, tmp_path / "model", tiny_settings)
+    assert files(tmp_path / "model") == files(tiny_model)
+
+
+def test_processes_that_share_the_members_make_the_model_of_one_process(hospital, tiny_model, tiny_settings, tmp_path):
+    train(hospital, tmp_path / "model", dataclasses.replace(tiny_settings, workers=2))
+    assert files(tmp_path / "model") == files(tiny_model)
+
+
+def test_torchrun_shares_the_members_over_ranks(hospital, tiny_model, tmp_path):
+    """Two gloo processes on this machine."""
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--master-addr=127.0.0.1",
+               "--master-port=29417", str(ROOT / "train_model.py"), str(hospital), str(tmp_path / "model"), "--members", "2",
+               "--epochs", "2", "--width", "4", "--seed", "5", "--device", "cpu", "--jobs", "1"]
+    subprocess.run(command, cwd=tmp_path, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    assert files(tmp_path / "model") == files(tiny_model)
+
+
+def test_a_training_process_that_fails_is_one_line_and_the_next_start_goes_on(
+        hospital, tiny_model, tiny_settings, tmp_path, monkeypatch):
+    (tmp_path / "model" / ".work").mkdir(parents=True)
+    two = dataclasses.replace(tiny_settings, workers=2)
+    real = subprocess.Popen
+
+    def failing(arguments, **options):
+        if arguments[4:5] == ["1"]:  # the process that begins with member 1
+            arguments = [sys.executable, "-c", "import sys; sys.exit('the disk is on fire')"]
+        return real(arguments, **options)
+
+    monkeypatch.setattr(subprocess, "Popen", failing)
+    with pytest.raises(UserError, match="training process 1 failed: the disk is on fire"):
+        train(hospital, tmp_path / "model", two)
+    monkeypatch.setattr(subprocess, "Popen", real)
+    train(hospital, tmp_path / "model", two)
     assert files(tmp_path / "model") == files(tiny_model)
 
 

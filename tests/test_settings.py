@@ -16,7 +16,7 @@ from twelvelead.settings import Settings, find_device, from_environment
 
 
 def test_every_setting_is_a_variable_and_an_option():
-    values = dict(recipe="butt", members=3, epochs=4, width=8, seed=9, device="cpu", limit=50, time_budget_hours=0.5, jobs=2,
+    values = dict(recipe="butt", members=3, epochs=4, width=8, seed=9, device="cpu", limit=50, time_budget_hours=0.5, jobs=2, workers=2,
                   patients="p.csv", weights="w.csv")
     assert set(values) == {field.name for field in dataclasses.fields(Settings)}
     environment = {f"TWELVELEAD_{name.upper()}": str(value) for name, value in values.items()}

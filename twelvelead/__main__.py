@@ -16,7 +16,8 @@ SETTINGS_HELP = {
     "epochs": "epochs a member; the schedule is scaled to it", "width": "filters of the network's first level",
     "seed": "seed of everything random", "device": "auto, cpu, cuda or cuda:1",
     "limit": "train on so many of the recordings, chosen at random", "time_budget_hours": "training ends before that",
-    "jobs": "processes that read recordings; -1 for every core", "patients": "CSV of recording,patient",
+    "jobs": "processes that read recordings; -1 for every core",
+    "workers": "processes that train members; by default one a core, or one a GPU", "patients": "CSV of recording,patient",
     "weights": "weights table to train for (weights.csv by default)",
 }
 

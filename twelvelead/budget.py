@@ -8,31 +8,33 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 # Scoring, thresholds and files at the end, and epochs that take longer than the one that was measured.
 RESERVE = 0.08
 FEWEST_EPOCHS = 1 / 3
 
 
-@dataclass
-class Budget:
-    """Seconds for the whole of training, and those that an earlier, killed run has used of them."""
+@dataclass(frozen=True)
+class Deadline:
+    """When training has to end, on the wall clock, so that all processes mean the same moment."""
 
-    seconds: float = math.inf
-    used_before: float = 0.0
-    started: float = field(default_factory=time.monotonic)
-
-    def used(self) -> float:
-        """Seconds used so far, earlier runs included."""
-        return self.used_before + time.monotonic() - self.started
+    at: float = math.inf
 
     def left(self) -> float:
-        """Seconds left for training."""
-        return self.seconds * (1 - RESERVE) - self.used()
+        """Seconds left."""
+        return self.at - time.time()
 
     def is_over(self) -> bool:
         return self.left() <= 0
+
+
+def deadline(hours: float | None, used_seconds: float, started: float) -> Deadline:
+    """The deadline of a run of so many hours that started at `started` (time.time()).
+
+    `used_seconds` of the budget were used by earlier runs that were killed.
+    """
+    return Deadline() if hours is None else Deadline(started - used_seconds + hours * 3600 * (1 - RESERVE))
 
 
 def affordable(left: float, epoch_seconds: float, members: int, epochs: int, done: int = 0) -> tuple[int, int]:

@@ -21,9 +21,9 @@ def train(data: Path, model: Path, settings: Settings):
     Raises
     ------
     UserError
-        See ensemble.train_ensemble; also if the data folder is missing or holds no recordings.
+        See members.train_ensemble; also if the data folder is missing or holds no recordings.
     """
-    from .ensemble import train_ensemble  # torch takes seconds to import; a wrong argument should not
+    from .members import train_ensemble  # torch takes seconds to import; a wrong argument should not
 
     classes = scored_classes(load_weights(settings.weights or WEIGHTS))
     recipe = settings.recipe_value()
@@ -35,7 +35,7 @@ def train(data: Path, model: Path, settings: Settings):
     return train_ensemble(headers, model, recipe, classes, root=data, seed=settings.seed,
                           device=find_device(settings.device), limit=settings.limit,
                           budget_hours=settings.time_budget_hours, patients=find_patients(data, settings.patients),
-                          jobs=settings.jobs, log=_log)
+                          jobs=settings.jobs, workers=settings.workers, log=_log)
 
 
 def find_patients(data: Path, file: str | None) -> dict[str, str]:

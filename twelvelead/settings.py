@@ -34,6 +34,8 @@ class Settings:
         Training ends before that.
     jobs : int
         Processes that read recordings; −1 for every core.
+    workers : int or None
+        Processes that train members; by default one a core on a CPU, one a GPU else.
     patients : str or None
         CSV of recording,patient for data whose headers do not name the patient.
     weights : str or None
@@ -49,6 +51,7 @@ class Settings:
     limit: int | None = None
     time_budget_hours: float | None = None
     jobs: int = -1
+    workers: int | None = None
     patients: str | None = None
     weights: str | None = None
 
@@ -57,7 +60,7 @@ class Settings:
         return get_recipe(self.recipe).scaled(epochs=self.epochs, members=self.members, width=self.width)
 
 
-TYPES = {"members": int, "epochs": int, "width": int, "seed": int, "limit": int, "jobs": int, "time_budget_hours": float}
+TYPES = {"members": int, "epochs": int, "width": int, "seed": int, "limit": int, "jobs": int, "workers": int, "time_budget_hours": float}
 
 
 def from_environment(environment: Mapping[str, str] = os.environ) -> Settings:
@@ -91,7 +94,7 @@ def checked(settings: Settings) -> Settings:
     ------
     UserError
     """
-    for name in ("members", "epochs", "width", "limit", "time_budget_hours"):
+    for name in ("members", "epochs", "width", "limit", "time_budget_hours", "workers"):
         value = getattr(settings, name)
         if value is not None and not value > 0:
             raise UserError(f"{name} must be more than 0, not {value}")

@@ -36,6 +36,8 @@ class Store:
 
     Attributes
     ----------
+    key : str
+        The fingerprint that it was built for.
     samples : memmap, float16 (all samples, 12)
         In the input recipe's unit, recordings one behind another.
     valid : memmap, bool (all samples,)
@@ -50,6 +52,7 @@ class Store:
         One line for each recording that could not be read.
     """
 
+    key: str
     samples: np.ndarray
     valid: np.ndarray
     offsets: np.ndarray
@@ -177,6 +180,7 @@ def open_store(folder: Path, key: str) -> Store | None:
     if (folder / "samples.f16").stat().st_size != total * len(LEADS) * 2 or (folder / "valid.u8").stat().st_size != total:
         return None
     return Store(
+        key=key,
         samples=np.memmap(folder / "samples.f16", np.float16, "r", shape=(total, len(LEADS))),
         valid=np.memmap(folder / "valid.u8", np.bool_, "r", shape=(total,)),
         offsets=offsets,
