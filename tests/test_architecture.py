@@ -15,7 +15,7 @@ FLOORS = [
     {"signals", "store", "splits", "scoring", "settings"},
     {"models", "losses", "batches", "evaluation", "evaluation_files", "bootstrap", "report"},
     {"training", "budget", "thresholds"},
-    {"ensemble", "members", "inference"},
+    {"ensemble", "job", "assembly", "members", "inference"},
     {"commands", "__main__"},
 ]
 FLOOR = {name: level for level, names in enumerate(FLOORS) for name in names}

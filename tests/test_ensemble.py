@@ -16,13 +16,14 @@ import numpy as np
 import pytest
 import torch
 
-from twelvelead import members as assembly
 from twelvelead import thresholds
+from twelvelead.assembly import Book
 from twelvelead.batches import on_device, predict, stack
 from twelvelead.classes import load_weights, scored_classes
 from twelvelead.commands import WEIGHTS, train
 from twelvelead.ensemble import labels_of, load_ensemble, member_scores
 from twelvelead.errors import UserError
+from twelvelead.job import Job
 from twelvelead.recording import find_recordings, read_recording
 from twelvelead.recipes import get_recipe
 from twelvelead.signals import prepare
@@ -102,7 +103,7 @@ def test_members_train_on_their_own_stratified_part_with_patients_on_one_side():
     rows = np.arange(0, 400, 2)
     groups = [f"patient {row // 6}" if row % 4 else None for row in range(400)]
     store = types.SimpleNamespace(codes=[("1",) if row in set(rows) else () for row in range(400)])
-    job = assembly.Job(Path(), "", "", get_recipe("butt"), scored_classes(load_weights(WEIGHTS)), 7, groups, store)
+    job = Job(Path(), "", "", get_recipe("butt"), scored_classes(load_weights(WEIGHTS)), 7, groups, store)
     parts = [job.member_rows(labels, member) for member in range(11)]
     for train_rows, validation_rows in parts:
         assert sorted([*train_rows, *validation_rows]) == rows.tolist()
@@ -155,18 +156,18 @@ def test_training_killed_from_outside_continues_to_the_same_model(
 @pytest.mark.parametrize("after_members", [1, 2])
 def test_a_run_killed_between_members_leaves_a_model_and_continues(
         hospital, tiny_model, tiny_settings, tmp_path, monkeypatch, after_members):
-    real = assembly._Book.look
+    real = Book.look
 
     def dying(self):
         real(self)
         if len(self.results) == after_members:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(assembly._Book, "look", dying)
+    monkeypatch.setattr(Book, "look", dying)
     with pytest.raises(KeyboardInterrupt):
         train(hospital, tmp_path / "model", tiny_settings)
     assert len(load_ensemble(tmp_path / "model").models) == after_members
-    monkeypatch.setattr(assembly._Book, "look", real)
+    monkeypatch.setattr(Book, "look", real)
     train(hospital, tmp_path / "model", tiny_settings)
     assert files(tmp_path / "model") == files(tiny_model)
 

@@ -10,7 +10,7 @@ checkpoint of each member in training, member_03.npz of each that is done. After
 
 from __future__ import annotations
 
-import hashlib
+import datetime
 import json
 import os
 import shutil
@@ -18,25 +18,21 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from safetensors.torch import save_file
 
-from . import __version__, thresholds
+from .assembly import Book
 from .batches import on_device
 from .budget import Deadline, affordable, deadline
 from .classes import Classes
-from .ensemble import FORMAT, Ensemble, load_ensemble, manifest_of, member_path, replace_file, write_json
+from .ensemble import Ensemble, load_ensemble, manifest_of, member_path, replace_file
 from .errors import UserError
-from .recipes import Recipe, recipe_from_dict, to_dict
-from .report.progress import draw_progress, write_history
-from .splits import stratified_parts
-from .store import Store, build_store, open_store
-from .training import Trained, train_member
+from .job import Job, prepare_job, read_job
+from .recipes import Recipe
+from .training import train_member
 
 Log = Callable[[str], None]
 
@@ -44,81 +40,6 @@ Log = Callable[[str], None]
 def say(line: str) -> None:
     """One line to standard output, at once: several processes write there."""
     print(line, flush=True)
-
-
-# ------------------------------------------------------------------------------------------------------------------- job
-
-
-@dataclass(frozen=True)
-class Job:
-    """What every process that trains members has to know; job.json holds all but `store`.
-
-    Attributes
-    ----------
-    key : str
-        Changes with everything that decides what training ends with, the time budget apart.
-    rows : int array
-        Rows of the store that training may use: those with a diagnosis.
-    groups : list of str or None
-        Patient of each row of the store.
-    """
-
-    work: Path
-    key: str
-    store_key: str
-    recipe: Recipe
-    classes: Classes
-    seed: int
-    groups: list[str | None]
-    store: Store
-
-    @property
-    def folder(self) -> Path:
-        return self.work.parent
-
-    @property
-    def rows(self) -> np.ndarray:
-        return np.array([row for row, codes in enumerate(self.store.codes) if codes], dtype=np.int64)
-
-    @property
-    def epochs(self) -> int:
-        return sum(phase.epochs for phase in self.recipe.training.phases)
-
-    def write(self) -> None:
-        write_json(self.work / "job.json", dict(
-            key=self.key, store_key=self.store_key, recipe=to_dict(self.recipe), codes=self.classes.codes,
-            weights=self.classes.weights.tolist(), seed=self.seed, groups=self.groups))
-
-    def member_rows(self, labels: np.ndarray, member: int) -> tuple[np.ndarray, np.ndarray]:
-        """The member's own random training part and the rest, stratified, one patient on one side."""
-        rows = self.rows
-        train, _ = stratified_parts(labels[rows], self.recipe.voting.train_fraction, [self.seed, member],
-                                    [self.groups[row] for row in rows])
-        return rows[train], rows[~train]
-
-    def result_path(self, member: int) -> Path:
-        return self.work / f"member_{member:02d}.npz"
-
-
-def read_job(work: Path) -> Job:
-    """The job that another process wrote."""
-    values = json.loads((work / "job.json").read_text())
-    store = open_store(work / "store", values["store_key"])
-    if store is None:
-        raise UserError(f"{work}: the store of preprocessed recordings is gone; start training again")
-    classes = Classes(tuple(values["codes"]), np.array(values["weights"], dtype=np.float64))
-    return Job(work, values["key"], values["store_key"], recipe_from_dict(values["recipe"]), classes, values["seed"],
-               values["groups"], store)
-
-
-def _key(recipe: Recipe, classes: Classes, seed: int, store: Store, groups: list[str | None]) -> str:
-    parts = [FORMAT, to_dict(recipe), classes.codes, classes.weights.tolist(), seed,
-             [[header, codes, int(offset), group]
-              for header, codes, offset, group in zip(store.headers, store.codes, store.offsets, groups)]]
-    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
-
-
-# ----------------------------------------------------------------------------------------------------------------- train
 
 
 def train_ensemble(headers: list[Path], folder: Path, recipe: Recipe, classes: Classes, *, root: Path | None = None,
@@ -165,13 +86,13 @@ def train_ensemble(headers: list[Path], folder: Path, recipe: Recipe, classes: C
         _meet()  # all members are trained
         _meet()  # the model is complete
         return load_ensemble(folder, device)
-    job, used = _prepare(headers, folder, recipe, classes, root, seed, limit, patients, jobs, log)
+    job, used = prepare_job(headers, folder, recipe, classes, root, seed, limit, patients, jobs, log)
     if job is None:
         for _ in range(3):
             _meet()
         return load_ensemble(folder, device)
     until = deadline(budget_hours, used, started)
-    book = _Book(job, used, started, until, log)
+    book = Book(job, used, started, until, log)
     members = recipe.voting.members
     workers = 1 if ranks > 1 else min(workers or _default_workers(device), members)
     log(f"training {members} members of '{recipe.name}', {job.epochs} epochs each, on {len(job.rows)} recordings, "
@@ -236,47 +157,6 @@ def train_members(job: Job, members: range, device: torch.device, until: Deadlin
         look()
 
 
-def _prepare(headers: list[Path], folder: Path, recipe: Recipe, classes: Classes, root: Path | None, seed: int,
-             limit: int | None, patients: dict[str, str] | None, jobs: int, log: Log) -> tuple[Job | None, float]:
-    """Store and job in MODEL/.work, and the seconds that killed runs have used; no job if the model is there already."""
-    work = folder / ".work"
-    _make_writable(work)
-    if limit is not None and limit < len(headers):
-        chosen = np.random.default_rng(seed).choice(len(headers), limit, replace=False)
-        headers = [headers[k] for k in np.sort(chosen)]
-    store = build_store(headers, recipe.input, work / "store", root=root, jobs=jobs)
-    for line in store.left_out:
-        log(f"left out: {line}")
-    groups = [patient or (patients or {}).get(name) for patient, name in zip(store.patients, store.names)]
-    job = Job(work, _key(recipe, classes, seed, store, groups), store.key, recipe, classes, seed, groups, store)
-    # without a diagnosis a recording's classes are unknown, not absent
-    if len(job.rows) < len(store):
-        log(f"left out: {len(store) - len(job.rows)} recordings without a diagnosis (#Dx)")
-    if len(job.rows) == 0:
-        raise UserError(f"none of the {len(store)} recordings has a diagnosis (#Dx) to train on")
-    manifest = manifest_of(folder)
-    if manifest.get("key") == job.key and manifest.get("complete"):
-        log(f"{folder}: this model is already trained; delete the folder to train it again")
-        shutil.rmtree(work)
-        return None, 0.0
-    try:
-        before = json.loads((work / "run.json").read_text())
-    except (OSError, ValueError):
-        before = {}
-    used = 0.0
-    if before.get("key") == job.key:
-        used = float(before["seconds"])
-        log(f"{folder}: going on with a run that was interrupted after {used:.0f} s")
-    else:
-        if manifest:
-            log(f"{folder}: another model is here; it is replaced")
-        (folder / "recipe.json").unlink(missing_ok=True)  # first: without it the rest is no model
-        for path in [*folder.glob("member_*.safetensors"), *work.glob("member_*")]:
-            path.unlink()
-    job.write()
-    return job, used
-
-
 # ------------------------------------------------------------------------------------------------------------- processes
 
 
@@ -291,7 +171,7 @@ def _own(device: torch.device, rank: int) -> torch.device:
     return device
 
 
-def _run_workers(job: Job, members: int, workers: int, device: torch.device, until: Deadline, book: _Book) -> None:
+def _run_workers(job: Job, members: int, workers: int, device: torch.device, until: Deadline, book: Book) -> None:
     """Trains the members in processes of their own, member k in process k mod workers, and keeps the model up to date."""
     here = str(Path(__file__).resolve().parent.parent)
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [here, os.environ.get("PYTHONPATH")]))}
@@ -341,101 +221,11 @@ def _meet() -> None:
     """Waits for all ranks; without torchrun there is only one."""
     if _rank()[1] == 1:
         return
-    import datetime
-
     import torch.distributed as dist
 
     if not dist.is_initialized():  # members may take days, and the slowest rank is waited for
         dist.init_process_group("gloo", timeout=datetime.timedelta(days=14))
     dist.barrier()
-
-
-# -------------------------------------------------------------------------------------------------------------- assembly
-
-
-class _Book:
-    """Keeps the model folder a model of the members that are done, and run.json of the time that was used."""
-
-    def __init__(self, job: Job, used: float, started: float, until: Deadline, log: Log):
-        self.job, self.used, self.started, self.until, self.log = job, used, started, until, log
-        self.labels = job.classes.labels(job.store.codes)
-        self.results: dict[int, Trained] = {}
-        self.found: dict[int, thresholds.Thresholds] = {}
-        self.validation: dict[int, np.ndarray] = {}  # rows of the store
-        self.noted = 0.0
-        self.look()
-
-    def look(self) -> None:
-        """Takes in members that have been finished since the last look."""
-        if time.time() - self.noted > 2:
-            self.noted = time.time()
-            write_json(self.job.work / "run.json", dict(
-                key=self.job.key, seconds=self.used + self.noted - self.started,
-                deadline=None if np.isinf(self.until.at) else self.until.at))
-        for member in range(self.job.recipe.voting.members):
-            weights, result = member_path(self.job.folder, member), self.job.result_path(member)
-            if member in self.results or not (weights.is_file() and result.is_file()):
-                continue
-            with np.load(result) as arrays:
-                self.results[member] = Trained({}, arrays["scores"], json.loads(str(arrays["history"])))
-            rows = self.validation[member] = self.job.member_rows(self.labels, member)[1]
-            self.found[member] = self._optimise(self.labels[rows], self.results[member].scores, f"member {member}")
-            self._write(complete=False)
-
-    def finish(self) -> None:
-        if not self.results:
-            raise UserError(f"{self.job.folder}: no member was trained")
-        self._write(complete=True)
-
-    def _optimise(self, labels: np.ndarray, scores: np.ndarray, title: str) -> thresholds.Thresholds:
-        classes, voting = self.job.classes, self.job.recipe.voting
-        objective = thresholds.challenge_metric(labels, scores, classes.weights, classes.sinus_rhythm)
-        found = thresholds.optimise(objective, voting.threshold_method, seed=self.job.seed)
-        self.log(f"{title}: thresholds from {len(labels)} recordings, Challenge metric there: "
-                 + ", ".join(f"{stage} {value:.3f}" for stage, value in found.stages))
-        return found
-
-    def _write(self, complete: bool) -> None:
-        """All files but the members'; the manifest, recipe.json, last."""
-        job, classes, store, folder = self.job, self.job.classes, self.job.store, self.job.folder
-        members = sorted(self.results)
-        validation = {member: self.validation[member] for member in members}
-        scores, count = np.zeros(self.labels.shape), np.zeros(len(self.labels), dtype=int)
-        for member, rows in validation.items():  # out of bag: scored by members that did not train on them
-            scores[rows] += self.results[member].scores
-            count[rows] += 1
-        bag = np.flatnonzero(count)
-        together = self._optimise(self.labels[bag], scores[bag] / count[bag, None], f"{len(members)} members, out of bag")
-
-        def as_dict(found: thresholds.Thresholds, recordings: int) -> dict[str, Any]:
-            return dict(recordings=recordings, thresholds=dict(zip(classes.codes, found.values.tolist())),
-                        challenge_metric_after=dict(found.stages))
-
-        history = [row for member in members for row in self.results[member].history]
-        write_json(folder / "classes.json", dict(
-            codes=classes.codes, abbreviations=classes.abbreviations, weights=classes.weights.tolist(),
-            priors=self.labels[job.rows].mean(axis=0).tolist()))
-        write_json(folder / "thresholds.json", dict(
-            used=job.recipe.voting.thresholds, ensemble=as_dict(together, len(bag)),
-            members={member: as_dict(self.found[member], len(rows)) for member, rows in validation.items()}))
-        write_json(folder / "splits.json", dict(
-            recordings=[store.headers[row] for row in job.rows],
-            validation_of_member={member: [store.headers[row] for row in rows] for member, rows in validation.items()}))
-        replace_file(folder / "history.csv", lambda path: write_history(history, path))
-        replace_file(folder / "progress.png", lambda path: draw_progress(history, path))
-        write_json(folder / "recipe.json", dict(
-            format=FORMAT, twelvelead=__version__, torch=torch.__version__, complete=complete, members=members,
-            seed=job.seed, recordings=len(job.rows), key=job.key, recipe=to_dict(job.recipe)))
-
-
-def _make_writable(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / "probe"
-        probe.write_bytes(b"")
-        probe.unlink()
-    except OSError as error:
-        raise UserError(f"{folder.parent}: the model folder cannot be written ({error.strerror or error})") from None
 
 
 if __name__ == "__main__":

@@ -1,0 +1,100 @@
+"""The model folder while members are trained: it grows by each member that is done, and is a model at any moment.
+
+    book = Book(job, …)
+    book.look()          # takes in members that have been finished since
+    book.finish()
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+
+from . import __version__, thresholds
+from .budget import Deadline
+from .ensemble import FORMAT, member_path, replace_file, write_json
+from .errors import UserError
+from .job import Job
+from .recipes import to_dict
+from .report.progress import draw_progress, write_history
+from .training import Trained
+
+
+class Book:
+    """Keeps the model folder a model of the members that are done, and run.json of the time that was used."""
+
+    def __init__(self, job: Job, used: float, started: float, until: Deadline, log: Callable[[str], None]):
+        self.job, self.used, self.started, self.until, self.log = job, used, started, until, log
+        self.labels = job.classes.labels(job.store.codes)
+        self.results: dict[int, Trained] = {}
+        self.found: dict[int, thresholds.Thresholds] = {}
+        self.validation: dict[int, np.ndarray] = {}  # rows of the store
+        self.noted = 0.0
+        self.look()
+
+    def look(self) -> None:
+        """Takes in members that have been finished since the last look."""
+        if time.time() - self.noted > 2:
+            self.noted = time.time()
+            write_json(self.job.work / "run.json", dict(
+                key=self.job.key, seconds=self.used + self.noted - self.started,
+                deadline=None if np.isinf(self.until.at) else self.until.at))
+        for member in range(self.job.recipe.voting.members):
+            weights, result = member_path(self.job.folder, member), self.job.result_path(member)
+            if member in self.results or not (weights.is_file() and result.is_file()):
+                continue
+            with np.load(result) as arrays:
+                self.results[member] = Trained({}, arrays["scores"], json.loads(str(arrays["history"])))
+            rows = self.validation[member] = self.job.member_rows(self.labels, member)[1]
+            self.found[member] = self._optimise(self.labels[rows], self.results[member].scores, f"member {member}")
+            self._write(complete=False)
+
+    def finish(self) -> None:
+        if not self.results:
+            raise UserError(f"{self.job.folder}: no member was trained")
+        self._write(complete=True)
+
+    def _optimise(self, labels: np.ndarray, scores: np.ndarray, title: str) -> thresholds.Thresholds:
+        classes, voting = self.job.classes, self.job.recipe.voting
+        objective = thresholds.challenge_metric(labels, scores, classes.weights, classes.sinus_rhythm)
+        found = thresholds.optimise(objective, voting.threshold_method, seed=self.job.seed)
+        self.log(f"{title}: thresholds from {len(labels)} recordings, Challenge metric there: "
+                 + ", ".join(f"{stage} {value:.3f}" for stage, value in found.stages))
+        return found
+
+    def _write(self, complete: bool) -> None:
+        """All files but the members'; the manifest, recipe.json, last."""
+        job, classes, store, folder = self.job, self.job.classes, self.job.store, self.job.folder
+        members = sorted(self.results)
+        validation = {member: self.validation[member] for member in members}
+        scores, count = np.zeros(self.labels.shape), np.zeros(len(self.labels), dtype=int)
+        for member, rows in validation.items():  # out of bag: scored by members that did not train on them
+            scores[rows] += self.results[member].scores
+            count[rows] += 1
+        bag = np.flatnonzero(count)
+        together = self._optimise(self.labels[bag], scores[bag] / count[bag, None], f"{len(members)} members, out of bag")
+
+        def as_dict(found: thresholds.Thresholds, recordings: int) -> dict[str, Any]:
+            return dict(recordings=recordings, thresholds=dict(zip(classes.codes, found.values.tolist())),
+                        challenge_metric_after=dict(found.stages))
+
+        history = [row for member in members for row in self.results[member].history]
+        write_json(folder / "classes.json", dict(
+            codes=classes.codes, abbreviations=classes.abbreviations, weights=classes.weights.tolist(),
+            priors=self.labels[job.rows].mean(axis=0).tolist()))
+        write_json(folder / "thresholds.json", dict(
+            used=job.recipe.voting.thresholds, ensemble=as_dict(together, len(bag)),
+            members={member: as_dict(self.found[member], len(rows)) for member, rows in validation.items()}))
+        write_json(folder / "splits.json", dict(
+            recordings=[store.headers[row] for row in job.rows],
+            validation_of_member={member: [store.headers[row] for row in rows] for member, rows in validation.items()}))
+        replace_file(folder / "history.csv", lambda path: write_history(history, path))
+        replace_file(folder / "progress.png", lambda path: draw_progress(history, path))
+        write_json(folder / "recipe.json", dict(
+            format=FORMAT, twelvelead=__version__, torch=torch.__version__, complete=complete, members=members,
+            seed=job.seed, recordings=len(job.rows), key=job.key, recipe=to_dict(job.recipe)))
