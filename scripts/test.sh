@@ -1,0 +1,10 @@
+#!/usr/bin/env bash
+# Runs the tests from a fresh clone: makes .venv, installs into it, starts pytest, to which all arguments go.
+#     bash scripts/test.sh                              everything, minutes on two cores
+#     bash scripts/test.sh tests/test_signals.py -x     one file, up to the first failure
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+bash scripts/setup.sh requirements-test.txt
+# One thread: the tests' networks are tiny, and two threads that wait for each other on a busy machine took four times as long.
+export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}
+exec .venv/bin/python -m pytest -q -o testpaths=tests --durations=5 "$@"

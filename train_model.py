@@ -1,0 +1,13 @@
+#!/usr/bin/env python
+"""Trains on a folder of recordings: `python train_model.py DATA MODEL`.
+
+The same as the organizers' script of this name, which they lay over it; `python -m twelvelead train --help` lists the
+options that this one takes as well.
+"""
+
+import sys
+
+from twelvelead.__main__ import main
+
+if __name__ == "__main__":
+    sys.exit(main(["train", *sys.argv[1:]]))
