@@ -4,8 +4,8 @@
     python benchmarks/real_recordings.py DATA OUT [--members 11] [--epochs 12] [--width 30] [--seed 0] …
 
 DATA holds one folder of recordings a source and recordings.csv (recording, source, ptbxl_strat_fold, …), as
-`../shared/unpack data` makes data/challenge. OUT gets train/ and test/ (links, no copies), model/, outputs/ and scores.*;
-options not listed here go to `python -m twelvelead train`. Uses only the project's own commands.
+`../shared/unpack data` makes data/challenge. OUT gets train/ and test/ (links, no copies), model/, outputs/, scores.* and
+table.md; options not listed here go to `python -m twelvelead train`. Uses only the project's own commands.
 """
 
 from __future__ import annotations
@@ -62,6 +62,29 @@ def timed(command: list[str], log: Path) -> dict[str, float]:
     return {"seconds": round(time.perf_counter() - started, 1), "peak_gib_so_far": round(peak, 2)}
 
 
+def write_table(out: Path, command: str, times: dict) -> str:
+    """The figures of scores.json as a table for docs/results.md, and what made them."""
+    scores = json.loads((out / "scores.json").read_text())
+    history = list(csv.DictReader(open(out / "model" / "history.csv")))
+    recipe = json.loads((out / "model" / "recipe.json").read_text())
+    epochs = [sum(row["member"] == str(member) for row in history) for member in recipe["members"]]
+    network = recipe["recipe"]["network"]
+    lines = [f"`{command}`", "",
+             f"Recipe `{recipe['recipe']['name']}`, {len(epochs)} members of {'/'.join(map(str, epochs))} epochs, {network}, seed "
+             f"{recipe['seed']}, trained on {recipe['recordings']} recordings in {times['train']['seconds'] / 60:.0f} min; "
+             f"all {scores['recordings']} test recordings classified in {times['driver']['seconds']:.0f} s.", "",
+             "| source | recordings | Challenge metric | AUROC | AUPRC | F-measure |", "|---|---|---|---|---|---|"]
+    names = {"ptb-xl": "ptb-xl, fold 9"}
+    for name, row in [*scores["sources"].items(), ("all", scores)]:
+        cells = [f"{row[key]:.3f} [{row['intervals'][key][0]:.3f}, {row['intervals'][key][1]:.3f}]"
+                 if row[key] is not None and None not in row["intervals"][key] else "undefined"
+                 for key in ("challenge_metric", "auroc", "auprc", "f_measure")]
+        lines.append(f"| {names.get(name, name)} | {row['recordings']} | {' | '.join(cells)} |")
+    text = "\n".join(lines) + "\n"
+    (out / "table.md").write_text(text)
+    return text
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
@@ -78,7 +101,8 @@ def main() -> None:
            str(out / "class_scores.csv"), "--by-source", "--bootstrap", "1000", "--json", str(out / "scores.json")]
     times["evaluate"] = timed(run, out / "evaluate.log")
     (out / "times.json").write_text(json.dumps(times, indent=1) + "\n")
-    print(json.dumps(times))
+    command = " ".join(["python benchmarks/real_recordings.py", *sys.argv[1:]])
+    print(write_table(out, command, times))
 
 
 if __name__ == "__main__":
