@@ -10,6 +10,7 @@ TWELVELEAD_… (README.md) set recipe, budget, seed and device.
 
 import atexit
 import sys
+from functools import lru_cache
 from pathlib import Path
 
 from twelvelead.classes import OUTPUT_CODES
@@ -35,11 +36,22 @@ def training_code(data_directory, model_directory):
 
 
 def load_model(model_directory, leads=None):
-    """The trained ensemble. One model serves every set of leads: those that are missing it does without."""
+    """The trained ensemble. One model serves every set of leads: those that are missing it does without.
+
+    2021's script loads a model for each set of leads that occurs; here they all get the same one.
+    """
     try:
-        return load_ensemble(model_directory, find_device(from_environment().device))
+        manifest = Path(model_directory, "recipe.json").resolve()
+        changed = manifest.stat().st_mtime_ns if manifest.is_file() else None
+        return _load(manifest.parent, changed, from_environment().device)
     except UserError as error:
         sys.exit(f"load_model: {error}")
+
+
+@lru_cache(maxsize=1)
+def _load(folder, changed, device):
+    """The model of a folder whose recipe.json was written at `changed`."""
+    return load_ensemble(folder, find_device(device))
 
 
 def run_model(model, header, recording):

@@ -31,6 +31,8 @@ run driver.py "$out/model" "$out/test" "$out/outputs"
 
 say "Scoring"
 run evaluate_model.py "$out/test" "$out/outputs" "$out/scores.csv" "$out/class_scores.csv"
+cat "$out/scores.csv"
+echo
 
 say "Done"
 cat <<END

@@ -5,6 +5,6 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 bash scripts/setup.sh requirements-test.txt
-# One thread: the tests' networks are tiny, and two threads that wait for each other on a busy machine took four times as long.
+# The tests' networks are tiny: on a busy machine, two threads that wait for each other took four times as long as one.
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}
 exec .venv/bin/python -m pytest -q -o testpaths=tests --durations=5 "$@"

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from made import header, matlab4, write, write_mat
+from made import matlab4, write, write_mat
 
 from twelvelead.classes import DIAGNOSES, EQUIVALENT, OUTPUT_CODES, SINUS_RHYTHM
 from twelvelead.recording import LEADS
@@ -50,19 +50,18 @@ class Place:
                 (self.root / year / name).unlink(missing_ok=True)
             shutil.copytree(ROOT / "tests" / "organizers" / year, self.root / year, dirs_exist_ok=True)
 
-    def run(self, folder: str, script: str, *arguments: str) -> subprocess.CompletedProcess:
-        """Runs a script of one of the copies from another working directory; folders are named below `root`."""
+    def run(self, folder: str, script: str, *arguments: str) -> str:
+        """Runs a script, which must succeed, from another working directory; returns what it printed on both streams.
+
+        Folders are named below `root`.
+        """
         own = {name: value for name, value in os.environ.items() if not name.startswith("TWELVELEAD_")}
         own |= {"HOME": str(self.root / "home"), "TMPDIR": str(self.root / "temporary"), "PYTHONDONTWRITEBYTECODE": "1"}
         # what libraries leave: matplotlib a list of fonts in the home, torch an empty temporary folder
         own |= {name: str(self.caches) for name in ("MPLCONFIGDIR", "TORCHINDUCTOR_CACHE_DIR")}
         own |= {f"TWELVELEAD_{name}": value for name, value in SETTINGS.items()}
-        return subprocess.run([sys.executable, self.root / folder / script, *(self.root / name for name in arguments)],
-                              cwd=self.root / "elsewhere", env=own, text=True, capture_output=True, timeout=300)
-
-    def done(self, *command: str) -> str:
-        """What a script that must succeed printed, on both streams."""
-        result = self.run(*command)
+        command = [sys.executable, self.root / folder / script, *(self.root / name for name in arguments)]
+        result = subprocess.run(command, cwd=self.root / "elsewhere", env=own, text=True, capture_output=True)
         assert result.returncode == 0, result.stdout + result.stderr
         return result.stdout + result.stderr
 
@@ -108,8 +107,8 @@ def place(tmp_path_factory) -> Place:
     place.before = {name: state(place.root / name)
                     for name in ("training", "test", "elsewhere", "home", "temporary", *YEARS)}
     for year in YEARS:
-        place.done(year, TRAIN, "training", f"model-{year}")
-        place.done(year, RUN[year], f"model-{year}", "test", f"outputs-{year}")
+        place.run(year, TRAIN, "training", f"model-{year}")
+        place.run(year, RUN[year], f"model-{year}", "test", f"outputs-{year}")
     return place
 
 
@@ -168,7 +167,7 @@ def test_the_scripts_of_both_years_get_the_same_rows(place):
 
 def test_our_own_driver_gets_the_same_rows_as_theirs(place):
     copy_submission(place.root.parent / "ours")
-    place.done("../ours", "driver.py", "model-2021", "test", "../outputs-ours")
+    place.run("../ours", "driver.py", "model-2021", "test", "../outputs-ours")
     ours, theirs = place.rows("../outputs-ours"), place.rows("outputs-2021")
     assert set(ours) == set(theirs)
     for name in ours:
@@ -192,7 +191,7 @@ def test_a_recording_that_cannot_be_classified_costs_only_itself(place, year):
     write_mat(folder, "C0002", np.full((12, 5000), np.nan), "<f8")
     write_mat(folder, "C0003", noise, leads=tuple(f"unknown{k}" for k in range(12)))
     write(folder, "C0004", "C0004 12 500 5000\n", matlab4(noise))  # a header that breaks off
-    printed = place.done(year, RUN[year], f"model-{year}", f"../broken-{year}", f"../outputs-broken-{year}")
+    printed = place.run(year, RUN[year], f"model-{year}", f"../broken-{year}", f"../outputs-broken-{year}")
     rows = place.rows(f"../outputs-broken-{year}")
     broken = {name: rows.pop(name) for name in sorted(rows) if name.startswith("C")}
     assert rows == place.rows(f"outputs-{year}")
@@ -207,7 +206,7 @@ def test_the_2021_script_runs_recordings_of_12_6_4_3_and_2_leads(place):
     folder = place.root.parent / "leads"
     for k, leads in enumerate(LEAD_SETS):
         write_synthetic(folder, f"D{k:04d}", ["AF"], seed=7, leads=leads)
-    printed = place.done("2021", "test_model.py", "model-2021", "../leads", "../outputs-leads")
+    printed = place.run("2021", "test_model.py", "model-2021", "../leads", "../outputs-leads")
     rows = place.rows("../outputs-leads")
     assert "failed" not in printed and "fell back" not in printed
     assert set(rows) == {f"D{k:04d}.csv" for k in range(len(LEAD_SETS))}
@@ -219,7 +218,7 @@ def test_the_2021_script_runs_recordings_of_12_6_4_3_and_2_leads(place):
 
 @pytest.mark.parametrize("year", YEARS)
 def test_their_outputs_are_scored(place, year):
-    lines = place.done(year, "evaluate_model.py", "test", f"outputs-{year}").splitlines()
+    lines = place.run(year, "evaluate_model.py", "test", f"outputs-{year}").splitlines()
     names, values = lines[lines.index("Done.") + 1:][:2]
     assert names == "AUROC,AUPRC,Accuracy,F-measure,Fbeta-measure,Gbeta-measure,Challenge metric"
     assert len(values.split(",")) == 7 and np.isfinite(float(values.split(",")[-1]))

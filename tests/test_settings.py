@@ -97,8 +97,9 @@ def test_commands_answer_a_users_fault_with_one_line_and_a_traceback_on_request_
     assert main(["train", str(tmp_path / "nowhere"), str(tmp_path / "m")]) == 2
     err = capsys.readouterr().err
     assert "nowhere" in err and len(err.strip().splitlines()) == 1
-    with pytest.raises(UserError):
-        main(["--debug", "train", str(tmp_path / "nowhere"), str(tmp_path / "m")])
+    for arguments in (["--debug", "train", str(tmp_path / "nowhere"), "m"], ["train", "--debug", str(tmp_path / "nowhere"), "m"]):
+        with pytest.raises(UserError):
+            main(arguments)
 
 
 def test_the_recipes_are_listed_one_line_each(capsys):

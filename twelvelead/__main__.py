@@ -17,7 +17,8 @@ SETTINGS_HELP = {
     "seed": "seed of everything random", "device": "auto, cpu, cuda or cuda:1",
     "limit": "train on so many of the recordings, chosen at random", "time_budget_hours": "training ends before that",
     "jobs": "processes that read recordings; -1 for every core",
-    "workers": "processes that train members; by default one a core, or one a GPU", "patients": "CSV of recording,patient",
+    "workers": "processes that train members; by default one a core, or one a GPU",
+    "patients": "CSV of recording,patient",
     "weights": "weights table to train for (weights.csv by default)",
 }
 
@@ -74,33 +75,36 @@ def _draw(arguments) -> int:
 
 
 def build_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m twelvelead", description="12-lead ECG recordings in, diagnoses out.")
+    parser = argparse.ArgumentParser(prog="python -m twelvelead", description="ECG recordings in, diagnoses out.")
+    # on both sides of the command's name; the command's own default must not undo what stood before it
+    debug = argparse.ArgumentParser(add_help=False)
+    debug.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help="show the traceback of an error")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     actions = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
-    train = actions.add_parser("train", help="train an ensemble on a folder of recordings")
+    train = actions.add_parser("train", parents=[debug], help="train an ensemble on a folder of recordings")
     train.add_argument("data", type=Path, metavar="DATA")
     train.add_argument("model", type=Path, metavar="MODEL")
     _add_settings(train, tuple(SETTINGS_HELP))
     train.set_defaults(run=_train)
 
-    classify = actions.add_parser("classify", help="classify a folder of recordings (what driver.py does)")
+    classify = actions.add_parser("classify", parents=[debug], help="classify a folder of recordings (what driver.py does)")
     for name in ("model", "data", "outputs"):
         classify.add_argument(name, type=Path, metavar=name.upper())
     _add_settings(classify, ("device", "jobs"))
     classify.set_defaults(run=_classify)
 
-    recipes = actions.add_parser("recipes", help="list the systems that can be trained")
+    recipes = actions.add_parser("recipes", parents=[debug], help="list the systems that can be trained")
     recipes.set_defaults(run=_recipes)
 
-    synthesize = actions.add_parser("synthesize", help="make synthetic recordings of one or more made-up hospitals")
+    synthesize = actions.add_parser("synthesize", parents=[debug], help="make synthetic recordings of one or more made-up hospitals")
     synthesize.add_argument("folder", type=Path, metavar="FOLDER")
     synthesize.add_argument("--hospitals", help="names, separated by commas; all of them by default")
     synthesize.add_argument("--count", type=int, default=100, help="recordings a hospital (100)")
     synthesize.add_argument("--seed", type=int, default=0)
     synthesize.set_defaults(run=_synthesize)
 
-    draw = actions.add_parser("draw", help="draw a recording as a 12-lead ECG sheet")
+    draw = actions.add_parser("draw", parents=[debug], help="draw a recording as a 12-lead ECG sheet")
     draw.add_argument("header", type=Path, metavar="HEADER")
     draw.add_argument("picture", type=Path, metavar="PICTURE.png")
     draw.set_defaults(run=_draw)

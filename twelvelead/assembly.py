@@ -44,6 +44,7 @@ class Book:
             write_json(self.job.work / "run.json", dict(
                 key=self.job.key, seconds=self.used + self.noted - self.started,
                 deadline=None if np.isinf(self.until.at) else self.until.at))
+        grown = False
         for member in range(self.job.recipe.voting.members):
             weights, result = member_path(self.job.folder, member), self.job.result_path(member)
             if member in self.results or not (weights.is_file() and result.is_file()):
@@ -52,12 +53,15 @@ class Book:
                 self.results[member] = Trained({}, arrays["scores"], json.loads(str(arrays["history"])))
             rows = self.validation[member] = self.job.member_rows(self.labels, member)[1]
             self.found[member] = self._optimise(self.labels[rows], self.results[member].scores, f"member {member}")
-            self._write(complete=False)
+            grown = True
+        if grown:
+            self._write_parts()
+            self._write_manifest(complete=False)
 
     def finish(self) -> None:
         if not self.results:
             raise UserError(f"{self.job.folder}: no member was trained")
-        self._write(complete=True)
+        self._write_manifest(complete=True)
 
     def _optimise(self, labels: np.ndarray, scores: np.ndarray, title: str) -> thresholds.Thresholds:
         classes, voting = self.job.classes, self.job.recipe.voting
@@ -67,8 +71,8 @@ class Book:
                  + ", ".join(f"{stage} {value:.3f}" for stage, value in found.stages))
         return found
 
-    def _write(self, complete: bool) -> None:
-        """All files but the members'; the manifest, recipe.json, last."""
+    def _write_parts(self) -> None:
+        """All files but the members' and the manifest."""
         job, classes, store, folder = self.job, self.job.classes, self.job.store, self.job.folder
         members = sorted(self.results)
         validation = {member: self.validation[member] for member in members}
@@ -77,7 +81,7 @@ class Book:
             scores[rows] += self.results[member].scores
             count[rows] += 1
         bag = np.flatnonzero(count)
-        together = self._optimise(self.labels[bag], scores[bag] / count[bag, None], f"{len(members)} members, out of bag")
+        together = self._optimise(self.labels[bag], scores[bag] / count[bag, None], f"out of bag, {len(members)} members")
 
         def as_dict(found: thresholds.Thresholds, recordings: int) -> dict[str, Any]:
             return dict(recordings=recordings, thresholds=dict(zip(classes.codes, found.values.tolist())),
@@ -95,6 +99,10 @@ class Book:
             validation_of_member={member: [store.headers[row] for row in rows] for member, rows in validation.items()}))
         replace_file(folder / "history.csv", lambda path: write_history(history, path))
         replace_file(folder / "progress.png", lambda path: draw_progress(history, path))
-        write_json(folder / "recipe.json", dict(
-            format=FORMAT, twelvelead=__version__, torch=torch.__version__, complete=complete, members=members,
+
+    def _write_manifest(self, complete: bool) -> None:
+        """recipe.json, without which there is no model: it names the members."""
+        job = self.job
+        write_json(job.folder / "recipe.json", dict(
+            format=FORMAT, twelvelead=__version__, torch=torch.__version__, complete=complete, members=sorted(self.results),
             seed=job.seed, recordings=len(job.rows), key=job.key, recipe=to_dict(job.recipe)))

@@ -23,6 +23,8 @@ from .recipes import Recipe, recipe_from_dict, to_dict
 from .splits import stratified_parts
 from .store import Store, build_store, open_store
 
+MOST_REPAIRED = 20  # repaired recordings that are named; a hospital may have written every header in its own way
+
 
 @dataclass(frozen=True)
 class Job:
@@ -115,6 +117,10 @@ def prepare_job(headers: list[Path], folder: Path, recipe: Recipe, classes: Clas
     store = build_store(headers, recipe.input, work / "store", root=root, jobs=jobs)
     for line in store.left_out:
         log(f"left out: {line}")
+    for line in store.repaired[:MOST_REPAIRED]:
+        log(f"repaired: {line}")
+    if len(store.repaired) > MOST_REPAIRED:
+        log(f"repaired: {len(store.repaired) - MOST_REPAIRED} more recordings")
     groups = [patient or (patients or {}).get(name) for patient, name in zip(store.patients, store.names)]
     job = Job(work, _key(recipe, classes, seed, store, groups), store.key, recipe, classes, seed, groups, store)
     # without a diagnosis a recording's classes are unknown, not absent

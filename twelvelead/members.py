@@ -183,6 +183,8 @@ def _run_workers(job: Job, members: int, workers: int, device: torch.device, unt
         for worker, path in enumerate(logs):
             arguments = [job.work, worker, members, workers, _own(device, worker), until.at, os.getpid()]
             with open(path, "w") as errors:
+                if worker == 0 and sys.stderr.isatty():
+                    errors = None  # one process shows its progress bars, and its error, on the terminal
                 processes.append(subprocess.Popen([sys.executable, "-m", "twelvelead.members", *map(str, arguments)],
                                                   env=environment, stderr=errors))
         while any(process.poll() is None for process in processes):
@@ -198,7 +200,7 @@ def _run_workers(job: Job, members: int, workers: int, device: torch.device, unt
                 process.returncode = 0
     for worker, (process, path) in enumerate(zip(processes, logs)):
         if process.returncode:
-            reason = path.read_text().strip().splitlines() or [f"it ended with exit code {process.returncode}"]
+            reason = path.read_text().strip().splitlines() or [f"exit code {process.returncode}, see above"]
             raise UserError(f"training process {worker} failed: {reason[-1]}; start training again to go on")
 
 

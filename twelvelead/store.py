@@ -26,7 +26,7 @@ from .recipes import Input
 from .recording import LEADS, read_recording
 from .signals import prepare
 
-VERSION = 1  # raise it when preparing a recording gives other numbers than before
+VERSION = 2  # raise it when preparing a recording gives other numbers than before
 CHUNK = 64  # recordings a job
 
 
@@ -50,6 +50,8 @@ class Store:
     age_years : float32 (recordings,), NaN where unknown
     left_out : tuple of str
         One line for each recording that could not be read.
+    repaired : tuple of str
+        One line for each recording whose header or signal had to be repaired.
     """
 
     key: str
@@ -64,6 +66,7 @@ class Store:
     patients: tuple[str | None, ...]
     age_years: np.ndarray
     left_out: tuple[str, ...]
+    repaired: tuple[str, ...]
 
     def __len__(self) -> int:
         return len(self.names)
@@ -126,7 +129,7 @@ def _prepare_chunk(headers: list[Path], recipe: Input) -> list[dict | str]:
             continue
         results.append(dict(
             samples=np.ascontiguousarray(prepared.signal.T).astype(np.float16), valid=prepared.valid,
-            leads=prepared.leads.tolist(), name=recording.name, codes=recording.codes, sex=recording.sex,
+            leads=prepared.leads.tolist(), notes=recording.notes, name=recording.name, codes=recording.codes, sex=recording.sex,
             patient=recording.patient, age_years=None if np.isnan(recording.age_years) else float(recording.age_years)))
     return results
 
@@ -191,4 +194,5 @@ def open_store(folder: Path, key: str) -> Store | None:
         sex=tuple(row["sex"] for row in rows),
         patients=tuple(row["patient"] for row in rows),
         age_years=np.array([np.nan if row["age_years"] is None else row["age_years"] for row in rows], dtype=np.float32),
-        left_out=left_out)
+        left_out=left_out,
+        repaired=tuple(f"{row['header']}: {'; '.join(row['notes'])}" for row in rows if row["notes"]))
