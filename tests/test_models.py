@@ -4,18 +4,61 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
 
 from twelvelead import models
 from twelvelead.errors import UserError
-from twelvelead.models.layers import MaskedBatchNorm, fuse
+from twelvelead.models.cnn_gru import Attention, BothWays
+from twelvelead.models.layers import ConvNorm, ConvNormReLU, MaskedBatchNorm, fuse
 
-SMALL = {"butt": dict(width=4, levels=6)}
+SMALL = {
+    "butt": dict(width=4, levels=6),
+    "se_resnet": dict(width=4, reduction=1),
+    "crnn": dict(width=6, blocks=3, samples=700),
+    "cnn_gru": dict(width=6),
+}
+KNOWS_THE_PERSON = {"se_resnet"}  # the others' papers use the signal alone
 
 
 def network(name: str, **options) -> torch.nn.Module:
     torch.manual_seed(0)
     return models.build(name, leads=12, classes=24, **{**SMALL[name], **options})
+
+
+def described(name: str, leads: int, classes: int, **options) -> torch.nn.Module:
+    """The network at its published size without memory or arithmetic: torch's meta device has only shapes."""
+    with torch.device("meta"):
+        return models.build(name, leads=leads, classes=classes, **options).eval()
+
+
+def described_small(name: str) -> torch.nn.Module:
+    """All of the published depth, lengths and strides, but few filters."""
+    torch.manual_seed(0)
+    return models.build(name, leads=12, classes=24, width=8).eval()
+
+
+def parameters(model: torch.nn.Module) -> int:
+    return sum(p.numel() for p in model.parameters())
+
+
+def shapes(model: torch.nn.Module, layers: list[str], leads: int, time: int) -> list[tuple[int, ...]]:
+    """Output shapes of these layers for one recording, without the batch and the 1 between channels and time."""
+    found = []
+    for layer in layers:
+        model.get_submodule(layer).register_forward_hook(
+            lambda _, __, out: found.append((out if torch.is_tensor(out) else out[0]).shape[1:]))
+    model(torch.zeros(1, leads, time, device="meta"))
+    return [tuple(size for size in shape if size > 1) for shape in found]
+
+
+def without_dropout(model: torch.nn.Module) -> torch.nn.Module:
+    """In training mode, but so that two passes can be compared."""
+    model.train()
+    for module in model.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.eval()
+    return model
 
 
 def used(model: torch.nn.Module) -> torch.nn.Module:
@@ -38,7 +81,7 @@ def test_an_unknown_network_or_option_names_what_exists():
 
 def test_butt_has_the_parameters_of_the_description():
     """Counted from the text of the paper: stem, levels, top, units; weights, biases, batch norm's two each."""
-    def described(n, leads=12, classes=24, levels=6, convolutions=3, f=7):
+    def count(n, leads=12, classes=24, levels=6, convolutions=3, f=7):
         def conv(a, b):
             return a * b * f + b + 2 * b
         total, channels = conv(leads, n), n
@@ -48,9 +91,64 @@ def test_butt_has_the_parameters_of_the_description():
         return total + conv(channels, levels * n) + levels * n * classes + classes
 
     for n in (12, 30, 48):
-        count = sum(p.numel() for p in models.build("butt", leads=12, classes=24, width=n).parameters())
-        assert count == described(n)
-    assert round(described(30) / 1e6, 2) == 2.67 and round(described(48) / 1e6, 1) == 6.8
+        assert parameters(described("butt", 12, 24, width=n)) == count(n)
+    assert round(count(30) / 1e6, 2) == 2.67 and round(count(48) / 1e6, 1) == 6.8
+
+
+def test_se_resnet_has_the_parameters_of_the_description():
+    filters, total = 64, 12 * 64 * 15 + 2 * 64  # no layer before a batch norm has a bias
+    for block in range(8):
+        before, filters = filters, 64 * 2 ** (block // 2)
+        total += before * filters * 7 + 2 * filters + filters * filters * 7 + 2 * filters
+        total += 2 * filters * (filters // 16)  # squeeze, excite
+        if before != filters:
+            total += before * filters + 2 * filters
+    total += 5 * 10 + 10 + (512 + 10) * 24 + 24
+    assert parameters(described("se_resnet", 12, 24)) == total == 8_837_060
+
+
+def test_crnn_has_the_parameters_of_the_description():
+    convolutions = (12 * 1024 * 5 + 1024) + 6 * (1024 * 1024 * 5 + 1024) + 7 * 2 * 1024
+    keras_lstm = 4 * (1024 * 1024 + 1024 * 1024 + 1024)
+    head = (1024 * 1024 + 1024) + (1024 * 9 + 9)
+    second_bias = 4 * 1024  # torch's LSTM has two
+    assert parameters(described("crnn", 12, 9)) == convolutions + keras_lstm + second_bias + head == 40_995_849
+
+
+def test_cnn_gru_has_the_parameters_of_the_description():
+    channels, total = 36, 0
+    for _ in range(5):
+        total += channels * 256 * 3 + 2 * (256 * 256 * 3) + 3 * 2 * 256 + channels * 256
+        channels = 256
+    total += 2 * 3 * (256 * 128 + 128 * 128 + 2 * 128)  # two directions, three gates
+    total += 256 * 256 + 256 + 256                      # attention
+    assert parameters(described("cnn_gru", 36, 24)) == total + 256 * 24 + 24 == 3_427_864
+
+
+def test_butt_has_the_shapes_of_the_description():
+    layers = ["stem", *(f"levels.{i}" for i in range(6)), "top", "head"]
+    assert shapes(described("butt", 12, 24), layers, 12, 1250) == [
+        (30, 1280), (30, 1280), (60, 640), (90, 320), (120, 160), (150, 80), (180, 40), (180, 20), (24,)]
+
+
+def test_se_resnet_has_the_shapes_of_the_description():
+    layers = ["stem", *(f"blocks.{k}" for k in range(8)), "person", "head"]
+    assert shapes(described("se_resnet", 12, 24), layers, 12, 4096) == [
+        (64, 2048), (64, 1024), (64, 1024), (128, 512), (128, 512), (256, 256), (256, 256), (512, 128), (512, 128),
+        (10,), (24,)]
+
+
+def test_crnn_has_the_shapes_of_the_description():
+    layers = [f"blocks.{k}.{part}" for k in range(7) for part in (0, 3)] + ["lstm", "hidden", "head"]
+    steps = [9996, 3331, 3327, 1108, 1104, 367, 363, 120, 116, 38, 34, 10, 6, 4]
+    assert shapes(described("crnn", 12, 9), layers, 12, 10_000) == [
+        *((1024, n) for n in steps), (4, 1024), (1024,), (9,)]
+
+
+def test_cnn_gru_has_the_shapes_of_the_description():
+    layers = [f"blocks.{k}" for k in range(5)] + ["gru", "attention", "head"]
+    assert shapes(described("cnn_gru", 36, 24), layers, 36, 1250) == [  # 5 s, filled up to 40 · 32 samples
+        (256, 640), (256, 320), (256, 160), (256, 80), (256, 40), (40, 256), (256,), (24,)]
 
 
 @pytest.mark.parametrize("name", models.names())
@@ -92,7 +190,7 @@ def test_a_mask_that_hides_nothing_changes_nothing(name):
 @pytest.mark.parametrize("name", models.names())
 def test_padding_changes_neither_gradients_nor_batch_statistics_in_training(name):
     def trained(padding):
-        model = network(name).train()
+        model = without_dropout(network(name))
         torch.manual_seed(1)
         x, valid = torch.randn(4, 12, 320), torch.ones(4, 320, dtype=torch.bool)
         x, valid = torch.nn.functional.pad(x, (0, padding), value=5.0), torch.nn.functional.pad(valid, (0, padding))
@@ -110,8 +208,71 @@ def test_padding_changes_neither_gradients_nor_batch_statistics_in_training(name
 @pytest.mark.parametrize("name", models.names())
 def test_every_parameter_has_a_gradient(name):
     model = network(name).train()
-    model(torch.randn(4, 12, 640)).square().sum().backward()
-    assert [label for label, p in model.named_parameters() if p.grad is None or not p.grad.isfinite().all()] == []
+    valid = torch.ones(4, 640, dtype=torch.bool)
+    valid[0, 500:] = False
+    model(torch.randn(4, 12, 640), valid, torch.rand(4, 5)).square().sum().backward()
+    assert [label for label, p in model.named_parameters()
+            if p.grad is None or not p.grad.isfinite().all() or not p.grad.any()] == []
+
+
+@pytest.mark.parametrize("name", models.names())
+def test_two_steps_of_training_lower_the_loss_each(name):
+    model = without_dropout(network(name))
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
+    x, valid, person = torch.randn(8, 12, 640), torch.ones(8, 640, dtype=torch.bool), torch.rand(8, 5)
+    valid[::2, 400:] = False
+    labels = (torch.rand(8, 24) > 0.8).float()
+    losses = []
+    for _ in range(3):
+        loss = torch.nn.functional.binary_cross_entropy_with_logits(model(x, valid, person), labels)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[0] > losses[1] > losses[2]
+
+
+@pytest.mark.parametrize("name", models.names())
+def test_saved_and_loaded_weights_give_equal_scores(name):
+    model = used(network(name))
+    torch.manual_seed(5)
+    other = models.build(name, leads=12, classes=24, **SMALL[name]).eval()
+    x, valid = torch.randn(2, 12, 300), torch.ones(2, 300, dtype=torch.bool)
+    valid[1, 200:] = False
+    with torch.no_grad():
+        assert not torch.equal(other(x, valid), model(x, valid))
+        other.load_state_dict(safetensors.torch.load(safetensors.torch.save(model.state_dict())))
+        assert torch.equal(other(x, valid), model(x, valid))
+
+
+@pytest.mark.parametrize("name", models.names())
+def test_any_length_is_taken_at_the_published_settings(name):
+    model = described_small(name)
+    with torch.no_grad():
+        for length in (1, 2, 33, 4097, 12_000):
+            assert model(torch.randn(1, 12, length)).isfinite().all(), length
+
+
+@pytest.mark.parametrize("name", models.names())
+def test_a_recording_without_a_valid_sample_does_not_spoil_its_batch(name):
+    model = used(network(name))
+    x, valid = torch.randn(2, 12, 320), torch.ones(2, 320, dtype=torch.bool)
+    valid[0] = False
+    with torch.no_grad():
+        logits = model(x, valid)
+        assert logits.isfinite().all()
+        torch.testing.assert_close(logits[1:], model(x[1:]), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", models.names())
+def test_age_and_sex_count_where_the_paper_uses_them(name):
+    model = used(network(name))
+    x = torch.randn(1, 12, 300).expand(3, -1, -1)
+    person = torch.tensor([[0.0, 0, 0, 0, 0], [0.7, 1, 0, 1, 1], [0.3, 1, 1, 0, 1]])
+    with torch.no_grad():
+        logits, unknown = model(x, None, person), model(x[:1])
+    torch.testing.assert_close(logits[:1], unknown, rtol=0, atol=1e-6)
+    assert ((logits[1] - logits[2]).abs().max() > 1e-4) == (name in KNOWS_THE_PERSON)
 
 
 def test_masked_batch_norm_is_batch_norm_of_the_valid_samples():
@@ -154,4 +315,53 @@ def test_folding_batch_norm_keeps_the_scores(name):
         before = torch.sigmoid(model(x, valid))
         after = torch.sigmoid(fuse(model)(x, valid))
     np.testing.assert_allclose(after, before, atol=1e-5)
-    assert not [m for m in model.modules() if isinstance(m, MaskedBatchNorm)]
+    assert not [m for m in model.modules() if isinstance(m, (ConvNorm, ConvNormReLU)) and m.norm is not None]
+
+
+def test_options_that_make_no_network_are_an_error():
+    for name, options in (("butt", dict(kernel=6)), ("se_resnet", dict(blocks=0)), ("crnn", dict(samples=5000)),
+                          ("cnn_gru", dict(width=5))):
+        with pytest.raises(UserError, match=name):
+            models.build(name, leads=12, classes=24, **options)
+
+
+def test_crnn_hears_20_seconds_filled_with_zeros():
+    """10,000 samples at 500 Hz, whatever comes: as published."""
+    model = described_small("crnn")
+    x = torch.randn(1, 12, 12_000)
+    with torch.no_grad():
+        assert torch.equal(model(x), model(x[:, :, :10_000]))
+        assert torch.equal(model(x[:, :, :3000]), model(torch.nn.functional.pad(x[:, :, :3000], (0, 7000))))
+        assert not torch.equal(model(x), model(x[:, :, :9000]))
+
+
+def test_the_gru_reads_backwards_from_the_last_valid_step():
+    """Oracle: torch's bidirectional GRU over packed sequences."""
+    torch.manual_seed(0)
+    ours, theirs = BothWays(5, 3), torch.nn.GRU(5, 3, batch_first=True, bidirectional=True)
+    for label, weight in ours.onwards.named_parameters():
+        getattr(theirs, label).data.copy_(weight)
+    for label, weight in ours.backwards.named_parameters():
+        getattr(theirs, f"{label}_reverse").data.copy_(weight)
+    x, lengths = torch.randn(3, 11, 5), torch.tensor([11, 4, 1])
+    valid = torch.arange(11) < lengths[:, None]
+    valid[0, 6:8] = False  # a gap inside is read, as it comes
+    with torch.no_grad():
+        out, whole = ours(x, valid), ours(x, None)
+        packed = torch.nn.utils.rnn.pack_padded_sequence(x, lengths, batch_first=True)
+        expected, _ = torch.nn.utils.rnn.pad_packed_sequence(theirs(packed)[0], batch_first=True)
+        torch.testing.assert_close(out[valid], expected[valid])
+        torch.testing.assert_close(whole, theirs(x)[0])
+
+
+def test_attention_is_a_weighted_mean_of_the_valid_steps():
+    torch.manual_seed(0)
+    attention = Attention(4)
+    x, valid = torch.randn(2, 6, 4), torch.arange(6) < torch.tensor([[6], [3]])
+    with torch.no_grad():
+        out = attention(x, valid)
+        for row, length in enumerate((6, 3)):
+            steps = x[row, :length]
+            keys = torch.tanh(attention.key.weight @ steps.T + attention.key.bias[:, None])
+            weights = (attention.query.weight @ keys).exp()
+            torch.testing.assert_close(out[row], (weights / weights.sum() @ steps)[0])

@@ -13,7 +13,7 @@ from scipy import signal as scipy_signal
 from twelvelead.errors import RecordingError
 from twelvelead.recipes import Input
 from twelvelead.recording import LEADS, Recording
-from twelvelead.signals import derive_limb_leads, prepare, resample, windows_of
+from twelvelead.signals import derive_limb_leads, envelopes, prepare, resample, windows_of
 
 RATES = (100, 125, 128, 250, 257, 300, 360, 400, 500, 1000)
 
@@ -171,3 +171,40 @@ def test_limb_derivation_leaves_complete_recordings_alone():
     signal, present = ecg_like(), np.ones(12, dtype=bool)
     out, still = derive_limb_leads(signal, present)
     assert out is signal and still is present
+
+
+# 15 Hz lies a quarter down the half cosine that falls from 12 to 24 Hz
+@pytest.mark.parametrize("tone_hz,low,high", [
+    (1, 1, 1), (4, 1, 1), (6, 0.5, 1), (10, 0, 1), (15, 0, (1 + np.cos(np.pi / 4)) / 2), (18, 0, 0.5), (25, 0, 0)])
+def test_an_envelope_is_the_amplitude_of_a_tone_in_its_band(tone_hz, low, high):
+    t = np.arange(2500) / 250
+    tones = np.float32([[0.3], [2.0]]) * np.cos(2 * np.pi * tone_hz * t + np.float32([[0.4], [1.1]])).astype(np.float32)
+    out = envelopes(tones, 250.0)
+    assert out.shape == (4, 2500) and out.dtype == np.float32
+    expected = np.array([[0.3 * low], [2 * low], [0.3 * high], [2 * high]])
+    np.testing.assert_allclose(out, np.broadcast_to(expected, out.shape), atol=1e-5)
+    if low == high == 1:
+        np.testing.assert_allclose(out, np.tile(np.abs(scipy_signal.hilbert(tones)), (2, 1)), atol=1e-5)
+
+
+@pytest.mark.parametrize("samples", [1, 2, 7, 1000, 1001])
+@pytest.mark.parametrize("rate", [250, 30])  # at 30 Hz the upper band holds all frequencies
+def test_envelopes_agree_with_scipys_hilbert_transform_and_tukey_window(samples, rate):
+    signal = np.random.default_rng(samples).normal(size=(3, samples)).astype(np.float32)
+    frequency = np.abs(np.fft.fftfreq(samples, 1 / rate))
+    out = envelopes(signal, rate)
+    for k, band in enumerate((8, 24)):
+        window = scipy_signal.windows.tukey(20_001, 0.5)  # over −band … band
+        weight = np.interp(frequency / band, np.linspace(-1, 1, 20_001), window, right=0)
+        filtered = np.fft.ifft(np.fft.fft(signal, axis=1) * weight, axis=1).real
+        np.testing.assert_allclose(out[3 * k:3 * k + 3], np.abs(scipy_signal.hilbert(filtered)), atol=1e-5)
+
+
+@given(samples=st.integers(0, 600), rate=st.floats(5, 1000), leads=st.integers(1, 12))
+@settings(max_examples=40, deadline=None)
+def test_envelopes_are_finite_and_never_negative_at_any_length_and_rate(samples, rate, leads):
+    signal = np.random.default_rng(samples).normal(size=(leads, samples)).astype(np.float32)
+    before = signal.copy()
+    out = envelopes(signal, rate)
+    assert out.shape == (2 * leads, samples) and np.isfinite(out).all() and (out >= 0).all()
+    np.testing.assert_array_equal(signal, before)

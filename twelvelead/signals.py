@@ -181,6 +181,44 @@ def _resampler(from_hz: float, to_hz: float) -> tuple[int, int, int, np.ndarray]
     return up, down, reach, matrix.astype(np.float32)
 
 
+def envelopes(signal: np.ndarray, frequency_hz: float, bands_hz: tuple[float, ...] = (8.0, 24.0),
+              taper: float = 0.5) -> np.ndarray:
+    """Envelopes of the signal below each frequency: magnitude of the analytic signal of what a filter leaves of it.
+
+    The filter multiplies the spectrum by a Tukey window over −band … band: all below (1 − taper)·band, nothing above
+    the band, half a cosine between. (The description says "FFT-filtered, Tukey window, α = 0.5"; over 0 … band it would
+    also weaken the low end, which belongs to the band.) The Fourier transform takes the signal for periodic: remove an
+    offset first, and expect an error of about a cycle at both ends.
+
+    Parameters
+    ----------
+    signal : float32 (leads, samples)
+    bands_hz : upper ends of the bands
+    taper : share of the band over which the filter falls off, in (0, 1]; α of the window
+
+    Returns
+    -------
+    float32 (bands · leads, samples), all leads of the first band, then of the next; non-negative, in the signal's unit.
+
+    References
+    ----------
+    Nejedly et al., Utilization of Residual CNN-GRU With Attention Mechanism, CinC 2020, paper 32.
+    """
+    leads, samples = signal.shape
+    if samples == 0:
+        return np.zeros((len(bands_hz) * leads, 0), dtype=np.float32)
+    spectrum = np.fft.rfft(signal, axis=1)
+    tone_hz = np.arange(spectrum.shape[1]) * (frequency_hz / samples)
+    # the analytic signal has no negative frequencies and the others twice, but for those that are their own mirror
+    sided = np.where((tone_hz == 0) | (np.arange(len(tone_hz)) * 2 == samples), 1.0, 2.0)
+    out = np.empty((len(bands_hz), leads, samples), dtype=np.float32)
+    for band, top_hz in zip(out, bands_hz):
+        fall = np.clip((tone_hz / top_hz - (1 - taper)) / taper, 0, 1)
+        kept = spectrum * (sided * 0.5 * (1 + np.cos(np.pi * fall)))
+        band[:] = np.abs(np.fft.ifft(kept, samples, axis=1))  # filled up with zeros: the negative frequencies
+    return out.reshape(-1, samples)
+
+
 def windows_of(samples: int, window: int, overlap: int) -> list[tuple[int, int]]:
     """(start, stop) of pieces of `window` samples that overlap by `overlap`; the last one ends at the end."""
     if samples <= window:

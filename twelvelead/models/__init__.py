@@ -1,10 +1,12 @@
 """Networks by name. A new architecture is one file here with one function, named in the tuple below.
 
     model = build("butt", leads=12, classes=24, width=30)
-    logits = model(x, valid)        # (batch, leads, time), bool (batch, time) → (batch, classes)
+    logits = model(x, valid, person)    # (batch, leads, time), bool (batch, time), (batch, 5) → (batch, classes)
 
 A model turns a batch into logits; the score of a class is their sigmoid. Samples where `valid` is False do not exist:
-a recording's logits depend neither on its padding nor on its company in the batch.
+a recording's logits depend neither on its padding nor on its company in the batch, and any length from 1 on is taken.
+`valid` None: all are valid. `person` is age / 100 (0 if unknown), age known, female, male, sex known, all but the first 0
+or 1; None: nothing is known. Every network takes it, and passes it over unless its paper uses it.
 """
 
 from __future__ import annotations
@@ -13,8 +15,11 @@ from torch import nn
 
 from ..errors import UserError
 from .butt import butt
+from .cnn_gru import cnn_gru
+from .crnn import crnn
+from .se_resnet import se_resnet
 
-_REGISTRY = {function.__name__: function for function in (butt,)}
+_REGISTRY = {function.__name__: function for function in (butt, se_resnet, crnn, cnn_gru)}
 
 
 def names() -> tuple[str, ...]:
@@ -23,7 +28,7 @@ def names() -> tuple[str, ...]:
 
 
 def build(name: str, *, leads: int, classes: int, **network) -> nn.Module:
-    """A new network with random weights (torch's global generator).
+    """A new network with random weights (torch's global generator); `leads` are the channels of its input.
 
     Raises
     ------

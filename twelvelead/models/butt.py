@@ -52,7 +52,8 @@ class Butt(nn.Module):
         nn.init.xavier_normal_(self.head.weight)
         nn.init.zeros_(self.head.bias)
 
-    def forward(self, x: torch.Tensor, valid: torch.Tensor | None = None) -> torch.Tensor:
+    def forward(self, x: torch.Tensor, valid: torch.Tensor | None = None,
+                person: torch.Tensor | None = None) -> torch.Tensor:
         x, valid = as_masked(x, valid, self.stride)             # batch, leads, 1, time
         x = skip0 = self.stem(x, valid)                         # batch, n, 1, time
         for level in self.levels:
@@ -68,5 +69,8 @@ class Butt(nn.Module):
 
 
 def butt(leads: int, classes: int, width: int = 30, levels: int = 6, convolutions: int = 3, kernel: int = 7) -> Butt:
-    """The network of section 2 of the paper; `width` 30 in the authors' code, 48 in the paper's best, 12 small."""
+    """The network of section 2 of the paper; `width` 30 in the authors' code, 48 in the paper's best, 12 small.
+
+    It knows nothing of the person.
+    """
     return Butt(leads, classes, width, levels, convolutions, kernel)

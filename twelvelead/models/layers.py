@@ -12,6 +12,8 @@ from torch import nn
 from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+PERSON = 5  # what a network may know of a person: age / 100 (0 if unknown), age known, female, male, sex known
+
 
 class MaskedBatchNorm(nn.BatchNorm2d):
     """Batch normalisation (Ioffe and Szegedy 2015) whose training statistics are those of the valid samples alone."""
@@ -53,9 +55,39 @@ class ConvNormReLU(nn.Module):
         return x if valid is None else x * valid
 
 
+class ConvNorm(nn.Module):
+    """Convolution over time without bias ("same" padding with zeros, every `stride`-th sample), batch normalisation.
+
+    `valid` is that of the output, (batch, 1, 1, time / stride).
+    """
+
+    def __init__(self, channels_in: int, channels_out: int, kernel: int, stride: int = 1):
+        super().__init__()
+        self.conv = nn.Conv2d(channels_in, channels_out, (1, kernel), (1, stride), (0, kernel // 2), bias=False)
+        self.norm = MaskedBatchNorm(channels_out)
+
+    def forward(self, x: torch.Tensor, valid: torch.Tensor | None = None) -> torch.Tensor:
+        x = self.conv(x)
+        if self.norm is not None:  # see `fuse`
+            x = self.norm(x, valid)
+        return x if valid is None else x * valid
+
+
 def halve(x: torch.Tensor) -> torch.Tensor:
     """Maximum of each pair of samples; the time must be even."""
     return F.max_pool2d(x, (1, 2))
+
+
+def halve_valid(valid: torch.Tensor | None) -> torch.Tensor | None:
+    """The mask at half the rate: a sample exists if one of its two did, so that something is left of a single one."""
+    return None if valid is None else halve(valid)
+
+
+def mean_over_time(x: torch.Tensor, valid: torch.Tensor | None) -> torch.Tensor:
+    """(batch, channels, 1, time), zero where it is not valid → (batch, channels), the mean of the valid samples."""
+    if valid is None:
+        return x.mean(dim=(2, 3))
+    return x.sum(dim=(2, 3)) / valid.sum(dim=(2, 3)).clamp(min=1)
 
 
 def as_masked(x: torch.Tensor, valid: torch.Tensor | None, multiple: int) -> tuple[torch.Tensor, torch.Tensor | None]:
@@ -86,6 +118,6 @@ def fuse(model: nn.Module) -> nn.Module:
     The model must be in evaluation mode and cannot be trained afterwards.
     """
     for module in model.modules():
-        if isinstance(module, ConvNormReLU) and module.norm is not None:
+        if isinstance(module, (ConvNorm, ConvNormReLU)) and module.norm is not None:
             module.conv, module.norm = fuse_conv_bn_eval(module.conv, module.norm), None
     return model
