@@ -33,7 +33,7 @@ def draw_progress(history: list[dict[str, Any]], path: Path) -> None:
         for axis, loss in zip(axes[1:], losses):
             part = [row for row in rows if row["loss"] == loss]
             axis.plot([row["epoch"] for row in part], [row["train_loss"] for row in part], marker=".")
-    axes[0].set_ylabel("Challenge metric, validation part,\nbest common threshold")
+    axes[0].set_ylabel("Challenge metric,\nvalidation part")
     axes[0].legend(fontsize="small", ncols=4, loc="lower right")
     for axis, loss in zip(axes[1:], losses):
         axis.set_ylabel(f"training loss,\n{loss.replace('_', ' ')}")
