@@ -81,7 +81,8 @@ class Book:
             scores[rows] += self.results[member].scores
             count[rows] += 1
         bag = np.flatnonzero(count)
-        together = self._optimise(self.labels[bag], scores[bag] / count[bag, None], f"out of bag, {len(members)} members")
+        together = self._optimise(self.labels[bag], scores[bag] / count[bag, None],
+                                  f"out of bag, {len(members)} members")
 
         def as_dict(found: thresholds.Thresholds, recordings: int) -> dict[str, Any]:
             return dict(recordings=recordings, thresholds=dict(zip(classes.codes, found.values.tolist())),

@@ -1,4 +1,4 @@
-"""Batches cut out of stored recordings, on the device: order, pieces, augmentation, padding. No data loader in the loop.
+"""Batches cut out of stored recordings, on the device: order, pieces, augmentation, padding; without a data loader.
 
     data = on_device(store, device)             # or: data = stack([prepared, ...], device)
     for rows in epoch_order(data.lengths, train_rows, 32, random):
@@ -63,7 +63,8 @@ def stack(prepared: list[Prepared], device: torch.device) -> Data:
                 np.cumsum(lengths) - lengths, lengths)
 
 
-def epoch_order(lengths: np.ndarray, rows: np.ndarray, batch_size: int, random: np.random.Generator) -> list[np.ndarray]:
+def epoch_order(lengths: np.ndarray, rows: np.ndarray, batch_size: int,
+                random: np.random.Generator) -> list[np.ndarray]:
     """One epoch's batches of rows: shuffled, but recordings of like length together.
 
     Each pool of 16 batches is sorted by length, so that little is padding and a batch still mixes hospitals.

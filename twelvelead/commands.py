@@ -74,10 +74,11 @@ def classify(model: Path, data: Path, outputs: Path, settings: Settings) -> int:
 
     ensemble = load_ensemble(model, find_device(settings.device))
     report = classify_folder(ensemble, data, outputs, jobs=settings.jobs, log=_log_error)
-    _log(f"{report.recordings} recordings classified into {outputs}, {len(report.faults)} of them fell back to sinus rhythm")
+    _log(f"{report.recordings} recordings classified into {outputs}, "
+         f"{len(report.faults)} of them fell back to sinus rhythm")
     if report.share_of_faults > MOST_FAULTS:
-        _log_error(f"{report.share_of_faults:.0%} of the recordings fell back, more than {MOST_FAULTS:.0%}: something is wrong "
-                   "with the data or the model")
+        _log_error(f"{report.share_of_faults:.0%} of the recordings fell back, more than {MOST_FAULTS:.0%}: "
+                   "something is wrong with the data or the model")
         return 1
     return 0
 

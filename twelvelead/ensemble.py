@@ -4,8 +4,8 @@
     scores = member_scores(ensemble, stack([prepare(recording, ensemble.recipe.input)], ensemble.device))
     labels = labels_of(ensemble, scores)
 
-A model folder is self-contained and holds no code: recipe.json (written last: without it there is no model), classes.json,
-member_00.safetensors …, thresholds.json, history.csv, splits.json, progress.png; members.py writes it.
+A model folder is self-contained and holds no code: recipe.json (written last: without it there is no model),
+classes.json, member_00.safetensors …, thresholds.json, history.csv, splits.json, progress.png; assembly.py writes it.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class Ensemble:
     device: torch.device
 
 
-# ---------------------------------------------------------------------------------------------------------------- score
+# ------------------------------------------------------------------------------------------------------------- score
 
 
 def member_scores(ensemble: Ensemble, data: Data) -> np.ndarray:
@@ -90,7 +90,7 @@ def labels_of(ensemble: Ensemble, scores: np.ndarray) -> np.ndarray:
     return thresholds.at_least_one_label(labels, mean, cuts) if voting.at_least_one else labels
 
 
-# ----------------------------------------------------------------------------------------------------------- model folder
+# ------------------------------------------------------------------------------------------------------ model folder
 
 
 def load_ensemble(folder: str | Path, device: torch.device | str = "cpu") -> Ensemble:

@@ -3,8 +3,8 @@
     ensemble = train_ensemble(find_recordings(data), folder, get_recipe("butt"), classes, root=data)
     torchrun --nproc-per-node=4 train_model.py DATA MODEL       # the same, members shared out over ranks
 
-A member's training is independent of the others', so processes share members, not batches: on a CPU one member a core is
-faster than all cores on one member. Everything that the processes share lies in MODEL/.work: job.json, the store, a
+A member's training is independent of the others', so processes share members, not batches: on a CPU one member a core
+is faster than all cores on one member. Everything that the processes share lies in MODEL/.work: job.json, the store, a
 checkpoint of each member in training, member_03.npz of each that is done. After each member the folder is a model.
 """
 
@@ -157,7 +157,7 @@ def train_members(job: Job, members: range, device: torch.device, until: Deadlin
         look()
 
 
-# ------------------------------------------------------------------------------------------------------------- processes
+# --------------------------------------------------------------------------------------------------------- processes
 
 
 def _default_workers(device: torch.device) -> int:
@@ -172,7 +172,7 @@ def _own(device: torch.device, rank: int) -> torch.device:
 
 
 def _run_workers(job: Job, members: int, workers: int, device: torch.device, until: Deadline, book: Book) -> None:
-    """Trains the members in processes of their own, member k in process k mod workers, and keeps the model up to date."""
+    """Trains member k in process k mod workers, and keeps the model folder up to date."""
     here = str(Path(__file__).resolve().parent.parent)
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [here, os.environ.get("PYTHONPATH")]))}
     if device.type == "cpu":

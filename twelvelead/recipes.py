@@ -171,7 +171,7 @@ BUTT = Recipe(
     summary="11 one-dimensional ResNets with global skips and a BUTT head, 24 classes, out-of-bag thresholds",
     source=_VICAR_2020,
     model="butt",
-    # The paper's best single figure is with 48 filters ("wide"); 30 are the code's default and what the time limits allow.
+    # The paper's best is with 48 filters ("wide"); 30 are the code's default and what the time limits allow.
     network=dict(width=30, levels=6, convolutions=3, kernel=7),
     training=Training(phases=(
         # The authors' code; the paper says 30 epochs a step.

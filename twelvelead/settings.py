@@ -60,7 +60,8 @@ class Settings:
         return get_recipe(self.recipe).scaled(epochs=self.epochs, members=self.members, width=self.width)
 
 
-TYPES = {"members": int, "epochs": int, "width": int, "seed": int, "limit": int, "jobs": int, "workers": int, "time_budget_hours": float}
+TYPES = {"members": int, "epochs": int, "width": int, "seed": int, "limit": int, "jobs": int, "workers": int,
+         "time_budget_hours": float}
 
 
 def from_environment(environment: Mapping[str, str] = os.environ) -> Settings:
@@ -83,7 +84,8 @@ def from_environment(environment: Mapping[str, str] = os.environ) -> Settings:
         try:
             values[name] = kind(text.strip())
         except ValueError:
-            raise UserError(f"{variable} is '{text}', which is not {'an integer' if kind is int else 'a number'}") from None
+            due = "an integer" if kind is int else "a number"
+            raise UserError(f"{variable} is '{text}', which is not {due}") from None
     return checked(Settings(**values))
 
 

@@ -22,7 +22,7 @@ from .recipes import Input
 from .recording import LEADS, Recording
 
 # The anti-aliasing filter passes up to 0.8 of the lower Nyquist frequency (50 Hz where the output is 125 Hz) within
-# 0.1 % and stops from 1.0 of it by 60 dB: Kaiser's formulas, Oppenheim and Schafer, Discrete-Time Signal Processing, 7.5.3.
+# 0.1 % and stops from 1.0 of it by 60 dB: Kaiser's formulas (Oppenheim, Schafer: Discrete-Time Signal Processing, 7.5.3).
 PASS, STOP, ATTENUATION_DB = 0.8, 1.0, 60.0
 # Multiplications of a matrix product that OpenBLAS does without threads. Its threads would gain nothing here, and spin for
 # milliseconds afterwards beside the network's: measured, that doubled the time of run_model.
@@ -103,7 +103,7 @@ def _standard_leads(recording: Recording) -> tuple[np.ndarray, np.ndarray, np.nd
 
 
 def fill_gaps(lead: np.ndarray, gaps: np.ndarray) -> np.ndarray:
-    """Linear interpolation over the samples marked in `gaps` (samples,), the nearest value at the ends, zeros if all are."""
+    """Linear interpolation over the samples marked in `gaps`, the nearest value at the ends, zeros if all are."""
     if gaps.all():
         return np.zeros_like(lead)
     at = np.flatnonzero(~gaps)

@@ -180,7 +180,8 @@ def open_store(folder: Path, key: str) -> Store | None:
                         else "there are no recordings to train on")
     offsets = np.concatenate([[0], np.cumsum(values["lengths"], dtype=np.int64)])
     total = int(offsets[-1])
-    if (folder / "samples.f16").stat().st_size != total * len(LEADS) * 2 or (folder / "valid.u8").stat().st_size != total:
+    sizes = [(folder / name).stat().st_size for name in ("samples.f16", "valid.u8")]
+    if sizes != [total * len(LEADS) * 2, total]:
         return None
     return Store(
         key=key,
@@ -193,6 +194,6 @@ def open_store(folder: Path, key: str) -> Store | None:
         codes=tuple(tuple(row["codes"]) for row in rows),
         sex=tuple(row["sex"] for row in rows),
         patients=tuple(row["patient"] for row in rows),
-        age_years=np.array([np.nan if row["age_years"] is None else row["age_years"] for row in rows], dtype=np.float32),
+        age_years=np.array([row["age_years"] for row in rows], dtype=np.float32),  # None becomes NaN
         left_out=left_out,
         repaired=tuple(f"{row['header']}: {'; '.join(row['notes'])}" for row in rows if row["notes"]))

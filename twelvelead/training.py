@@ -71,8 +71,8 @@ def seed_of(*numbers: int) -> int:
 
 def train_member(data: Data, labels: np.ndarray, train_rows: np.ndarray, validation_rows: np.ndarray, recipe: Recipe,
                  classes: Classes, *, seed: int, member: int, checkpoint: Path,
-                 epochs_allowed: Callable[[int, float], int] | None = None, out_of_time: Callable[[], bool] = lambda: False,
-                 log: Callable[[str], None] = print) -> Trained:
+                 epochs_allowed: Callable[[int, float], int] | None = None,
+                 out_of_time: Callable[[], bool] = lambda: False, log: Callable[[str], None] = print) -> Trained:
     """Trains a member, or goes on where its checkpoint stands.
 
     Parameters
@@ -120,8 +120,8 @@ def train_member(data: Data, labels: np.ndarray, train_rows: np.ndarray, validat
                                    random=[seed, member, state.epoch], out_of_time=out_of_time,
                                    title=f"member {member} epoch {state.epoch + 1}/{epochs}")
         if not math.isfinite(loss):
-            raise NaNLoss(f"member {member}, epoch {state.epoch + 1}: the loss ({phase.loss}) is {loss} at learning rate "
-                          f"{phase.learning_rate:g}; lower the learning rate or look for damaged recordings")
+            raise NaNLoss(f"member {member}, epoch {state.epoch + 1}: the loss ({phase.loss}) is {loss} at learning "
+                          f"rate {phase.learning_rate:g}; lower the learning rate or look for damaged recordings")
         state.epoch += 1
         if not whole:
             epochs = state.epoch
@@ -205,7 +205,8 @@ class _State:
         try:
             values = torch.load(path, map_location=device, weights_only=True)
         except Exception as error:  # torch raises anything from EOFError to UnpicklingError
-            raise UserError(f"{path}: the checkpoint cannot be read ({error}); delete it to train this member anew") from None
+            raise UserError(f"{path}: the checkpoint cannot be read ({error}); "
+                            "delete it to train this member anew") from None
         self.model.load_state_dict(values["model"])
         self.start_phase(Phase(values["loss"], 0.0, 0), recipe)
         self.optimizer.load_state_dict(values["optimizer"])
@@ -215,8 +216,8 @@ class _State:
         return values["epochs"]
 
 
-def _train_epoch(state: _State, data: Data, targets: torch.Tensor, rows: np.ndarray, recipe: Recipe, weighting: Weighting,
-                 phase: Phase, *, random: list[int], out_of_time: Callable[[], bool], title: str) -> tuple[float, bool]:
+def _train_epoch(state: _State, data: Data, targets: torch.Tensor, rows: np.ndarray, recipe: Recipe,
+                 weighting: Weighting, phase: Phase, *, random: list[int], out_of_time: Callable[[], bool], title: str) -> tuple[float, bool]:
     """One pass over the rows; returns the mean loss and whether time allowed the whole of it."""
     loss_of = LOSSES[phase.loss]
     torch.manual_seed(seed_of(*random))  # for dropout

@@ -19,7 +19,8 @@ def write_history(history: list[dict[str, Any]], path: Path) -> None:
 
 def draw_progress(history: list[dict[str, Any]], path: Path) -> None:
     """One line a member: above the validation metric at its best common threshold, below the training loss."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg  # takes a second to import, which inference must not pay
+    # takes a second to import, which inference must not pay
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     members = sorted({row["member"] for row in history})
@@ -29,7 +30,8 @@ def draw_progress(history: list[dict[str, Any]], path: Path) -> None:
     axes = figure.subplots(1 + len(losses), 1, sharex=True, squeeze=False)[:, 0]
     for member in members:
         rows = [row for row in history if row["member"] == member]
-        axes[0].plot([row["epoch"] for row in rows], [row["metric"] for row in rows], marker=".", label=f"member {member}")
+        axes[0].plot([row["epoch"] for row in rows], [row["metric"] for row in rows], marker=".",
+                     label=f"member {member}")
         for axis, loss in zip(axes[1:], losses):
             part = [row for row in rows if row["loss"] == loss]
             axis.plot([row["epoch"] for row in part], [row["train_loss"] for row in part], marker=".")
