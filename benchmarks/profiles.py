@@ -1,0 +1,236 @@
+#!/usr/bin/env python
+"""Where the time goes, what this machine could do, and how far each part stands from it: the profiles of docs/performance.md.
+
+    python benchmarks/profiles.py [DATA] [--recordings 256] [--rows machine,preprocess,scores,training,store,loading]
+
+Every profile is of one core; the other core does the same with another member or other recordings. (Not called profile.py:
+that name is a module of Python's own.)
+"""
+
+from __future__ import annotations
+
+import argparse
+import cProfile
+import os
+import pstats
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from shared import CLASSES, ROOT, make_model, markdown, process, seconds, ten_seconds, with_epochs
+
+from twelvelead.batches import gather, on_device, predict, stack
+from twelvelead.ensemble import load_ensemble
+from twelvelead.losses import LOSSES, Weighting, class_weights
+from twelvelead.recipes import get_recipe
+from twelvelead.recording import read_recording
+from twelvelead.signals import prepare
+from twelvelead.store import build_store
+from twelvelead.training import new_model
+
+TOP = 10  # lines of a profile
+
+
+def best_of(count: int, work: Callable[[], object]) -> float:
+    """Seconds of the fastest of several runs, after one that does not count."""
+    work()
+    return min(seconds(work) for _ in range(count))
+
+
+# ---------------------------------------------------------------------------------------------------------------- machine
+
+
+def matmul_gflops(size: int = 2048) -> float:
+    """GFLOP/s of a float32 matrix product with the threads of this process."""
+    a, b = torch.randn(size, size), torch.randn(size, size)
+    return 2e-9 * size ** 3 / best_of(8, lambda: a @ b)
+
+
+def copy_gigabytes(megabytes: int = 512) -> float:
+    """GB/s that a copy reads and writes."""
+    a = torch.zeros(megabytes << 18)
+    b = torch.empty_like(a)
+    return 2e-9 * 4 * a.numel() / best_of(8, lambda: b.copy_(a))
+
+
+def disk_gigabytes(folder: Path, megabytes: int = 512) -> tuple[float, float]:
+    """GB/s of writing a file until it is on the disk, and of reading it when it is not in memory."""
+    block, path = os.urandom(1 << 20), folder / "disk"
+
+    def write() -> None:
+        with open(path, "wb", buffering=0) as file:
+            for _ in range(megabytes):
+                file.write(block)
+            os.fsync(file.fileno())
+
+    def read() -> None:
+        with open(path, "rb", buffering=0) as file:
+            while file.read(1 << 20):
+                pass
+
+    written = seconds(write)
+    with open(path, "rb") as file:
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+    rate = 1e-3 * megabytes * 1.048576
+    return rate / written, rate / seconds(read)
+
+
+def machine(work: Path) -> list[list[str]]:
+    rows = []
+    for title, work_of, unit in (("float32 matrix product", matmul_gflops, "GFLOP/s"), ("copy in memory", copy_gigabytes, "GB/s")):
+        values = []
+        for threads in (1, os.cpu_count() or 1):
+            with process(threads) as pool:
+                values.append(f"{pool.submit(work_of).result():.3g} {unit}")
+        rows.append([title, *values])
+    write, read = disk_gigabytes(work)
+    return [*rows, ["disk, writing and reading", f"{write:.2g} GB/s", f"{read:.2g} GB/s"]]
+
+
+# --------------------------------------------------------------------------------------------------------------- profiles
+
+
+def of_python(work: Callable[[], object]) -> list[list[str]]:
+    """Time in each function itself, by cProfile, which makes short functions look slower than they are."""
+    profile = cProfile.Profile()
+    work()
+    profile.runcall(work)
+    entries = pstats.Stats(profile).stats.items()
+    total = sum(entry[2] for _, entry in entries)
+    top = sorted(((own, count, file, name) for (file, _, name), (_, count, own, _, _) in entries), reverse=True)[:TOP]
+    return [[f"{Path(file).stem}.{name}" if file != "~" else name.strip("<>"), str(count), f"{own / total:.0%}"]
+            for own, count, file, name in top]
+
+
+def of_torch(work: Callable[[], object]) -> list[list[str]]:
+    """Time in each of torch's operators itself."""
+    work()
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
+        work()
+    entries = profile.key_averages()
+    total = sum(entry.self_cpu_time_total for entry in entries)
+    top = sorted(entries, key=lambda entry: -entry.self_cpu_time_total)[:TOP]
+    return [[entry.key, str(entry.count), f"{entry.self_cpu_time_total / total:.0%}"] for entry in top]
+
+
+def giga_macs(model: torch.nn.Module, samples: int) -> float:
+    """Billions of multiply-adds of the convolutions for one recording of so many samples."""
+    total = 0
+
+    def count(module, _, output) -> None:
+        nonlocal total
+        total += module.weight.numel() * output[0, 0].numel()
+
+    hooks = [module.register_forward_hook(count) for module in model.modules() if isinstance(module, torch.nn.Conv2d)]
+    with torch.no_grad():
+        model(torch.zeros(1, 12, samples))
+    for hook in hooks:
+        hook.remove()
+    return total / 1e9
+
+
+def preprocess(headers: list[Path]) -> tuple[str, list[list[str]]]:
+    recipe = get_recipe("butt").input
+    work = lambda: [prepare(read_recording(header), recipe) for header in headers]  # noqa: E731
+    each = best_of(5, work) / len(headers)
+    size = sum(header.with_suffix(".mat").stat().st_size for header in headers) / len(headers)
+    return (f"{1e3 * each:.2f} ms a recording; {1e-9 * size / each:.2g} GB/s of the file's bytes"), of_python(work)
+
+
+def scores(headers: list[Path], model: Path) -> tuple[str, list[list[str]]]:
+    ensemble = load_ensemble(model)
+    network, recipe = ensemble.models[0], ensemble.recipe.input
+    data = stack([prepare(read_recording(header), recipe) for header in headers[:32]], ensemble.device)
+    x, valid = gather(data, np.arange(1), recipe)
+    with torch.inference_mode():
+        one = best_of(10, lambda: network(x, valid))
+    many = best_of(5, lambda: predict(network, data, np.arange(len(data.lengths)), recipe)) / len(data.lengths)
+    work = 2 * giga_macs(network, x.shape[2])
+    with torch.inference_mode():
+        table = of_torch(lambda: [network(x, valid) for _ in range(10)])
+    return (f"a member, one recording: {1e3 * one:.1f} ms alone ({work / one:.0f} GFLOP/s), {1e3 * many:.1f} ms in a batch "
+            f"({work / many:.0f} GFLOP/s); {work:.2f} GFLOP each"), table
+
+
+def training(headers: list[Path], width: int) -> tuple[str, list[list[str]]]:
+    recipe = with_epochs(get_recipe("butt").scaled(width=width), 1)
+    device = torch.device("cpu")
+    with tempfile.TemporaryDirectory() as folder:
+        store = build_store(headers[:64], recipe.input, Path(folder), jobs=1)
+        data, labels = on_device(store, device), CLASSES.labels(store.codes)
+        positive, negative = class_weights(labels, 100)
+        weighting = Weighting(*(torch.tensor(a, dtype=torch.float32) for a in (positive, negative, CLASSES.weights)))
+        targets = torch.tensor(labels, dtype=torch.float32)
+        model = new_model(recipe, len(CLASSES.codes)).train()
+        optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
+        random = np.random.default_rng(0)
+        rows = np.arange(min(32, len(store)))
+
+        def step() -> None:  # as training._train_epoch
+            x, valid = gather(data, rows, recipe.input, recipe.augmentation, random)
+            loss = LOSSES["weighted_cross_entropy"](model(x, valid), targets[rows], weighting)
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            optimizer.step()
+
+        each = best_of(4, step) / len(rows)
+        work = 3 * 2 * giga_macs(model.eval(), 1280)
+        model.train()
+        return f"{1 / each:.1f} recordings a second; about {work / each:.0f} GFLOP/s", of_torch(step)
+
+
+def store(headers: list[Path]) -> tuple[str, list[list[str]]]:
+    recipe = get_recipe("butt").input
+    with tempfile.TemporaryDirectory() as folder:
+        places = (Path(folder, str(k)) for k in range(9))
+        work = lambda: build_store(headers, recipe, next(places), jobs=1)  # noqa: E731
+        each = best_of(3, work) / len(headers)
+        return f"{1e3 * each:.2f} ms a recording in one process, {1 / each:.0f} recordings a second", of_python(work)
+
+
+def loading(model: Path) -> tuple[str, list[list[str]]]:
+    """Seconds of importing, by the first-level imports of team_code, and of loading."""
+    code = f"import team_code, time; t = time.time(); team_code.load_model({str(model)!r}, ()); print(time.time() - t)"
+    run = subprocess.run([sys.executable, "-X", "importtime", "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    lines = re.findall(r"import time:\s+(\d+) \|\s+(\d+) \| +([\w.]+)", run.stderr)
+    alone: dict[str, int] = {}
+    for own, _, name in lines:
+        package = name.partition(".")[0]
+        alone[package] = alone.get(package, 0) + int(own)
+    total = sum(alone.values())
+    top = sorted(alone.items(), key=lambda item: -item[1])[:TOP]
+    return (f"{1e-6 * total:.2f} s of imports, {float(run.stdout):.2f} s of loading",
+            [[name, "", f"{own / total:.0%}"] for name, own in top])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path, nargs="?")
+    parser.add_argument("--recordings", type=int, default=256)
+    parser.add_argument("--rows", default="machine,preprocess,scores,training,store,loading")
+    parser.add_argument("--members", type=int, default=11)
+    parser.add_argument("--width", type=int, default=30)
+    arguments = parser.parse_args()
+    rows = arguments.rows.split(",")
+    with tempfile.TemporaryDirectory() as folder:
+        work = Path(folder)
+        headers = ten_seconds(arguments.data, arguments.recordings, work / "recordings")
+        model = make_model(work / "model", headers, arguments.members, arguments.width)
+        if "machine" in rows:
+            print(markdown(["machine", "one thread", f"{os.cpu_count()} threads"], machine(work)), flush=True)
+        parts = dict(preprocess=(preprocess, headers), scores=(scores, headers, model), training=(training, headers, arguments.width),
+                     store=(store, headers), loading=(loading, model))
+        for name in filter(parts.__contains__, rows):
+            with process(1) as pool:
+                text, table = pool.submit(*parts[name]).result()
+            print(f"{name}: {text}\n\n{markdown(['where', 'calls', 'share'], table)}", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,132 @@
+"""What the benchmarks share: recordings of one kind, a model of random weights, processes with so many threads, figures.
+
+Not a benchmark itself.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from safetensors.torch import save_file  # noqa: E402
+
+from twelvelead import __version__  # noqa: E402
+from twelvelead.batches import gather, stack  # noqa: E402
+from twelvelead.classes import load_weights, scored_classes  # noqa: E402
+from twelvelead.ensemble import FORMAT, member_path, write_json  # noqa: E402
+from twelvelead.models.layers import MaskedBatchNorm  # noqa: E402
+from twelvelead.recipes import Recipe, get_recipe, to_dict  # noqa: E402
+from twelvelead.recording import find_recordings, read_recording  # noqa: E402
+from twelvelead.signals import prepare  # noqa: E402
+from twelvelead.training import new_model  # noqa: E402
+
+CLASSES = scored_classes(load_weights(ROOT / "weights.csv"))
+
+
+# ---------------------------------------------------------------------------------------------------------------- inputs
+
+
+def ten_seconds(data: Path | None, count: int, folder: Path) -> list[Path]:
+    """Links in `folder` to `count` recordings of `data` of 12 leads, 10 s and 500 Hz; without `data`, synthetic ones."""
+    folder.mkdir(parents=True)
+    if data is None:
+        from twelvelead.synthetic import write_hospital
+
+        write_hospital(folder, "birch", count, seed=1)
+        return find_recordings(folder)
+    chosen: dict[str, Path] = {}
+    for path in find_recordings(data):
+        if path.stem not in chosen and path.read_text().split("\n", 1)[0].split()[1:4] == ["12", "500", "5000"]:
+            chosen[path.stem] = path
+        if len(chosen) == count:
+            break
+    if len(chosen) < count:
+        sys.exit(f"{data}: only {len(chosen)} recordings of 12 leads, 10 s and 500 Hz, {count} are wanted; use --recordings")
+    for path in chosen.values():
+        for file in (path, path.with_suffix(".mat")):
+            (folder / file.name).symlink_to(file.resolve())
+    return find_recordings(folder)
+
+
+def make_model(folder: Path, headers: list[Path], members: int = 11, width: int = 30) -> Path:
+    """A model folder of the default recipe with random weights, as good as a trained one for measuring time.
+
+    The statistics of batch normalisation are those of some of the recordings, so that activations are of natural size.
+    """
+    recipe = get_recipe("butt").scaled(members=members, width=width)
+    folder.mkdir(parents=True)
+    data = stack([prepare(read_recording(header), recipe.input) for header in headers[:32]], torch.device("cpu"))
+    for member in range(members):
+        torch.manual_seed(member)
+        model = new_model(recipe, len(CLASSES.codes)).train()
+        for norm in model.modules():
+            if isinstance(norm, MaskedBatchNorm):
+                norm.momentum = 1.0
+        with torch.no_grad():
+            model(*gather(data, np.arange(len(data.lengths)), recipe.input))
+        save_file(model.state_dict(), member_path(folder, member))
+    cuts = dict(thresholds=dict.fromkeys(CLASSES.codes, 0.5))
+    write_json(folder / "classes.json", dict(codes=CLASSES.codes, weights=CLASSES.weights.tolist(),
+                                             priors=[0.1] * len(CLASSES.codes)))
+    write_json(folder / "thresholds.json", dict(ensemble=cuts, members=dict.fromkeys(range(members), cuts)))
+    write_json(folder / "recipe.json", dict(format=FORMAT, twelvelead=__version__, complete=True,
+                                            members=list(range(members)), recipe=to_dict(recipe)))
+    return folder
+
+
+def with_epochs(recipe: Recipe, epochs: int) -> Recipe:
+    """The recipe with so many epochs of its first phase and no averaging of weights."""
+    phase = replace(recipe.training.phases[0], epochs=epochs)
+    return replace(recipe, training=replace(recipe.training, phases=(phase,), averaged_epochs=0))
+
+
+# ------------------------------------------------------------------------------------------------------------- processes
+
+
+def process(threads: int) -> ProcessPoolExecutor:
+    """A process of its own whose numpy and torch use so many threads; `with process(1) as p: p.submit(…).result()`."""
+    before = os.environ.get("OMP_NUM_THREADS")
+    os.environ["OMP_NUM_THREADS"] = str(threads)
+    try:
+        pool = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"))
+        pool.submit(os.getpid).result()  # it starts now, with this environment
+    finally:
+        if before is None:
+            del os.environ["OMP_NUM_THREADS"]
+        else:
+            os.environ["OMP_NUM_THREADS"] = before
+    return pool
+
+
+def seconds(work: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started
+
+
+def alternate(repeats: int, *works: Callable[[], object]) -> list[list[float]]:
+    """Seconds of each work, taken in turns, so that what else the machine does falls on all alike."""
+    times = [[seconds(work) for work in works] for _ in range(repeats)]
+    return [list(column) for column in zip(*times)]
+
+
+def figures(values: list[float], unit: str, best: Callable = min) -> str:
+    """Median and best of several, for a table."""
+    return f"{statistics.median(values):.3g} {unit} (best {best(values):.3g})"
+
+
+def markdown(head: list[str], rows: list[list[str]]) -> str:
+    return "\n".join("| " + " | ".join(row) + " |" for row in [head, ["---"] * len(head), *rows]) + "\n"

@@ -1,0 +1,131 @@
+"""The benchmarks measure what they say: the reference is the same network on nearly the same input, and all scripts run."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from concurrent.futures import Future
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from twelvelead.ensemble import load_ensemble, member_scores
+from twelvelead.batches import stack
+from twelvelead.recipes import Input
+from twelvelead.recording import LEADS, find_recordings, read_recording
+from twelvelead.signals import Prepared, prepare
+
+FOLDER = Path(__file__).resolve().parent.parent / "benchmarks"
+
+
+class Here:
+    """Stands in for a process of its own."""
+
+    def submit(self, work, *values):
+        future = Future()
+        future.set_result(work(*values))
+        return future
+
+
+@pytest.fixture
+def benchmark(monkeypatch):
+    """A benchmark script as a module whose processes are this one."""
+    monkeypatch.syspath_prepend(FOLDER)
+
+    def load(name: str):
+        module = importlib.import_module(name)
+        if hasattr(module, "process"):
+            monkeypatch.setattr(module, "process", contextmanager(lambda threads: (yield Here())))
+        return module
+
+    yield load
+    for name in ("reference", "shared", "speed", "scale", "profiles", "gpu"):
+        sys.modules.pop(name, None)
+
+
+def header(frequency: int, samples: int, gain: int = 1000) -> str:
+    return f"A 12 {frequency} {samples}\n" + "".join(f"A.mat 16+24 {gain}/mV 16 0 0 0 0 {lead}\n" for lead in LEADS)
+
+
+def test_the_reference_appends_922_zeros_and_keeps_millivolts_of_slow_waves(benchmark):
+    wave = np.sin(2 * np.pi * 5 * np.arange(5000) / 500)
+    x = benchmark("reference").prepare(header(500, 5000, 2000), np.tile(2000 * wave, (12, 1)).astype(np.int16))
+    assert x.shape == (12, 1250 + 922) and not x[:, 1250:].any()
+    assert x[:, 100:1150].max() == pytest.approx(1 / 0.2, rel=0.01)
+
+
+def test_the_reference_filters_what_would_alias(benchmark):
+    tone = np.tile(1000 * np.sin(2 * np.pi * 110 * np.arange(5000) / 500), (12, 1)).astype(np.int16)
+    assert np.abs(benchmark("reference").prepare(header(500, 5000), tone)[:, 100:1150]).max() < 0.01 / 0.2
+
+
+def test_the_reference_input_is_ours_but_for_the_filter(benchmark, hospital):
+    reference = benchmark("reference")
+    for path in find_recordings(hospital)[:4]:
+        ours = prepare(read_recording(path), Input()).signal
+        theirs = reference.prepare(*reference.read(path))[:, :ours.shape[1]]
+        present = ours.std(axis=1) > 0
+        correlation = [np.corrcoef(a, b)[0, 1] for a, b in zip(ours[present, :theirs.shape[1]], theirs[present])]
+        assert min(correlation) > 0.9
+
+
+def test_equal_weights_and_input_give_equal_scores(benchmark, tiny_model, hospital):
+    reference = benchmark("reference")
+    ensemble, networks = load_ensemble(tiny_model), reference.load_model(tiny_model)
+    prepared = prepare(read_recording(find_recordings(hospital)[0]), Input())
+    # a multiple of 64 samples: the reference knows no mask
+    short = Prepared(prepared.signal[:, :640], prepared.leads, prepared.valid[:640])
+    x = torch.from_numpy(short.signal.astype(np.float16).astype(np.float32))[None]
+    with torch.no_grad():
+        theirs = np.stack([torch.sigmoid(network(x))[0].numpy() for network in networks])
+    np.testing.assert_allclose(member_scores(ensemble, stack([short], torch.device("cpu")))[:, 0], theirs, atol=1e-4)
+
+
+def test_the_reference_learns(benchmark, hospital):
+    reference = benchmark("reference")
+    headers = find_recordings(hospital)[:8]
+    labels = np.arange(8)[:, None] % 2 == np.arange(2)
+    torch.manual_seed(0)
+    network = reference.Network(classes=2, width=4)
+    optimizer = reference.new_optimizer(network)
+    losses = [reference.train_epoch(network, optimizer, headers, labels, np.random.default_rng(0)) for _ in range(8)]
+    assert losses[-1] < losses[0]
+
+
+def test_speed_fills_every_row_of_its_table(benchmark, tmp_path):
+    speed = benchmark("speed")
+    rows = {"preprocess", "run_model", "folder", "training", "loading"}
+    table = speed.measure(None, 4, 1, rows, members=2, width=4, work=tmp_path)
+    assert len(table) == 6 and all(len(row) == 5 for row in table)
+    assert all(float(row[3].rstrip("×")) > 0 for row in table if row[2])
+
+
+def test_scale_measures_growth_and_memory(benchmark, hospital, tmp_path):
+    scale = benchmark("scale")
+    many = scale.linked(find_recordings(hospital), 100, tmp_path / "many")
+    rows = scale.growth(many, [50, 100], tmp_path)
+    assert [row["recordings"] for row in rows] == [50, 100]
+    model = scale.make_model(tmp_path / "model", find_recordings(hospital), members=1, width=4)
+    seconds, peak, loaded = scale.run_model_memory(model, 0.1, 1000)
+    assert seconds > 0 and peak >= loaded > 0.05
+    assert sum(scale.family_pss(scale.os.getpid()).values()) > 50e6
+
+
+def test_profiles_name_what_takes_time(benchmark, hospital, tiny_model, tmp_path):
+    profiles = benchmark("profiles")
+    headers = find_recordings(hospital)[:4]
+    for _, table in (profiles.preprocess(headers), profiles.scores(headers, tiny_model), profiles.training(headers, 4),
+                     profiles.store(headers)):
+        assert len(table) == profiles.TOP
+    assert profiles.giga_macs(profiles.new_model(profiles.get_recipe("butt"), 24), 1250) == pytest.approx(0.29, abs=0.02)
+
+
+def test_the_gpu_script_runs_on_a_cpu(benchmark, tmp_path):
+    gpu = benchmark("gpu")
+    table = gpu.measure(None, torch.device("cpu"), 4, 8, [1, 2], members=1, width=4, work=tmp_path)
+    assert [row[0].split(",")[0] for row in table] == [
+        "training", "training", "scoring", "default recipe", "largest difference of scores to the CPU's"]
+    assert table[-1][1] == "0.0e+00"
