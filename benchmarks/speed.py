@@ -25,6 +25,7 @@ import reference
 from shared import CLASSES, ROOT, alternate, figures, make_model, markdown, process, seconds, ten_seconds, with_epochs
 
 from twelvelead.batches import on_device
+from twelvelead.ensemble import member_scores
 from twelvelead.recipes import get_recipe
 from twelvelead.recording import find_recordings, read_header, read_recording, recording_from
 from twelvelead.signals import Prepared, prepare
