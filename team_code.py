@@ -13,7 +13,6 @@ import sys
 from functools import lru_cache
 from pathlib import Path
 
-from twelvelead.classes import OUTPUT_CODES
 from twelvelead.commands import train
 from twelvelead.ensemble import load_ensemble
 from twelvelead.errors import RecordingError, UserError
@@ -68,7 +67,7 @@ def run_model(model, header, recording):
 
     Returns
     -------
-    classes : list of str, labels : int64 (30,), scores : float64 (30,)
+    classes : list of str, labels : int64, scores : float64, one for each class (30 with the default recipe)
         A recording that cannot be classified is named on standard error and gets sinus rhythm.
     """
     try:
@@ -80,7 +79,7 @@ def run_model(model, header, recording):
     if row.fault:
         _faults.append(row.fault)
         print(f"fell back to sinus rhythm: {row.fault}", file=sys.stderr, flush=True)
-    return list(OUTPUT_CODES), row.labels, row.scores
+    return list(row.codes), row.labels, row.scores
 
 
 def _name(header):

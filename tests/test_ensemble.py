@@ -92,8 +92,8 @@ def test_thresholds_are_stored_with_their_gains_for_every_member_and_out_of_bag(
     found = json.loads((tiny_model / "thresholds.json").read_text())
     assert found["used"] == "ensemble" and len(found["members"]) == 2
     for part in (found["ensemble"], *found["members"].values()):
-        stages = list(part["challenge_metric_after"].values())
-        assert list(part["challenge_metric_after"]) == ["start", "common", "bayesian", "coordinate"]
+        stages = list(part["metric_after"].values())
+        assert list(part["metric_after"]) == ["start", "common", "bayesian", "coordinate"]
         assert stages == sorted(stages) and len(part["thresholds"]) == 24
 
 
@@ -134,7 +134,7 @@ def test_out_of_bag_scores_come_from_members_that_did_not_train_on_the_recording
     assert stored["recordings"] == len(bag)
     objective = thresholds.challenge_metric(
         classes.labels(store.codes)[bag], scores[bag] / count[bag, None], classes.weights, classes.sinus_rhythm)
-    assert objective(ensemble.thresholds) == pytest.approx(stored["challenge_metric_after"]["coordinate"], abs=1e-9)
+    assert objective(ensemble.thresholds) == pytest.approx(stored["metric_after"]["coordinate"], abs=1e-9)
 
 
 @pytest.mark.parametrize("workers,seconds_before_the_kill", [("1", 4.0), ("1", 7.0), ("2", 6.0), ("2", 9.0)])

@@ -219,7 +219,7 @@ def test_every_parameter_has_a_gradient(name):
 def test_two_steps_of_training_lower_the_loss_each(name):
     model = without_dropout(network(name))
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
-    x, valid, person = torch.randn(8, 12, 640), torch.ones(8, 640, dtype=torch.bool), torch.rand(8, 5)
+    x, valid, person = torch.randn(8, 12, 640), torch.ones(8, 640, dtype=torch.bool), torch.rand(8, 7)
     valid[::2, 400:] = False
     labels = (torch.rand(8, 24) > 0.8).float()
     losses = []
@@ -268,7 +268,7 @@ def test_a_recording_without_a_valid_sample_does_not_spoil_its_batch(name):
 def test_age_and_sex_count_where_the_paper_uses_them(name):
     model = used(network(name))
     x = torch.randn(1, 12, 300).expand(3, -1, -1)
-    person = torch.tensor([[0.0, 0, 0, 0, 0], [0.7, 1, 0, 1, 1], [0.3, 1, 1, 0, 1]])
+    person = torch.tensor([[0.0, 0, 0, 0, 0, 0, 0], [0.7, 1, 0, 1, 1, 0, 0], [0.3, 1, 1, 0, 1, 0, 0]])
     with torch.no_grad():
         logits, unknown = model(x, None, person), model(x[:1])
     torch.testing.assert_close(logits[:1], unknown, rtol=0, atol=1e-6)

@@ -164,7 +164,7 @@ def test_an_epoch_visits_every_recording_once_and_keeps_lengths_together():
 
 def test_unaugmented_batches_are_the_recordings_themselves():
     data, _ = toy(20)
-    x, valid = gather(data, np.array([3, 0, 11, 17]), Input())
+    x, valid, _ = gather(data, np.array([3, 0, 11, 17]), Input())
     assert x.shape[2] % 64 == 0
     for place, row in enumerate((3, 0, 11, 17)):
         stop = data.lengths[row]
@@ -178,7 +178,8 @@ def test_augmentation_stretches_and_amplifies_within_its_bounds():
     t = np.arange(1280) / 125
     item = Prepared(np.tile(np.sin(2 * np.pi * 2 * t), (12, 1)).astype(np.float32), np.ones(12, bool), np.ones(1280, bool))
     data = stack([item] * 64, torch.device("cpu"))
-    x, valid = gather(data, np.arange(64), Input(), Augmentation(), np.random.default_rng(0))
+    augmentation = Augmentation(stretch=0.1, stretch_probability=0.8, gain=0.2, gain_probability=0.8)
+    x, valid, _ = gather(data, np.arange(64), Input(), augmentation, np.random.default_rng(0))
     lengths = valid.sum(1).numpy() / 1280
     assert 0.895 < lengths.min() < 0.95 and 1.05 < lengths.max() < 1.105 and (lengths == 1).mean() == pytest.approx(0.2, abs=.15)
     peaks = x.abs().amax(2)
@@ -193,7 +194,7 @@ def test_long_recordings_are_trained_on_in_random_pieces():
     data = stack([item], torch.device("cpu"))
     starts = set()
     for seed in range(5):
-        x, valid = gather(data, np.array([0]), Input(), None, np.random.default_rng(seed))
+        x, valid, _ = gather(data, np.array([0]), Input(), None, np.random.default_rng(seed))
         assert (x.shape[2] if valid is None else int(valid.sum())) == 90 * 125
         starts.add(float(x[0, 0, 0]))
     assert len(starts) == 5
@@ -204,7 +205,7 @@ def test_long_recordings_are_scored_in_pieces_joined_by_the_maximum():
     long = Prepared(random.normal(size=(12, 125 * 200)).astype(np.float32), np.ones(12, bool), np.ones(125 * 200, bool))
     data = stack([long], torch.device("cpu"))
 
-    def loudest(x, valid):
+    def loudest(x, valid, side):
         return x.amax(2)[:, :3]
 
     scores = predict(loudest, data, np.arange(1), Input())

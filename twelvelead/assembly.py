@@ -65,9 +65,10 @@ class Book:
 
     def _optimise(self, labels: np.ndarray, scores: np.ndarray, title: str) -> thresholds.Thresholds:
         classes, voting = self.job.classes, self.job.recipe.voting
-        objective = thresholds.challenge_metric(labels, scores, classes.weights, classes.sinus_rhythm)
-        found = thresholds.optimise(objective, voting.threshold_method, seed=self.job.seed)
-        self.log(f"{title}: thresholds from {len(labels)} recordings, Challenge metric there: "
+        objective = thresholds.objective_of(classes, labels, scores)
+        found = thresholds.shrink(objective, thresholds.optimise(objective, voting.threshold_method, seed=self.job.seed),
+                                  voting.shrinkage)
+        self.log(f"{title}: thresholds from {len(labels)} recordings, {thresholds.METRIC_OF[classes.year]} there: "
                  + ", ".join(f"{stage} {value:.3f}" for stage, value in found.stages))
         return found
 
@@ -86,12 +87,11 @@ class Book:
 
         def as_dict(found: thresholds.Thresholds, recordings: int) -> dict[str, Any]:
             return dict(recordings=recordings, thresholds=dict(zip(classes.codes, found.values.tolist())),
-                        challenge_metric_after=dict(found.stages))
+                        metric_after=dict(found.stages))
 
         history = [row for member in members for row in self.results[member].history]
         write_json(folder / "classes.json", dict(
-            codes=classes.codes, abbreviations=classes.abbreviations, weights=classes.weights.tolist(),
-            priors=self.labels[job.rows].mean(axis=0).tolist()))
+            **classes.to_dict(), abbreviations=classes.abbreviations, priors=self.labels[job.rows].mean(axis=0).tolist()))
         write_json(folder / "thresholds.json", dict(
             used=job.recipe.voting.thresholds, ensemble=as_dict(together, len(bag)),
             members={member: as_dict(self.found[member], len(rows)) for member, rows in validation.items()}))

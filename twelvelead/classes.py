@@ -8,7 +8,7 @@
 from __future__ import annotations
 
 import csv
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -56,6 +56,30 @@ DIAGNOSES = {
     "365413008": ("PRWP", "poor R wave progression"),
 }
 OUTPUT_CODES = tuple(DIAGNOSES)
+
+# The nine classes of the unofficial phase of 2020: the text labels of that time's headers, and their codes since.
+CPSC = {"AF": "164889003", "I-AVB": "270492004", "LBBB": "164909002", "Normal": SINUS_RHYTHM, "PAC": "284470004",
+        "PVC": "164884008", "RBBB": "59118001", "STD": "429622005", "STE": "164931005"}
+# Codes that other sources write for one of the nine; among the 24 classes ventricular ectopics (164884008) have no place.
+CPSC_EQUIVALENT = {"713427006": "59118001", "63593006": "284470004", "427172004": "164884008", "17338001": "164884008",
+                   "733534002": "164909002"}
+LABEL_SETS = ("challenge", "cpsc")
+
+# Classes that a source never annotates among its public recordings, for some because nobody looked for them. Counted in the
+# organizers' dx_mapping_scored tables of 2020 and 2021, equivalent codes together. Keys as splits.source_of gives them.
+_NEVER = {
+    "cpsc_2018 A": "AFL BBB Brady IRBBB LAD LAnFB LQRSV NSIVCB PR PRWP PVC LPR LQT QAb RAD SA SB STach TAb TInv",
+    "cpsc_2018_extra Q": "BBB LAD LAnFB LQRSV PRWP LPR",
+    "st_petersburg_incart I": "AFL LBBB IAVB IRBBB LAD LAnFB LQRSV NSR PR PRWP PVC LPR LQT QAb RAD SB TAb",
+    "ptb S": "Brady LBBB CRBBB IAVB IRBBB LAD LAnFB LQRSV NSIVCB PAC PR PRWP PVC LPR LQT QAb RAD SA SB TAb TInv",
+    "ptb-xl HR": "BBB Brady PRWP PVC",
+    "georgia E": "PR PRWP LPR",
+    "chapman_shaoxing": "BBB Brady IRBBB LAnFB PR PRWP SA",
+    "ningbo": "AF",
+}
+_CODE = {abbreviation: code for code, (abbreviation, _) in DIAGNOSES.items()}
+NEVER_ANNOTATED = {source: frozenset(_CODE[abbreviation] for abbreviation in never.split())
+                   for sources, never in _NEVER.items() for source in sources.split()}
 
 
 @dataclass(frozen=True)
@@ -105,24 +129,31 @@ def load_weights(path: str | Path) -> WeightTable:
 
 @dataclass(frozen=True)
 class Classes:
-    """The classes of a model: one canonical SNOMED CT code each, and the metric's weights between them.
+    """The classes of a model: one SNOMED CT code each, and the metric's weights between them.
 
     Attributes
     ----------
     codes : tuple of str
-        Canonical code of each class; every code of `EQUIVALENT` counts as its canonical one.
+        Canonical code of each class; a code that means the same counts as it.
     weights : ndarray, float64, (classes, classes)
-        Rewards of the Challenge metric.
+        Rewards of the Challenge metric; the nine classes of the unofficial phase have none, and the identity here.
+    outputs : tuple of str
+        What an output row has columns for.
+    year : str
+        Whose metrics score it: "2020", or "unofficial".
     """
 
     codes: tuple[str, ...]
     weights: np.ndarray
+    outputs: tuple[str, ...] = OUTPUT_CODES
+    year: str = "2020"
 
     @cached_property
     def index(self) -> dict[str, int]:
-        """SNOMED CT code → class, equivalent codes included."""
+        """SNOMED CT code → class, equivalent codes included; with the nine classes their text labels too."""
         index = {code: k for k, code in enumerate(self.codes)}
-        index.update({code: index[twin] for code, twin in EQUIVALENT.items() if twin in index})
+        others = {**CPSC, **CPSC_EQUIVALENT} if self.year == "unofficial" else EQUIVALENT
+        index.update({code: index[twin] for code, twin in others.items() if twin in index})
         return index
 
     @property
@@ -131,6 +162,8 @@ class Classes:
 
     @property
     def abbreviations(self) -> tuple[str, ...]:
+        if self.year == "unofficial":
+            return tuple(next(name for name, own in CPSC.items() if own == code) for code in self.codes)
         return tuple(DIAGNOSES[code][0] if code in DIAGNOSES else code for code in self.codes)
 
     def labels(self, codes_of_recordings) -> np.ndarray:
@@ -145,16 +178,51 @@ class Classes:
         return labels
 
     def as_output(self, values: np.ndarray, missing) -> np.ndarray:
-        """Values of the classes (…, classes) laid out over `OUTPUT_CODES` (…, 30).
+        """Values of the classes (…, classes) laid out over `outputs` (…, outputs).
 
         Equivalent codes get the same value; a code that the model was not trained for gets `missing`.
         """
         values = np.asarray(values)
-        out = np.full((*values.shape[:-1], len(OUTPUT_CODES)), missing, dtype=values.dtype)
-        for column, code in enumerate(OUTPUT_CODES):
+        out = np.full((*values.shape[:-1], len(self.outputs)), missing, dtype=values.dtype)
+        for column, code in enumerate(self.outputs):
             if code in self.index:
                 out[..., column] = values[..., self.index[code]]
         return out
+
+    def spelled_as(self, codes_of_recordings) -> Classes:
+        """The same classes; with the nine, output rows say text labels if the recordings' headers do.
+
+        The scorer of the unofficial phase takes an output row's columns for the sorted labels of the headers.
+        """
+        if self.year != "unofficial":
+            return self
+        text = any(code in CPSC for codes in codes_of_recordings for code in codes)
+        return replace(self, outputs=tuple(sorted(CPSC if text else CPSC.values())))
+
+    def to_dict(self) -> dict:
+        """Plain JSON values."""
+        return dict(codes=self.codes, weights=self.weights.tolist(), outputs=self.outputs, year=self.year)
+
+    @staticmethod
+    def from_dict(values: dict) -> Classes:
+        """What `to_dict` wrote; further keys are passed over."""
+        return Classes(tuple(values["codes"]), np.array(values["weights"], dtype=np.float64), tuple(values["outputs"]),
+                       values["year"])
+
+
+def classes_for(label_set: str, table: WeightTable) -> Classes:
+    """The classes of a recipe's label set: those of the weights table, or the nine of the unofficial phase.
+
+    Raises
+    ------
+    UserError
+        If there is no such set, or the table is not a Challenge table.
+    """
+    if label_set == "challenge":
+        return scored_classes(table)
+    if label_set == "cpsc":
+        return Classes(tuple(CPSC.values()), np.eye(len(CPSC)), tuple(sorted(CPSC.values())), "unofficial")
+    raise UserError(f"unknown label set '{label_set}'; there are: {', '.join(LABEL_SETS)}")
 
 
 def scored_classes(table: WeightTable) -> Classes:

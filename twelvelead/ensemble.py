@@ -32,7 +32,7 @@ from .models.layers import fuse
 from .recipes import Recipe, recipe_from_dict
 from .training import new_model
 
-FORMAT = 1  # of the model folder; raise it when an older folder can no longer be read
+FORMAT = 2  # of the model folder; raise it when an older folder can no longer be read
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,7 @@ def load_ensemble(folder: str | Path, device: torch.device | str = "cpu") -> Ens
     try:
         recipe = recipe_from_dict(manifest["recipe"])
         values = json.loads((folder / "classes.json").read_text())
-        classes = Classes(tuple(values["codes"]), np.array(values["weights"], dtype=np.float64))
+        classes = Classes.from_dict(values)
         cuts = json.loads((folder / "thresholds.json").read_text())
         models = []
         for member in manifest["members"]:

@@ -1,4 +1,4 @@
-"""From recordings to rows: scores and labels of the 30 output codes, whatever happens.
+"""From recordings to rows: scores and labels of the output codes, whatever happens.
 
     row = classify_recording(ensemble, recording_from(header, signal))
     report = classify_folder(ensemble, data_folder, output_folder)
@@ -20,7 +20,6 @@ import numpy as np
 from tqdm import tqdm
 
 from .batches import stack
-from .classes import OUTPUT_CODES
 from .ensemble import Ensemble, labels_of, member_scores
 from .errors import RecordingError, UserError
 from .recipes import Input
@@ -36,14 +35,17 @@ class Row:
 
     Attributes
     ----------
-    labels : int64 (30,)
-        0 or 1 for each of `classes.OUTPUT_CODES`.
-    scores : float64 (30,)
+    codes : tuple of str
+        What the columns are: the model's `classes.outputs`, 30 SNOMED CT codes with the Challenge's label set.
+    labels : int64 (columns,)
+        0 or 1.
+    scores : float64 (columns,)
         In [0, 1].
     fault : str or None
         Why this is the fallback row, if it is.
     """
 
+    codes: tuple[str, ...]
     labels: np.ndarray
     scores: np.ndarray
     fault: str | None = None
@@ -69,8 +71,8 @@ def fallback_row(ensemble: Ensemble, fault: str) -> Row:
 
 
 def _row(ensemble: Ensemble, labels: np.ndarray, scores: np.ndarray, fault: str | None = None) -> Row:
-    as_output = ensemble.classes.as_output
-    return Row(as_output(labels.astype(np.int64), 0), as_output(scores.astype(np.float64), 0.0), fault)
+    classes, as_output = ensemble.classes, ensemble.classes.as_output
+    return Row(classes.outputs, as_output(labels.astype(np.int64), 0), as_output(scores.astype(np.float64), 0.0), fault)
 
 
 def classify(ensemble: Ensemble, prepared: list[Prepared]) -> list[Row]:
@@ -98,7 +100,7 @@ def classify_recording(ensemble: Ensemble, recording: Recording) -> Row:
 
 def row_text(name: str, row: Row) -> str:
     """An output file's text, in the format of both Challenges."""
-    return (f"#{name}\n{','.join(OUTPUT_CODES)}\n{','.join(map(str, row.labels.tolist()))}\n"
+    return (f"#{name}\n{','.join(row.codes)}\n{','.join(map(str, row.labels.tolist()))}\n"
             f"{','.join(map(str, row.scores.tolist()))}\n")
 
 

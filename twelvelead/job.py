@@ -20,7 +20,7 @@ from .classes import Classes
 from .ensemble import FORMAT, manifest_of, write_json
 from .errors import UserError
 from .recipes import Recipe, recipe_from_dict, to_dict
-from .splits import stratified_parts
+from .splits import known_labels, source_of, stratified_folds, stratified_parts
 from .store import Store, build_store, open_store
 
 MOST_REPAIRED = 20  # repaired recordings that are named; a hospital may have written every header in its own way
@@ -63,15 +63,28 @@ class Job:
 
     def write(self) -> None:
         write_json(self.work / "job.json", dict(
-            key=self.key, store_key=self.store_key, recipe=to_dict(self.recipe), codes=self.classes.codes,
-            weights=self.classes.weights.tolist(), seed=self.seed, groups=self.groups))
+            key=self.key, store_key=self.store_key, recipe=to_dict(self.recipe), classes=self.classes.to_dict(),
+            seed=self.seed, groups=self.groups))
 
     def member_rows(self, labels: np.ndarray, member: int) -> tuple[np.ndarray, np.ndarray]:
-        """The member's own random training part and the rest, stratified, one patient on one side."""
-        rows = self.rows
-        train, _ = stratified_parts(labels[rows], self.recipe.voting.train_fraction, [self.seed, member],
-                                    [self.groups[row] for row in rows])
+        """The member's training part and the rest, stratified, one patient on one side.
+
+        A random part of its own; in a recipe with folds all folds but the member's.
+        """
+        rows, voting = self.rows, self.recipe.voting
+        groups = [self.groups[row] for row in rows]
+        if voting.folds:
+            train = stratified_folds(labels[rows], voting.folds, self.seed, groups) != member
+        else:
+            train, _ = stratified_parts(labels[rows], voting.train_fraction, [self.seed, member], groups)
         return rows[train], rows[~train]
+
+    def known_labels(self, labels: np.ndarray) -> np.ndarray | None:
+        """Labels that have a part in the loss, bool like `labels`; None: all of them."""
+        if self.recipe.training.unknown_labels == "negative":
+            return None
+        sources = [source_of(Path(header), Path(".")) for header in self.store.headers]
+        return known_labels(labels, sources, self.classes.codes)
 
     def result_path(self, member: int) -> Path:
         return self.work / f"member_{member:02d}.npz"
@@ -83,13 +96,12 @@ def read_job(work: Path) -> Job:
     store = open_store(work / "store", values["store_key"])
     if store is None:
         raise UserError(f"{work}: the store of preprocessed recordings is gone; start training again")
-    classes = Classes(tuple(values["codes"]), np.array(values["weights"], dtype=np.float64))
-    return Job(work, values["key"], values["store_key"], recipe_from_dict(values["recipe"]), classes, values["seed"],
-               values["groups"], store)
+    return Job(work, values["key"], values["store_key"], recipe_from_dict(values["recipe"]),
+               Classes.from_dict(values["classes"]), values["seed"], values["groups"], store)
 
 
 def _key(recipe: Recipe, classes: Classes, seed: int, store: Store, groups: list[str | None]) -> str:
-    parts = [FORMAT, to_dict(recipe), classes.codes, classes.weights.tolist(), seed,
+    parts = [FORMAT, to_dict(recipe), classes.to_dict(), seed,
              [[header, codes, int(offset), group]
               for header, codes, offset, group in zip(store.headers, store.codes, store.offsets, groups)]]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
@@ -122,6 +134,7 @@ def prepare_job(headers: list[Path], folder: Path, recipe: Recipe, classes: Clas
     if len(store.repaired) > MOST_REPAIRED:
         log(f"repaired: {len(store.repaired) - MOST_REPAIRED} more recordings")
     groups = [patient or (patients or {}).get(name) for patient, name in zip(store.patients, store.names)]
+    classes = classes.spelled_as(store.codes)
     job = Job(work, _key(recipe, classes, seed, store, groups), store.key, recipe, classes, seed, groups, store)
     # without a diagnosis a recording's classes are unknown, not absent
     if len(job.rows) < len(store):

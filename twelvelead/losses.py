@@ -1,8 +1,9 @@
 """What training minimises: functions of logits (batch, classes) and labels, on any device.
 
-    loss = LOSSES["challenge_metric"](logits, labels, Weighting(positive, negative, rewards))
+    loss = LOSSES["challenge_metric"](logits, labels, Weighting(positive, negative, rewards), known)
 
-Everything is computed in float32, whatever precision the network runs in.
+`known`, (batch, classes) or None: 0 where nobody knows whether the recording has the class, which then has no part in the
+loss. Every loss is a mean over the recordings, so that a batch may be taken in parts. Everything is computed in float32, whatever precision the network runs in.
 """
 
 from __future__ import annotations
@@ -31,7 +32,8 @@ class Weighting:
     rewards: torch.Tensor
 
 
-def class_weights(labels: np.ndarray, largest: float = np.inf) -> tuple[np.ndarray, np.ndarray]:
+def class_weights(labels: np.ndarray, largest: float | None = None,
+                  known: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
     """w⁺ = N/N⁺ and w⁻ = N/(N − N⁺) of each class (Vicar et al. 2020, section 2.3), at most `largest`.
 
     A class that has no positives (or no negatives) gets weight 0 for them and 1 for the others.
@@ -40,25 +42,46 @@ def class_weights(labels: np.ndarray, largest: float = np.inf) -> tuple[np.ndarr
     ----------
     labels : ndarray, bool (recordings, classes)
         Labels of the recordings that are trained on, and of no others.
+    known : ndarray, bool (recordings, classes), optional
+        Only these count.
 
     Returns
     -------
     positive, negative : ndarray, float32 (classes,)
     """
-    count, positives = len(labels), labels.sum(axis=0)
+    known = np.ones_like(labels) if known is None else known
+    count, positives = known.sum(axis=0), (labels & known).sum(axis=0)
+    largest = np.inf if largest is None else largest
 
     def weight(members):
-        with np.errstate(divide="ignore"):
+        with np.errstate(divide="ignore", invalid="ignore"):
             return np.where(members > 0, np.minimum(count / members, largest), 0).astype(np.float32)
 
     return weight(positives), weight(count - positives)
 
 
-def weighted_cross_entropy(logits: torch.Tensor, labels: torch.Tensor, weighting: Weighting) -> torch.Tensor:
+def cross_entropy(logits: torch.Tensor, labels: torch.Tensor, weighting: Weighting,
+                  known: torch.Tensor | None = None) -> torch.Tensor:
+    """Binary cross-entropy, −L·log R − (1 − L)·log(1 − R), mean over recordings and classes."""
+    return F.binary_cross_entropy_with_logits(logits.float(), labels.float(), weight=known)
+
+
+def weighted_cross_entropy(logits: torch.Tensor, labels: torch.Tensor, weighting: Weighting,
+                           known: torch.Tensor | None = None) -> torch.Tensor:
     """Binary cross-entropy, −w⁺·L·log R − w⁻·(1 − L)·log(1 − R), mean over recordings and classes."""
     logits, labels = logits.float(), labels.float()
     weight = labels * weighting.positive + (1 - labels) * weighting.negative
-    return F.binary_cross_entropy_with_logits(logits, labels, weight=weight)
+    return F.binary_cross_entropy_with_logits(logits, labels, weight=weight if known is None else weight * known)
+
+
+def categorical_cross_entropy(logits: torch.Tensor, labels: torch.Tensor, weighting: Weighting,
+                              known: torch.Tensor | None = None) -> torch.Tensor:
+    """−Σ L·log(R / Σ R) over the classes, mean over recordings, with R the sigmoids: what Keras makes of sigmoid outputs."""
+    log_scores = F.logsigmoid(logits.float())
+    if known is not None:
+        log_scores, labels = torch.where(known > 0, log_scores, -torch.inf), labels * known
+    log_shares = log_scores - log_scores.logsumexp(dim=1, keepdim=True)
+    return -torch.where(labels > 0, labels * log_shares, 0.0).sum(dim=1).mean()
 
 
 def metric_loss(scores: torch.Tensor, labels: torch.Tensor, rewards: torch.Tensor) -> torch.Tensor:
@@ -79,10 +102,15 @@ def metric_loss(scores: torch.Tensor, labels: torch.Tensor, rewards: torch.Tenso
     return -((labels @ rewards) * (scores / count)).sum()
 
 
-def challenge_metric(logits: torch.Tensor, labels: torch.Tensor, weighting: Weighting) -> torch.Tensor:
+def challenge_metric(logits: torch.Tensor, labels: torch.Tensor, weighting: Weighting,
+                     known: torch.Tensor | None = None) -> torch.Tensor:
     """`metric_loss` of the sigmoid scores for each recording of the batch."""
     with torch.autocast(logits.device.type, enabled=False):
-        return metric_loss(torch.sigmoid(logits.float()), labels, weighting.rewards) / len(logits)
+        scores = torch.sigmoid(logits.float())
+        if known is not None:
+            scores, labels = scores * known, labels * known
+        return metric_loss(scores, labels, weighting.rewards) / len(logits)
 
 
-LOSSES = {"weighted_cross_entropy": weighted_cross_entropy, "challenge_metric": challenge_metric}
+LOSSES = {function.__name__: function
+          for function in (cross_entropy, weighted_cross_entropy, categorical_cross_entropy, challenge_metric)}

@@ -118,6 +118,7 @@ def train_members(job: Job, members: range, device: torch.device, until: Deadlin
     `look` is called after every epoch and member, `orphaned` after every batch: True ends the process.
     """
     labels, data = job.classes.labels(job.store.codes), on_device(job.store, device)
+    known = job.known_labels(labels)
     members = list(members)
     wanted = len(members)
 
@@ -148,7 +149,7 @@ def train_members(job: Job, members: range, device: torch.device, until: Deadlin
 
         checkpoint = job.work / f"member_{member:02d}.checkpoint"
         trained = train_member(data, labels, train_rows, validation_rows, job.recipe, job.classes, seed=job.seed,
-                               member=member, checkpoint=checkpoint, epochs_allowed=epochs_allowed,
+                               member=member, checkpoint=checkpoint, known=known, epochs_allowed=epochs_allowed,
                                out_of_time=out_of_time, log=log)
         replace_file(member_path(job.folder, member), lambda path: save_file(trained.state, path))
         replace_file(job.result_path(member), lambda path: np.savez(

@@ -3,7 +3,7 @@
     recipe = get_recipe("butt").scaled(epochs=10, members=3)
     recipe_from_dict(json.loads(text)) == recipe      # recipes travel as JSON, with the model
 
-A new recipe is one value at the end of this file.
+A new recipe is one value at the end of this file, named in RECIPES. Every number of a paper stands here and nowhere else.
 """
 
 from __future__ import annotations
@@ -21,19 +21,38 @@ class Input:
 
     frequency_hz: float = 125.0
     unit_mv: float = 0.2  # millivolts that make 1.0
+    own_scale: bool = False  # True: divided by the recording's own amplitude, which the network hears of as a number
+    high_pass_hz: float = 0.0  # what is slower is removed; 0: nothing is
+    centred: bool = False  # the mean of each lead is removed
+    envelopes_hz: tuple[float, ...] = ()  # the leads' envelopes below each frequency are further channels
+    standardised: bool = False  # each channel by its mean and deviation over the training recordings
     longest_s: float = 105.0  # a longer recording goes in pieces, in training one random piece an epoch
     piece_s: float = 90.0
     overlap_s: float = 5.0
+    join: str = "max"  # of the pieces' scores: "max" or "mean"; "first": only the first piece is looked at, in training too
+
+    @property
+    def channels(self) -> int:
+        return 12 * (1 + len(self.envelopes_hz))
 
 
 @dataclass(frozen=True)
 class Augmentation:
-    """Each with its own probability, drawn for every recording and epoch (gain: for every lead)."""
+    """What training does to a recording, each with its own probability, drawn for every recording and epoch."""
 
-    stretch: float = 0.1  # duration × (1 ± stretch)
-    stretch_probability: float = 0.8
-    gain: float = 0.2  # amplitude of a lead × (1 ± gain)
-    gain_probability: float = 0.8
+    stretch: float = 0.0  # duration × (1 ± stretch)
+    stretch_probability: float = 0.0
+    gain: float = 0.0  # amplitude of a lead × (1 ± gain), drawn for every lead
+    gain_probability: float = 0.0
+    shift_probability: float = 0.0  # begins anywhere, what was before comes after the end
+    crop_s: float = 0.0  # recordings are cut to a random piece of at least this length; 0: they are not
+    crop_probability: float = 0.0
+    band_probability: float = 0.0  # a random low-pass and high-pass filter
+    noise_probability: float = 0.0  # each of hum, baseline wander and muscle noise
+    noise_db: tuple[float, float] = (5.0, 25.0)  # signal-to-noise ratio, uniform
+    arm_swap_probability: float = 0.0  # right and left arm electrodes exchanged
+    lead_drop_probability: float = 0.0  # some chest leads, or all, are flat
+    hide_probability: float = 0.0  # age, sex, amplitude: each unknown
 
 
 @dataclass(frozen=True)
@@ -43,28 +62,35 @@ class Phase:
     loss: str  # a name in losses.LOSSES
     learning_rate: float
     epochs: int
+    schedule: str = "constant"  # "cosine": over the phase's batches up to the learning rate, then down to nothing
 
 
 @dataclass(frozen=True)
 class Training:
     phases: tuple[Phase, ...]
     batch_size: int = 32
-    weight_decay: float = 1e-5
-    averaged_epochs: float = 0.5  # weights are averaged over this last part of each loss's last phase
-    # A single positive in 3,000 would weigh 3,000 times a negative; the published rule has no such limit, but was
-    # only used where every class had hundreds of positives.
-    largest_class_weight: float = 100.0
+    optimizer: str = "adamw"  # a name in training.OPTIMIZERS
+    weight_decay: float = 0.0
+    averaged_epochs: float = 0.0  # weights are averaged over this last part of each loss's last phase
+    # A single positive in 3,000 would weigh 3,000 times a negative, without limit.
+    largest_class_weight: float | None = None
+    select: str = "metric"  # which epoch is kept: the best validation "metric" (one threshold for all), "loss", or "last"
+    halve_after: int = 0  # epochs without a better validation after which the learning rate is halved; 0: never
+    stop_after: int = 0  # the same for the end of training
+    unknown_labels: str = "negative"  # of a class that a source never annotates: "negative", or "masked" from the loss
 
 
 @dataclass(frozen=True)
 class Voting:
     """How members are made, and how their scores become labels."""
 
-    members: int = 11
-    train_fraction: float = 0.8
+    members: int
+    train_fraction: float = 0.0  # each member trains on its own random part of the recordings; the rest validates
+    folds: int = 0  # instead of that: member k validates on fold k of so many
     threshold_method: str = "bayesian"  # a name in thresholds.METHODS
     thresholds: str = "ensemble"  # "ensemble": mean score against out-of-bag thresholds; "members": majority vote
-    at_least_one: bool = True  # a recording without a label gets its likeliest one; this never lowers the metric
+    shrinkage: float = 0.0  # thresholds are moved by this part of the way to the best common threshold
+    at_least_one: bool = False  # a recording without a label gets its likeliest one
 
 
 @dataclass(frozen=True)
@@ -75,6 +101,8 @@ class Recipe:
     ----------
     model : str
         A name in the models' registry, and `network` the keyword arguments of its function.
+    label_set : str
+        "challenge": the scored classes of the weights table; "cpsc": the nine of the unofficial phase.
     """
 
     name: str
@@ -83,12 +111,15 @@ class Recipe:
     model: str
     network: dict[str, Any]
     training: Training
+    voting: Voting
     input: Input = field(default_factory=Input)
     augmentation: Augmentation = field(default_factory=Augmentation)
-    voting: Voting = field(default_factory=Voting)
+    label_set: str = "challenge"
 
     def scaled(self, *, epochs: int | None = None, members: int | None = None, width: int | None = None) -> Recipe:
         """The recipe at a smaller (or larger) budget: epochs a member, members, filters of the first level.
+
+        Members of a recipe with folds cannot be more than its folds: fewer leave some folds' models out.
 
         Raises
         ------
@@ -103,6 +134,7 @@ class Recipe:
             training = dataclasses.replace(self.training, phases=scale_phases(self.training.phases, epochs))
             recipe = dataclasses.replace(recipe, training=training)
         if members is not None:
+            members = min(members, self.voting.folds or members)
             recipe = dataclasses.replace(recipe, voting=dataclasses.replace(self.voting, members=members))
         if width is not None:
             recipe = dataclasses.replace(recipe, network={**self.network, "width": width})
@@ -144,11 +176,17 @@ def recipe_from_dict(values: dict[str, Any]) -> Recipe:
         training = dict(values["training"])
         training["phases"] = tuple(Phase(**phase) for phase in training["phases"])
         values["training"] = Training(**training)
-        for name, kind in (("input", Input), ("augmentation", Augmentation), ("voting", Voting)):
-            values[name] = kind(**values[name])
+        values["voting"] = Voting(**values["voting"])
+        values["input"] = Input(**_tuples(values["input"]))
+        values["augmentation"] = Augmentation(**_tuples(values["augmentation"]))
         return Recipe(**values)
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(f"the recipe does not fit this version of twelvelead ({error})") from None
+
+
+def _tuples(values: dict[str, Any]) -> dict[str, Any]:
+    """JSON has lists only."""
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
 
 
 def get_recipe(name: str) -> Recipe:
@@ -164,21 +202,107 @@ def get_recipe(name: str) -> Recipe:
     return RECIPES[name]
 
 
+# ------------------------------------------------------------------------------------------------ published systems
+
 _VICAR_2020 = "T. Vicar, J. Hejc, P. Novotna, M. Ronzhina, O. Janousek, CinC 2020, paper 189"
+
+BUTT_2020 = Recipe(
+    name="butt-2020",
+    summary="Vicar et al., official phase 2020: 3 ResNets with global skips and a BUTT head, 24 classes, majority vote",
+    source=_VICAR_2020,
+    model="butt",
+    # Filters: the code's 30. The paper's best is with 48 ("wide"), its small variant has 12.
+    network=dict(width=30, levels=6, convolutions=3, kernel=7),
+    input=Input(frequency_hz=125, unit_mv=0.2, longest_s=105, piece_s=90, overlap_s=5, join="max"),
+    augmentation=Augmentation(stretch=0.1, stretch_probability=0.8, gain=0.2, gain_probability=0.8),
+    training=Training(
+        phases=(  # epochs of the code; the paper says 30 a step
+            Phase("weighted_cross_entropy", 1e-3, 30), Phase("weighted_cross_entropy", 1e-4, 20),
+            Phase("weighted_cross_entropy", 1e-5, 10),
+            Phase("challenge_metric", 1e-3, 15), Phase("challenge_metric", 1e-4, 10), Phase("challenge_metric", 1e-5, 10)),
+        # "over the last epochs": how many, the paper does not say
+        batch_size=32, optimizer="adamw", weight_decay=1e-5, averaged_epochs=0.5),
+    voting=Voting(members=3, train_fraction=0.9, threshold_method="bayesian", thresholds="members"),
+)
+
+BUTT_CPSC = Recipe(
+    name="butt-cpsc",
+    summary="Vicar et al., unofficial phase 2020: 11 ResNets with a BUTT head at 500 Hz, the nine CPSC classes",
+    source="T. Vicar et al., abstract for the unofficial phase of the Challenge 2020",
+    label_set="cpsc",
+    model="butt",
+    # The small of the abstract's two variants; the large one has width 8, 9 levels, 6 convolutions a level.
+    network=dict(width=4, levels=8, convolutions=2, kernel=13),
+    # Longer recordings than any of CPSC 2018 (60 s): cut as the same authors did later.
+    input=Input(frequency_hz=500, unit_mv=1.0, standardised=True, longest_s=105, piece_s=90, overlap_s=5, join="max"),
+    augmentation=Augmentation(stretch=0.2, stretch_probability=0.7, gain=0.2, gain_probability=0.7, shift_probability=0.7),
+    training=Training(
+        phases=tuple(Phase("weighted_cross_entropy", rate, epochs)  # × 0.1 every 35 epochs, 107 epochs
+                     for rate, epochs in ((1e-2, 35), (1e-3, 35), (1e-4, 35), (1e-5, 2))),
+        batch_size=32, optimizer="adam"),
+    voting=Voting(members=11, train_fraction=0.8, threshold_method="bayesian", thresholds="ensemble"),
+)
+
+SE_RESNET = Recipe(
+    name="se-resnet",
+    summary="Zhao et al., second of 2020: 5 squeeze-and-excitation ResNets with age and sex, one a fold, majority vote",
+    source="Z. Zhao et al., CinC 2020, paper 112",
+    model="se_resnet",
+    network=dict(width=64, blocks=8, stem_kernel=15, kernel=7, reduction=16, dropout=0.2, person_features=10),
+    # 4096 samples; shorter recordings are padded with zeros there, which here do not exist for the network
+    input=Input(frequency_hz=257, unit_mv=1.0, longest_s=4096 / 257, piece_s=4096 / 257, overlap_s=256 / 257, join="mean"),
+    training=Training(
+        phases=(Phase("cross_entropy", 3e-3, 20), Phase("cross_entropy", 3e-4, 20), Phase("cross_entropy", 3e-5, 10)),
+        batch_size=64, optimizer="adam"),
+    voting=Voting(members=5, folds=5, threshold_method="constrained_grid", thresholds="members"),
+)
+
+CRNN = Recipe(
+    name="crnn",
+    summary="Singstad and Tronstad, unofficial phase 2020: 10 convolutional LSTM networks, one a fold, nine CPSC classes",
+    source="B.-J. Singstad, C. Tronstad, abstract for the unofficial phase of the Challenge 2020, and their code",
+    label_set="cpsc",
+    model="crnn",
+    network=dict(width=1024, blocks=7, kernel=5, pool=5, pool_stride=3, last_pool=3, last_pool_stride=1, samples=10_000,
+                 dropout=0.5),
+    input=Input(frequency_hz=500, unit_mv=1.0, longest_s=20, piece_s=20, overlap_s=0, join="first"),
+    training=Training(
+        # Categorical cross-entropy of the abstract, on the sigmoids that the code ends in. Batch size, rate and patience
+        # are Keras's usual ones: neither tells them.
+        phases=(Phase("categorical_cross_entropy", 1e-3, 10),),
+        batch_size=32, optimizer="adam", select="loss", stop_after=3),
+    voting=Voting(members=10, folds=10, threshold_method="simplex", thresholds="ensemble"),
+)
+
+CNN_GRU = Recipe(
+    name="cnn-gru",
+    summary="Nejedly et al., CinC 2020: one residual CNN-GRU with attention on leads and their envelopes, one threshold",
+    source="P. Nejedly et al., CinC 2020, paper 32",
+    model="cnn_gru",
+    # Width, dropout and attention: see models/cnn_gru.py.
+    network=dict(width=256, blocks=5, convolutions=3, kernel=3, dropout=0.2),
+    # Always resampled; rates close to 250 Hz were passed through there, which failed on the hidden set. Padded to 2 min
+    # there, here the padding does not exist; of longer recordings the first 2 min are looked at.
+    input=Input(frequency_hz=250, unit_mv=1.0, centred=True, envelopes_hz=(8.0, 24.0), longest_s=120, piece_s=120,
+                overlap_s=0, join="first"),
+    training=Training(
+        phases=(Phase("cross_entropy", 1e-3, 75),),
+        batch_size=64, optimizer="adam", weight_decay=1e-6, halve_after=7),
+    voting=Voting(members=1, train_fraction=0.75, threshold_method="common", thresholds="ensemble"),
+)
+
+# ------------------------------------------------------------------------------------------------------------- ours
 
 BUTT = Recipe(
     name="butt",
-    summary="11 one-dimensional ResNets with global skips and a BUTT head, 24 classes, out-of-bag thresholds",
+    summary="the default: 11 one-dimensional ResNets with global skips and a BUTT head, 24 classes, out-of-bag thresholds",
     source=_VICAR_2020,
     model="butt",
-    # The paper's best is with 48 filters ("wide"); 30 are the code's default and what the time limits allow.
-    network=dict(width=30, levels=6, convolutions=3, kernel=7),
-    training=Training(phases=(
-        # The authors' code; the paper says 30 epochs a step.
-        Phase("weighted_cross_entropy", 1e-3, 30), Phase("weighted_cross_entropy", 1e-4, 20),
-        Phase("weighted_cross_entropy", 1e-5, 10),
-        Phase("challenge_metric", 1e-3, 15), Phase("challenge_metric", 1e-4, 10), Phase("challenge_metric", 1e-5, 10),
-    )),
+    network=BUTT_2020.network,
+    input=BUTT_2020.input,
+    augmentation=BUTT_2020.augmentation,
+    training=dataclasses.replace(BUTT_2020.training, largest_class_weight=100.0),
+    voting=Voting(members=11, train_fraction=0.8, threshold_method="bayesian", thresholds="ensemble", at_least_one=True),
 )
 
-RECIPES = {recipe.name: recipe for recipe in (BUTT,)}
+RECIPES = {recipe.name: recipe for recipe in (BUTT, BUTT_2020, BUTT_CPSC, SE_RESNET, CRNN, CNN_GRU)}

@@ -1,9 +1,10 @@
 """From a Recording to what a model takes: the one way, for training and for inference.
 
     prepared = prepare(recording, recipe.input)
-    prepared.signal     # float32 (12, samples) at recipe.input.frequency_hz, in units of recipe.input.unit_mv
+    prepared.signal     # float32 (channels, samples) at recipe.input.frequency_hz: 12 leads, then their envelopes if asked for
     prepared.leads      # bool (12,)       False: the lead was missing or flat and could not be derived
     prepared.valid      # bool (samples,)  False: no lead has a value there
+    prepared.side       # float32 (7,)     what else is known: see `side_of`
 
 Everything else here is a pure function of arrays (leads, samples).
 """
@@ -11,7 +12,7 @@ Everything else here is a pure function of arrays (leads, samples).
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import lru_cache
 
@@ -29,6 +30,11 @@ PASS, STOP, ATTENUATION_DB = 0.8, 1.0, 60.0
 SMALL_PRODUCT = 2**18
 # Keeps a signal with a gain wrong by 1,000 finite in the float16 store: two volts at 0.2 mV a unit.
 LARGEST_INPUT = 10_000.0
+# The same for a signal in units of its own amplitude: an artefact, not a heart.
+LARGEST_OWN = 20.0
+SIDE = 7
+# Amplitudes of `amplitude_of` in mV that a heart can have. What is outside is a wrong gain, and tells nothing.
+POSSIBLE_MV = (0.08, 8.0)
 
 
 @dataclass(frozen=True)
@@ -38,6 +44,7 @@ class Prepared:
     signal: np.ndarray
     leads: np.ndarray
     valid: np.ndarray
+    side: np.ndarray = field(default_factory=lambda: np.zeros(SIDE, dtype=np.float32))
 
 
 def prepare(recording: Recording, recipe: Input) -> Prepared:
@@ -52,7 +59,7 @@ def prepare(recording: Recording, recipe: Input) -> Prepared:
     recording : Recording
         Signal in millivolts, NaN where missing.
     recipe : Input
-        Target rate, unit and lead order of the model.
+        What the model takes.
 
     Returns
     -------
@@ -68,14 +75,68 @@ def prepare(recording: Recording, recipe: Input) -> Prepared:
     if not present.any():
         raise RecordingError(f"{recording.name}: no lead holds a signal (all are missing, flat or of unknown name)")
     signal = resample(signal, recording.frequency_hz, recipe.frequency_hz)
-    signal *= np.float32(1 / recipe.unit_mv)
-    np.clip(signal, -LARGEST_INPUT, LARGEST_INPUT, out=signal)
     valid = np.ones(signal.shape[1], dtype=bool)
     if missing is not None:
         nearest = (np.arange(len(valid)) * (recording.frequency_hz / recipe.frequency_hz)).round().astype(int)
         valid = ~missing[np.minimum(nearest, len(missing) - 1)]
+    if recipe.high_pass_hz:
+        signal = high_pass(signal, recipe.frequency_hz, recipe.high_pass_hz)
+        signal[~present] = 0
+    if recipe.centred and valid.any():
+        signal -= signal[:, valid].mean(axis=1, keepdims=True)
+    scale_mv, largest = recipe.unit_mv, LARGEST_INPUT
+    if recipe.own_scale:
+        scale_mv, largest = amplitude_of(signal[present][:, valid]), LARGEST_OWN
+    signal *= np.float32(1 / scale_mv)
+    np.clip(signal, -largest, largest, out=signal)
+    if recipe.envelopes_hz:
+        signal = np.concatenate([signal, envelopes(signal, recipe.frequency_hz, recipe.envelopes_hz)])
+    if missing is not None:
         signal[:, ~valid] = 0
-    return Prepared(signal, present, valid)
+    side = side_of(recording.age_years, recording.sex, scale_mv if recipe.own_scale else math.nan)
+    return Prepared(signal, present, valid, side)
+
+
+def side_of(age_years: float, sex: str, amplitude_mv: float = math.nan) -> np.ndarray:
+    """What a network may know besides the signal, float32 (7,): unknown values are 0, known ones have a 1 to say so.
+
+    age / 100, age known; female, male, sex known; log10 of the amplitude in mV that the signal was divided by, known.
+    An amplitude that no heart has (`POSSIBLE_MV`) comes from a wrong gain and is not known.
+    """
+    side = np.zeros(SIDE, dtype=np.float32)
+    if math.isfinite(age_years):
+        side[:2] = age_years / 100, 1
+    if sex in ("female", "male"):
+        side[2:5] = sex == "female", sex == "male", 1
+    if POSSIBLE_MV[0] <= amplitude_mv <= POSSIBLE_MV[1]:  # False for NaN
+        side[5:] = math.log10(amplitude_mv), 1
+    return side
+
+
+def amplitude_of(signal: np.ndarray) -> float:
+    """One amplitude for a recording (leads, samples), positive: the median over its leads of each lead's 98th percentile
+    of the absolute value, which QRS complexes reach and an artefact or a lead that is off does not move much."""
+    if signal.size == 0:
+        return 1.0
+    magnitude = np.abs(signal)
+    amplitude = float(np.median(np.percentile(magnitude, 98, axis=1))) or float(magnitude.max())
+    return amplitude if amplitude > 0 and math.isfinite(1 / amplitude) else 1.0
+
+
+def high_pass(signal: np.ndarray, frequency_hz: float, from_hz: float) -> np.ndarray:
+    """Removes what is slower than about `from_hz` from float32 (leads, samples), without a shift in time.
+
+    The spectrum of the signal followed by its mirror image, so that the ends meet, is multiplied by half a cosine that
+    rises from 0 at 0.6 · from_hz to 1 at 1.4 · from_hz. A recording shorter than a period loses its mean only.
+    """
+    samples = signal.shape[1]
+    mirrored = np.concatenate([signal, signal[:, ::-1]], axis=1)
+    spectrum = np.fft.rfft(mirrored, axis=1)
+    tone_hz = np.arange(spectrum.shape[1]) * (frequency_hz / (2 * samples))
+    rise = np.clip((tone_hz / from_hz - 0.6) / 0.8, 0, 1)
+    rise[1:] = np.where(samples < frequency_hz / from_hz, 1.0, rise[1:])
+    spectrum *= 0.5 - 0.5 * np.cos(np.pi * rise)
+    return np.fft.irfft(spectrum, 2 * samples, axis=1)[:, :samples].astype(np.float32)
 
 
 def _standard_leads(recording: Recording) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:

@@ -20,6 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
+from .classes import NEVER_ANNOTATED
 from .errors import UserError
 
 
@@ -152,6 +153,39 @@ def leave_one_source_out(sources) -> dict[str, np.ndarray]:
     if len(names) < 2:
         raise UserError(f"leave-one-source-out needs at least 2 sources, found: {', '.join(names) or 'none'}")
     return {name: sources == name for name in names}
+
+
+EXPECTED = 5  # with so many positives expected and none seen, a source does not annotate a class (chance: 1 in 150)
+
+
+def known_labels(labels: np.ndarray, sources, codes) -> np.ndarray:
+    """Which labels tell something: where a source never annotates a class, "absent" means that nobody looked.
+
+    For the Challenge's sources that is known (classes.NEVER_ANNOTATED) unless the headers show otherwise; for any other it
+    is learned: the class occurs elsewhere so often that `EXPECTED` positives would be due, and there is none. A class that
+    no source has is taken for absent: there is nothing to learn it from.
+
+    Parameters
+    ----------
+    labels : bool (recordings, classes)
+    sources : sequence of str, (recordings,)
+    codes : sequence of str, (classes,)
+
+    Returns
+    -------
+    bool (recordings, classes)
+    """
+    labels, sources = np.asarray(labels, dtype=bool), np.asarray(sources, dtype=str)
+    known = np.ones_like(labels)
+    for source in np.unique(sources):
+        own = sources == source
+        here, elsewhere = labels[own].sum(axis=0), labels[~own].sum(axis=0)
+        if source in NEVER_ANNOTATED:
+            never = np.array([code in NEVER_ANNOTATED[source] for code in codes])
+        else:
+            never = elsewhere * own.sum() >= EXPECTED * max((~own).sum(), 1)
+        known[np.ix_(own, never & (here == 0) & (elsewhere > 0))] = False
+    return known
 
 
 # ---------------------------------------------------------------------------------------------------------------------

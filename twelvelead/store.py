@@ -1,7 +1,7 @@
 """Preprocessed recordings as one memory-mapped file: training decodes and resamples each recording once.
 
     store = build_store(find_recordings(data), recipe.input, folder, jobs=2)
-    store.samples       # float16 (all samples, 12), recordings one behind another
+    store.samples       # float16 (all samples, channels), recordings one behind another
     store.valid         # bool (all samples,)
 
 The files lie in `folder` (never in the data folder); a store that was built from the same files with the same input
@@ -23,10 +23,10 @@ from tqdm import tqdm
 
 from .errors import RecordingError, UserError
 from .recipes import Input
-from .recording import LEADS, read_recording
+from .recording import read_recording
 from .signals import prepare
 
-VERSION = 2  # raise it when preparing a recording gives other numbers than before
+VERSION = 3  # raise it when preparing a recording gives other numbers than before
 CHUNK = 64  # recordings a job
 
 
@@ -38,16 +38,17 @@ class Store:
     ----------
     key : str
         The fingerprint that it was built for.
-    samples : memmap, float16 (all samples, 12)
+    samples : memmap, float16 (all samples, channels)
         In the input recipe's unit, recordings one behind another.
     valid : memmap, bool (all samples,)
     offsets : int64 (recordings + 1,)
         Recording i is samples[offsets[i]:offsets[i + 1]].
     leads : bool (recordings, 12)
         Leads that hold a signal.
-    names, headers, codes, sex, patients : tuples
-        Record name, path of the header below the data folder, SNOMED CT codes, sex, patient or None.
-    age_years : float32 (recordings,), NaN where unknown
+    names, headers, codes, patients : tuples
+        Record name, path of the header below the data folder, SNOMED CT codes, patient or None.
+    side : float32 (recordings, 7)
+        See signals.side_of.
     left_out : tuple of str
         One line for each recording that could not be read.
     repaired : tuple of str
@@ -62,9 +63,8 @@ class Store:
     names: tuple[str, ...]
     headers: tuple[str, ...]
     codes: tuple[tuple[str, ...], ...]
-    sex: tuple[str, ...]
     patients: tuple[str | None, ...]
-    age_years: np.ndarray
+    side: np.ndarray
     left_out: tuple[str, ...]
     repaired: tuple[str, ...]
 
@@ -129,8 +129,8 @@ def _prepare_chunk(headers: list[Path], recipe: Input) -> list[dict | str]:
             continue
         results.append(dict(
             samples=np.ascontiguousarray(prepared.signal.T).astype(np.float16), valid=prepared.valid,
-            leads=prepared.leads.tolist(), notes=recording.notes, name=recording.name, codes=recording.codes, sex=recording.sex,
-            patient=recording.patient, age_years=None if np.isnan(recording.age_years) else float(recording.age_years)))
+            leads=prepared.leads.tolist(), side=prepared.side.tolist(), notes=recording.notes, name=recording.name,
+            codes=recording.codes, patient=recording.patient))
     return results
 
 
@@ -156,7 +156,8 @@ def _write(headers: list[Path], recipe: Input, folder: Path, key: str, root: Pat
                 rows.append({**result, "header": str(header.relative_to(root) if root else header)})
             bar.update(len(chunk))
     partial = folder / "store.json.part"
-    partial.write_text(json.dumps(dict(key=key, lengths=lengths, rows=rows, left_out=left_out)))
+    partial.write_text(json.dumps(dict(key=key, channels=recipe.channels, lengths=lengths, rows=rows,
+                                        left_out=left_out)))
     os.replace(partial, folder / "store.json")
 
 
@@ -181,19 +182,19 @@ def open_store(folder: Path, key: str) -> Store | None:
     offsets = np.concatenate([[0], np.cumsum(values["lengths"], dtype=np.int64)])
     total = int(offsets[-1])
     sizes = [(folder / name).stat().st_size for name in ("samples.f16", "valid.u8")]
-    if sizes != [total * len(LEADS) * 2, total]:
+    channels = values["channels"]
+    if sizes != [total * channels * 2, total]:
         return None
     return Store(
         key=key,
-        samples=np.memmap(folder / "samples.f16", np.float16, "r", shape=(total, len(LEADS))),
+        samples=np.memmap(folder / "samples.f16", np.float16, "r", shape=(total, channels)),
         valid=np.memmap(folder / "valid.u8", np.bool_, "r", shape=(total,)),
         offsets=offsets,
         leads=np.array([row["leads"] for row in rows], dtype=bool),
         names=tuple(row["name"] for row in rows),
         headers=tuple(row["header"] for row in rows),
         codes=tuple(tuple(row["codes"]) for row in rows),
-        sex=tuple(row["sex"] for row in rows),
         patients=tuple(row["patient"] for row in rows),
-        age_years=np.array([row["age_years"] for row in rows], dtype=np.float32),  # None becomes NaN
+        side=np.array([row["side"] for row in rows], dtype=np.float32),
         left_out=left_out,
         repaired=tuple(f"{row['header']}: {'; '.join(row['notes'])}" for row in rows if row["notes"]))

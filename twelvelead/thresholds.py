@@ -26,6 +26,7 @@ from scipy import linalg, optimize
 from scipy.spatial.distance import cdist
 from scipy.special import ndtr
 
+from .classes import Classes
 from .errors import UserError
 
 START = 0.5
@@ -154,6 +155,16 @@ def unofficial_metric(labels: np.ndarray, scores: np.ndarray) -> Objective:
     return Objective(scores, order, labels.sum(axis=1), value, along)
 
 
+METRIC_OF = {"2020": "Challenge metric", "unofficial": "√(F2·G2)"}
+
+
+def objective_of(classes: Classes, labels: np.ndarray, scores: np.ndarray) -> Objective:
+    """The metric that these classes are scored by; parameters as for `challenge_metric`."""
+    if classes.year == "unofficial":
+        return unofficial_metric(labels, scores)
+    return challenge_metric(labels, scores, classes.weights, classes.sinus_rhythm)
+
+
 def _by_class(labels, scores):
     """Labels and scores with a row a class, and the recordings of each class by falling score."""
     labels = np.ascontiguousarray(np.asarray(labels, dtype=bool).T)
@@ -272,6 +283,17 @@ def optimise(objective: Objective, method: str = "bayesian", seed: int = 0, **co
     if method not in METHODS:
         raise UserError(f"there is no threshold method {method!r}; there are: {', '.join(METHODS)}")
     return METHODS[method](objective, seed, **counts)
+
+
+def shrink(objective: Objective, found: Thresholds, part: float) -> Thresholds:
+    """Thresholds moved by `part` of the way to the best common one: what fits few recordings less holds for others more.
+
+    The stage that this adds is as a rule not better than the one before, on the recordings that were learned from.
+    """
+    if part == 0:
+        return found
+    values = found.values + part * (common(objective).values - found.values)
+    return Thresholds(values, (*found.stages, ("shrunk", objective(values))))
 
 
 def best_cut(objective: Objective, k: int, thresholds: np.ndarray, floor: float = 0.0) -> tuple[float, float]:

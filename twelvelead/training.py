@@ -30,10 +30,14 @@ from .batches import Data, epoch_order, gather, predict
 from .classes import Classes
 from .errors import UserError
 from .losses import LOSSES, Weighting, class_weights
-from .models.layers import MaskedBatchNorm
+from .models.layers import MaskedBatchNorm, Standardised
 from .recipes import Phase, Recipe, scale_phases
 
-LEADS = 12
+OPTIMIZERS = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}
+# Samples of a batch that pass through the network together; a larger batch is taken in parts. 32 recordings of 10 s at
+# 125 Hz are a fifth of it, 32 of 90 s nearly twice, and would take 3 GB.
+PART_SAMPLES = 3 * 2**16
+WARM_UP = 0.1  # of a phase whose schedule is "cosine"
 
 
 class NaNLoss(UserError):
@@ -51,7 +55,7 @@ class Trained:
     scores : ndarray, float32 (validation rows, classes)
         Scores of the validation rows with these weights.
     history : list of dict
-        One row an epoch: member, epoch, loss, learning_rate, train_loss, metric, threshold, seconds.
+        One row an epoch: member, epoch, loss, learning_rate, train_loss, validation_loss, metric, threshold, seconds.
     """
 
     state: dict[str, torch.Tensor]
@@ -61,7 +65,9 @@ class Trained:
 
 def new_model(recipe: Recipe, classes: int) -> torch.nn.Module:
     """The recipe's network with random weights from torch's global generator."""
-    return models.build(recipe.model, leads=LEADS, classes=classes, **recipe.network)
+    channels = recipe.input.channels
+    model = models.build(recipe.model, leads=channels, classes=classes, **recipe.network)
+    return Standardised(model, channels) if recipe.input.standardised else model
 
 
 def seed_of(*numbers: int) -> int:
@@ -70,7 +76,7 @@ def seed_of(*numbers: int) -> int:
 
 
 def train_member(data: Data, labels: np.ndarray, train_rows: np.ndarray, validation_rows: np.ndarray, recipe: Recipe,
-                 classes: Classes, *, seed: int, member: int, checkpoint: Path,
+                 classes: Classes, *, seed: int, member: int, checkpoint: Path, known: np.ndarray | None = None,
                  epochs_allowed: Callable[[int, float], int] | None = None,
                  out_of_time: Callable[[], bool] = lambda: False, log: Callable[[str], None] = print) -> Trained:
     """Trains a member, or goes on where its checkpoint stands.
@@ -81,11 +87,13 @@ def train_member(data: Data, labels: np.ndarray, train_rows: np.ndarray, validat
         Recordings on the device that trains.
     labels : bool (recordings, classes)
     train_rows, validation_rows : int arrays
-        Disjoint rows of `data`. Validation chooses the best epoch; it may be empty, then the last epoch is kept.
+        Disjoint rows of `data`. Validation chooses the epoch that is kept; it may be empty, then the last one is.
     classes : Classes
         Of the columns of `labels`.
     checkpoint : Path
         File written after every epoch, by rename.
+    known : bool (recordings, classes), optional
+        Labels that have a part in the loss; all by default.
     epochs_allowed : callable, optional
         Told the epochs done and the seconds of the last one, returns how many the member may have in all; the schedule
         is scaled to that (see recipes.scale_phases).
@@ -97,45 +105,49 @@ def train_member(data: Data, labels: np.ndarray, train_rows: np.ndarray, validat
     NaNLoss
         If the loss is no longer a finite number.
     """
-    device = data.device
     phases = recipe.training.phases
     epochs = sum(phase.epochs for phase in phases)
     torch.manual_seed(seed_of(seed, member))
-    model = new_model(recipe, labels.shape[1]).to(device)
+    model = new_model(recipe, labels.shape[1]).to(data.device)
+    if isinstance(model, Standardised):
+        _standardise(model, data, train_rows)
+    task = _Task(data, labels, train_rows, validation_rows, recipe, classes, known)
     state = _State(model)
     if checkpoint.is_file():
-        epochs = state.load(checkpoint, device, recipe)
+        epochs = state.load(checkpoint, data.device, recipe)
         log(f"member {member}: going on after epoch {state.epoch} of {epochs}")
-    positive, negative = class_weights(labels[train_rows], recipe.training.largest_class_weight)
-    weighting = Weighting(*(torch.tensor(array, dtype=torch.float32, device=device)
-                            for array in (positive, negative, classes.weights)))
-    targets = torch.tensor(labels, dtype=torch.float32, device=device)
 
     while state.epoch < epochs:
         started = time.perf_counter()
         schedule = _by_epoch(scale_phases(phases, epochs))
-        phase = schedule[state.epoch]
+        phase, _ = schedule[state.epoch]
         state.start_phase(phase, recipe)
-        loss, whole = _train_epoch(state, data, targets, train_rows, recipe, weighting, phase,
-                                   random=[seed, member, state.epoch], out_of_time=out_of_time,
-                                   title=f"member {member} epoch {state.epoch + 1}/{epochs}")
+        loss, whole = _train_epoch(state, task, *schedule[state.epoch], random=[seed, member, state.epoch],
+                                   out_of_time=out_of_time, title=f"member {member} epoch {state.epoch + 1}/{epochs}")
         if not math.isfinite(loss):
             raise NaNLoss(f"member {member}, epoch {state.epoch + 1}: the loss ({phase.loss}) is {loss} at learning "
                           f"rate {phase.learning_rate:g}; lower the learning rate or look for damaged recordings")
         state.epoch += 1
         if not whole:
             epochs = state.epoch
-        metric, threshold = state.keep_best(data, labels, validation_rows, recipe, classes)
+        rate = phase.learning_rate * state.rate
+        state.stale, state.rate_stale = state.stale + 1, state.rate_stale + 1
+        found = state.keep_best(task)
+        state.ease(recipe)
         seconds = time.perf_counter() - started
-        state.history.append(dict(member=member, epoch=state.epoch, loss=phase.loss, learning_rate=phase.learning_rate,
-                                  train_loss=loss, metric=metric, threshold=threshold, seconds=round(seconds, 2)))
-        log(f"member {member}  epoch {state.epoch}/{epochs}  {phase.loss} {loss:.4f}  rate {phase.learning_rate:g}  "
-            f"validation metric {metric:.3f} (one threshold, {threshold:.2f})  {seconds:.1f} s")
+        state.history.append(dict(member=member, epoch=state.epoch, loss=phase.loss, learning_rate=rate, train_loss=loss,
+                                  **found, seconds=round(seconds, 2)))
+        log(f"member {member}  epoch {state.epoch}/{epochs}  {phase.loss} {loss:.4f}  rate {rate:g}  validation loss "
+            f"{found['validation_loss']:.4f}, metric {found['metric']:.3f} (one threshold, {found['threshold']:.2f})  "
+            f"{seconds:.1f} s")
+        if recipe.training.stop_after and state.stale >= recipe.training.stop_after and state.epoch < epochs:
+            log(f"member {member}: no better for {state.stale} epochs, training ends")
+            epochs = state.epoch
         if epochs_allowed is not None and state.epoch < epochs:
             epochs = max(state.epoch, min(epochs, epochs_allowed(state.epoch, seconds)))
             schedule = _by_epoch(scale_phases(phases, epochs))
         if whole:
-            _average(state, schedule, phase, data, train_rows, labels, validation_rows, recipe, classes)
+            _average(state, schedule, phase, task)
         state.save(checkpoint, epochs)
 
     model.load_state_dict(state.best)
@@ -145,12 +157,52 @@ def train_member(data: Data, labels: np.ndarray, train_rows: np.ndarray, validat
     return Trained({name: tensor.detach().cpu().clone() for name, tensor in state.best.items()}, scores, state.history)
 
 
-def _by_epoch(phases: tuple[Phase, ...]) -> list[Phase]:
-    return [phase for phase in phases for _ in range(phase.epochs)]
+def _by_epoch(phases: tuple[Phase, ...]) -> list[tuple[Phase, int]]:
+    """For each epoch its phase, and how many epochs that phase has had before."""
+    return [(phase, done) for phase in phases for done in range(phase.epochs)]
+
+
+def _standardise(model: Standardised, data: Data, rows: np.ndarray) -> None:
+    """Sets the mean and the deviation of each channel over all valid samples of these recordings."""
+    count, total, squares = 0, 0.0, 0.0
+    for row in rows:
+        piece = slice(int(data.offsets[row]), int(data.offsets[row] + data.lengths[row]))
+        samples = data.samples[piece].double()
+        if data.valid is not None:
+            samples = samples[data.valid[piece]]
+        count, total, squares = count + len(samples), total + samples.sum(dim=0), squares + samples.square().sum(dim=0)
+    mean = total / max(count, 1)
+    model.mean.copy_(mean[:, None])
+    deviation = (squares / max(count, 1) - mean ** 2).clamp(min=0).sqrt()
+    model.deviation.copy_(torch.where(deviation > 0, deviation, 1.0)[:, None])
+
+
+class _Task:
+    """What a member learns from, and what stays the same while it does."""
+
+    def __init__(self, data: Data, labels: np.ndarray, train_rows: np.ndarray, validation_rows: np.ndarray,
+                 recipe: Recipe, classes: Classes, known: np.ndarray | None):
+        self.data, self.labels, self.recipe, self.classes = data, labels, recipe, classes
+        self.train_rows, self.validation_rows = train_rows, validation_rows
+        weights = class_weights(labels[train_rows], recipe.training.largest_class_weight,
+                                None if known is None else known[train_rows])
+        self.weighting = Weighting(*(self._tensor(array) for array in (*weights, classes.weights)))
+        self.targets = self._tensor(labels)
+        self.known = None if known is None else self._tensor(known)
+
+    def _tensor(self, array: np.ndarray) -> torch.Tensor:
+        return torch.tensor(array, dtype=torch.float32, device=self.data.device)
+
+    def loss(self, phase_loss: str, logits: torch.Tensor, rows: np.ndarray) -> torch.Tensor:
+        """The loss of these recordings."""
+        rows = torch.from_numpy(rows).to(self.data.device)
+        return LOSSES[phase_loss](logits, self.targets[rows], self.weighting, None if self.known is None else self.known[rows])
 
 
 class _State:
     """What changes while a member trains, and what its checkpoint holds."""
+
+    SAVED = ("epoch", "best", "best_value", "stale", "rate", "rate_stale", "sum", "summed", "history")
 
     def __init__(self, model: torch.nn.Module):
         self.model = model
@@ -164,40 +216,58 @@ class _State:
         self.loss = ""  # of the current cycle
         self.epoch = 0
         self.best: dict[str, torch.Tensor] = {}
-        self.best_metric = -math.inf
+        self.best_value = -math.inf
+        self.stale = 0  # epochs since the best
+        self.rate = 1.0  # factor of the learning rate
+        self.rate_stale = 0  # epochs since the best, or since the rate was halved
         self.sum: dict[str, torch.Tensor] = {}  # of the weights that are averaged
         self.summed = 0
         self.history: list[dict[str, Any]] = []
 
     def start_phase(self, phase: Phase, recipe: Recipe) -> None:
-        """Sets the learning rate; another loss starts a new cycle with a fresh optimiser and average."""
+        """Another loss starts a new cycle with a fresh optimiser and average."""
         if self.optimizer is None or phase.loss != self.loss:
             self.loss, self.sum, self.summed = phase.loss, {}, 0
-            self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=phase.learning_rate,
-                                               weight_decay=recipe.training.weight_decay)
-        for group in self.optimizer.param_groups:
-            group["lr"] = phase.learning_rate
+            self.optimizer = OPTIMIZERS[recipe.training.optimizer](
+                self.model.parameters(), lr=phase.learning_rate, weight_decay=recipe.training.weight_decay)
 
-    def keep_best(self, data: Data, labels: np.ndarray, rows: np.ndarray, recipe: Recipe,
-                  classes: Classes) -> tuple[float, float]:
-        """Scores the validation rows; a copy of the weights is kept if they are the best yet. → metric, threshold"""
+    def set_rate(self, phase: Phase, position: float) -> None:
+        """Sets the learning rate for a batch at this position, in [0, 1], of its phase."""
+        factor = self.rate
+        if phase.schedule == "cosine":
+            factor *= min(position / WARM_UP, 0.5 + 0.5 * math.cos(math.pi * max(0.0, position - WARM_UP) / (1 - WARM_UP)))
+        for group in self.optimizer.param_groups:
+            group["lr"] = phase.learning_rate * factor
+
+    def keep_best(self, task: _Task) -> dict[str, float]:
+        """Scores the validation rows; a copy of the weights is kept if they are the best yet.
+
+        Returns validation_loss, metric and threshold (one for all classes) of the current weights.
+        """
+        select, rows = task.recipe.training.select, task.validation_rows
         if len(rows) == 0:
             self.best = copy.deepcopy(self.model.state_dict())
-            return math.nan, math.nan
+            return dict(validation_loss=math.nan, metric=math.nan, threshold=math.nan)
         self.model.eval()
-        scores = predict(self.model, data, rows, recipe.input)
-        found = thresholds.common(
-            thresholds.challenge_metric(labels[rows], scores, classes.weights, classes.sinus_rhythm))
-        metric, threshold = found.stages[-1][1], float(found.values[0])
-        if metric > self.best_metric or not self.best:
-            self.best_metric, self.best = metric, copy.deepcopy(self.model.state_dict())
-        return metric, threshold
+        scores = predict(self.model, task.data, rows, task.recipe.input)
+        found = thresholds.common(thresholds.objective_of(task.classes, task.labels[rows], scores))
+        loss = float(task.loss(self.loss, torch.from_numpy(scores).to(task.data.device).logit(1e-7), rows))
+        metric = found.stages[-1][1]
+        value = {"metric": metric, "loss": -loss, "last": float(self.epoch)}[select]
+        if value > self.best_value or not self.best:
+            self.best_value, self.best, self.stale, self.rate_stale = value, copy.deepcopy(self.model.state_dict()), 0, 0
+        return dict(validation_loss=loss, metric=metric, threshold=float(found.values[0]))
+
+    def ease(self, recipe: Recipe) -> None:
+        """Halves the learning rate if no epoch was better for too long."""
+        if recipe.training.halve_after and self.rate_stale >= recipe.training.halve_after:
+            self.rate, self.rate_stale = self.rate / 2, 0
 
     def save(self, path: Path, epochs: int) -> None:
         partial = path.with_name(path.name + ".part")
         torch.save(dict(model=self.model.state_dict(), optimizer=self.optimizer.state_dict(), epochs=epochs,
-                        scaler=self.scaler.state_dict(), loss=self.loss, epoch=self.epoch, best=self.best,
-                        best_metric=self.best_metric, sum=self.sum, summed=self.summed, history=self.history), partial)
+                        scaler=self.scaler.state_dict(), loss=self.loss, **{name: getattr(self, name) for name in self.SAVED}),
+                   partial)
         os.replace(partial, path)
 
     def load(self, path: Path, device: torch.device, recipe: Recipe) -> int:
@@ -211,31 +281,34 @@ class _State:
         self.start_phase(Phase(values["loss"], 0.0, 0), recipe)
         self.optimizer.load_state_dict(values["optimizer"])
         self.scaler.load_state_dict(values["scaler"])
-        for name in ("epoch", "best", "best_metric", "sum", "summed", "history"):
+        for name in self.SAVED:
             setattr(self, name, values[name])
         return values["epochs"]
 
 
-def _train_epoch(state: _State, data: Data, targets: torch.Tensor, rows: np.ndarray, recipe: Recipe,
-                 weighting: Weighting, phase: Phase, *, random: list[int], out_of_time: Callable[[], bool], title: str) -> tuple[float, bool]:
-    """One pass over the rows; returns the mean loss and whether time allowed the whole of it."""
-    loss_of = LOSSES[phase.loss]
+def _train_epoch(state: _State, task: _Task, phase: Phase, done: int, *, random: list[int],
+                 out_of_time: Callable[[], bool], title: str) -> tuple[float, bool]:
+    """One pass over the rows, after `done` epochs of the phase; returns the mean loss and whether time allowed all of it."""
     torch.manual_seed(seed_of(*random))  # for dropout
     generator = np.random.default_rng(random)
+    data, recipe, device = task.data, task.recipe, task.data.device
     model, optimizer, scaler = state.model.train(), state.optimizer, state.scaler
-    total = torch.zeros((), device=data.device)
+    total = torch.zeros((), device=device)
     seen, whole = 0, True
-    order = epoch_order(data.lengths, rows, recipe.training.batch_size, generator)
-    for batch in tqdm(order, desc=title, unit="batch", leave=False, file=sys.stderr, disable=None):
-        x, valid = gather(data, batch, recipe.input, recipe.augmentation, generator)
-        with torch.autocast(data.device.type, dtype=state.half or torch.bfloat16, enabled=state.half is not None):
-            logits = model(x, valid)
-        loss = loss_of(logits, targets[torch.from_numpy(batch).to(data.device)], weighting)
+    order = epoch_order(data.lengths, task.train_rows, recipe.training.batch_size, generator)
+    for k, batch in enumerate(tqdm(order, desc=title, unit="batch", leave=False, file=sys.stderr, disable=None)):
+        state.set_rate(phase, (done + (k + 1) / len(order)) / phase.epochs)
+        x, valid, side = gather(data, batch, recipe.input, recipe.augmentation, generator)
         optimizer.zero_grad(set_to_none=True)
-        scaler.scale(loss).backward()
+        for part in np.array_split(np.arange(len(batch)), math.ceil(len(x) * x.shape[2] / PART_SAMPLES)):
+            inside = slice(part[0], part[-1] + 1)
+            with torch.autocast(device.type, dtype=state.half or torch.bfloat16, enabled=state.half is not None):
+                logits = model(x[inside], None if valid is None else valid[inside], side[inside])
+            loss = task.loss(phase.loss, logits, batch[inside]) * (len(part) / len(batch))
+            scaler.scale(loss).backward()
+            total += loss.detach() * len(batch)  # read once an epoch: a GPU is not made to wait
         scaler.step(optimizer)
         scaler.update()
-        total += loss.detach() * len(batch)  # read once an epoch: a GPU is not made to wait
         seen += len(batch)
         if out_of_time():
             whole = False
@@ -243,17 +316,17 @@ def _train_epoch(state: _State, data: Data, targets: torch.Tensor, rows: np.ndar
     return float(total) / seen, whole
 
 
-def _average(state: _State, schedule: list[Phase], phase: Phase, data: Data, train_rows: np.ndarray, labels: np.ndarray,
-             validation_rows: np.ndarray, recipe: Recipe, classes: Classes) -> None:
+def _average(state: _State, schedule: list[tuple[Phase, int]], phase: Phase, task: _Task) -> None:
     """Stochastic weight averaging (Izmailov et al. 2018) over the end of each loss's last phase.
 
     At the end of the cycle the average competes with the best epoch; training itself goes on from its own weights.
     """
-    last = state.epoch == len(schedule) or schedule[state.epoch].loss != phase.loss
+    losses = [phase.loss for phase, _ in schedule]
+    last = state.epoch == len(losses) or losses[state.epoch] != phase.loss
     cycle_end = state.epoch
-    while cycle_end < len(schedule) and schedule[cycle_end].loss == phase.loss:
+    while cycle_end < len(losses) and losses[cycle_end] == phase.loss:
         cycle_end += 1
-    span = round(schedule[cycle_end - 1].epochs * recipe.training.averaged_epochs)
+    span = round(schedule[cycle_end - 1][0].epochs * task.recipe.training.averaged_epochs)
     if state.epoch <= cycle_end - span:
         return
     weights = {name: tensor for name, tensor in state.model.state_dict().items() if tensor.is_floating_point()}
@@ -264,8 +337,8 @@ def _average(state: _State, schedule: list[Phase], phase: Phase, data: Data, tra
     own = copy.deepcopy(state.model.state_dict())
     state.model.load_state_dict({**own, **{name: (total / state.summed).to(own[name].dtype)
                                            for name, total in state.sum.items()}})
-    _estimate_norms(state.model, data, train_rows, recipe)
-    state.keep_best(data, labels, validation_rows, recipe, classes)
+    _estimate_norms(state.model, task.data, task.train_rows, task.recipe)
+    state.keep_best(task)
     state.model.load_state_dict(own)
 
 

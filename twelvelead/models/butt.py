@@ -18,6 +18,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from ..signals import SIDE
 from .layers import ConvNormReLU, as_masked, halve
 
 
@@ -39,7 +40,8 @@ class Level(nn.Module):
 class Butt(nn.Module):
     """See the module's first lines. `width` is n; `forward` takes (batch, leads, time) and bool (batch, time)."""
 
-    def __init__(self, leads: int, classes: int, width: int, levels: int, convolutions: int, kernel: int):
+    def __init__(self, leads: int, classes: int, width: int, levels: int, convolutions: int, kernel: int,
+                 side_features: int):
         super().__init__()
         if kernel % 2 == 0 or min(width, levels, convolutions) < 1:
             raise TypeError("the kernel must be odd, and width, levels and convolutions at least 1")
@@ -48,12 +50,13 @@ class Butt(nn.Module):
         inputs = [width] + [width + 2 * i * width for i in range(1, levels + 1)]
         self.levels = nn.ModuleList(Level(inputs[i - 1], i * width, convolutions, kernel) for i in range(1, levels + 1))
         self.top = ConvNormReLU(inputs[-1], levels * width, kernel)
-        self.head = nn.Linear(levels * width, classes)  # BUTT: no unit knows of another
+        self.side = nn.Sequential(nn.Linear(SIDE, side_features), nn.ReLU()) if side_features else None
+        self.head = nn.Linear(levels * width + side_features, classes)  # BUTT: no unit knows of another
         nn.init.xavier_normal_(self.head.weight)
         nn.init.zeros_(self.head.bias)
 
     def forward(self, x: torch.Tensor, valid: torch.Tensor | None = None,
-                person: torch.Tensor | None = None) -> torch.Tensor:
+                side: torch.Tensor | None = None) -> torch.Tensor:
         x, valid = as_masked(x, valid, self.stride)             # batch, leads, 1, time
         x = skip0 = self.stem(x, valid)                         # batch, n, 1, time
         for level in self.levels:
@@ -65,12 +68,18 @@ class Butt(nn.Module):
             valid = None if valid is None else halve(valid)
         x = self.top(x, valid)                                  # batch, levels·n, 1, time / 2^levels
         # ReLU leaves no negative number and invalid samples are zero, so the maximum is that of the valid ones
-        return self.head(x.amax(dim=(2, 3)))                    # batch, classes
+        features = x.amax(dim=(2, 3))                           # batch, levels·n
+        if self.side is not None:
+            side = x.new_zeros(len(x), SIDE) if side is None else side
+            features = torch.cat([features, self.side(side)], dim=1)
+        return self.head(features)                              # batch, classes
 
 
-def butt(leads: int, classes: int, width: int = 30, levels: int = 6, convolutions: int = 3, kernel: int = 7) -> Butt:
+def butt(leads: int, classes: int, width: int = 30, levels: int = 6, convolutions: int = 3, kernel: int = 7,
+         side_features: int = 0) -> Butt:
     """The network of section 2 of the paper; `width` 30 in the authors' code, 48 in the paper's best, 12 small.
 
-    It knows nothing of the person.
+    Theirs knows nothing of the person: `side_features`, features of age, sex and amplitude that join those of the signal,
+    are ours.
     """
-    return Butt(leads, classes, width, levels, convolutions, kernel)
+    return Butt(leads, classes, width, levels, convolutions, kernel, side_features)

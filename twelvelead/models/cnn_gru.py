@@ -98,7 +98,7 @@ class CnnGru(nn.Module):
         self.head = nn.Linear(width, classes)
 
     def forward(self, x: torch.Tensor, valid: torch.Tensor | None = None,
-                person: torch.Tensor | None = None) -> torch.Tensor:
+                side: torch.Tensor | None = None) -> torch.Tensor:
         x, valid = as_masked(x, valid, self.stride)             # batch, leads, 1, time
         for block in self.blocks:
             valid = halve_valid(valid)

@@ -12,7 +12,7 @@ from torch import nn
 from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-PERSON = 5  # what a network may know of a person: age / 100 (0 if unknown), age known, female, male, sex known
+PERSON = 5  # of the values of signals.side_of the first ones are the person's
 
 
 class MaskedBatchNorm(nn.BatchNorm2d):
@@ -71,6 +71,20 @@ class ConvNorm(nn.Module):
         if self.norm is not None:  # see `fuse`
             x = self.norm(x, valid)
         return x if valid is None else x * valid
+
+
+class Standardised(nn.Module):
+    """A network that sees each channel less its mean and divided by its deviation, which are kept with the weights."""
+
+    def __init__(self, network: nn.Module, channels: int):
+        super().__init__()
+        self.network = network
+        self.register_buffer("mean", torch.zeros(channels, 1))
+        self.register_buffer("deviation", torch.ones(channels, 1))
+
+    def forward(self, x: torch.Tensor, valid: torch.Tensor | None = None,
+                side: torch.Tensor | None = None) -> torch.Tensor:
+        return self.network((x - self.mean) / self.deviation, valid, side)
 
 
 def halve(x: torch.Tensor) -> torch.Tensor:

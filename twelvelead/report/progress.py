@@ -6,7 +6,7 @@ import csv
 from pathlib import Path
 from typing import Any
 
-COLUMNS = ("member", "epoch", "loss", "learning_rate", "train_loss", "metric", "threshold", "seconds")
+COLUMNS = ("member", "epoch", "loss", "learning_rate", "train_loss", "validation_loss", "metric", "threshold", "seconds")
 
 
 def write_history(history: list[dict[str, Any]], path: Path) -> None:
@@ -35,7 +35,7 @@ def draw_progress(history: list[dict[str, Any]], path: Path) -> None:
         for axis, loss in zip(axes[1:], losses):
             part = [row for row in rows if row["loss"] == loss]
             axis.plot([row["epoch"] for row in part], [row["train_loss"] for row in part], marker=".")
-    axes[0].set_ylabel("Challenge metric,\nvalidation part")
+    axes[0].set_ylabel("metric with one threshold,\nvalidation part")
     axes[0].legend(fontsize="small", ncols=4, loc="lower right")
     for axis, loss in zip(axes[1:], losses):
         axis.set_ylabel(f"training loss,\n{loss.replace('_', ' ')}")
