@@ -136,7 +136,7 @@ def giga_macs(model: torch.nn.Module, samples: int) -> float:
 
 
 def preprocess(headers: list[Path]) -> tuple[str, list[list[str]]]:
-    recipe = get_recipe("butt").input
+    recipe = get_recipe("butt-2020").input
     work = lambda: [prepare(read_recording(header), recipe) for header in headers]  # noqa: E731
     each = best_of(5, work) / len(headers)
     size = sum(header.with_suffix(".mat").stat().st_size for header in headers) / len(headers)
@@ -159,7 +159,7 @@ def scores(headers: list[Path], model: Path) -> tuple[str, list[list[str]]]:
 
 
 def training(headers: list[Path], width: int) -> tuple[str, list[list[str]]]:
-    recipe = with_epochs(get_recipe("butt").scaled(width=width), 1)
+    recipe = with_epochs(get_recipe("butt-2020").scaled(width=width), 1)
     device = torch.device("cpu")
     with tempfile.TemporaryDirectory() as folder:
         store = build_store(headers[:64], recipe.input, Path(folder), jobs=1)
@@ -186,7 +186,7 @@ def training(headers: list[Path], width: int) -> tuple[str, list[list[str]]]:
 
 
 def store(headers: list[Path]) -> tuple[str, list[list[str]]]:
-    recipe = get_recipe("butt").input
+    recipe = get_recipe("butt-2020").input
     with tempfile.TemporaryDirectory() as folder:
         places = (Path(folder, str(k)) for k in range(9))
         work = lambda: build_store(headers, recipe, next(places), jobs=1)  # noqa: E731

@@ -122,11 +122,15 @@ def load_model(folder: str | Path) -> list[Network]:
     return [from_our_weights(state, len(state["head.bias"]), len(state["stem.conv.bias"])) for state in states]
 
 
-@torch.no_grad()
-def run_model(networks: list[Network], header: str, signal: np.ndarray) -> np.ndarray:
-    """Scores float32 (members, classes) of one recording, members one after another."""
-    x = torch.from_numpy(prepare(header, signal))[None]
-    return np.stack([torch.sigmoid(network(x))[0].numpy() for network in networks])
+def run_model(networks: list[Network], header: str, signal: np.ndarray, graph: bool = True) -> np.ndarray:
+    """Scores float32 (members, classes) of one recording, members one after another.
+
+    `graph`: torch records the way back for gradients, as in the authors' code (it has no torch.no_grad, and its input
+    requires gradients); False spares that.
+    """
+    x = torch.from_numpy(prepare(header, signal))[None].requires_grad_(graph)
+    with torch.set_grad_enabled(graph):
+        return np.stack([torch.sigmoid(network(x))[0].detach().numpy() for network in networks])
 
 
 # -------------------------------------------------------------------------------------------------------------- training

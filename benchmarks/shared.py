@@ -62,11 +62,11 @@ def ten_seconds(data: Path | None, count: int, folder: Path) -> list[Path]:
 
 
 def make_model(folder: Path, headers: list[Path], members: int = 11, width: int = 30) -> Path:
-    """A model folder of the default recipe with random weights, as good as a trained one for measuring time.
+    """A model folder of the published network (butt-2020) with random weights, as good as a trained one for measuring time.
 
     The statistics of batch normalisation are those of some of the recordings, so that activations are of natural size.
     """
-    recipe = get_recipe("butt").scaled(members=members, width=width)
+    recipe = get_recipe("butt-2020").scaled(members=members, width=width)
     folder.mkdir(parents=True)
     data = stack([prepare(read_recording(header), recipe.input) for header in headers[:32]], torch.device("cpu"))
     for member in range(members):
@@ -79,8 +79,7 @@ def make_model(folder: Path, headers: list[Path], members: int = 11, width: int 
             model(*gather(data, np.arange(len(data.lengths)), recipe.input))
         save_file(model.state_dict(), member_path(folder, member))
     cuts = dict(thresholds=dict.fromkeys(CLASSES.codes, 0.5))
-    write_json(folder / "classes.json", dict(codes=CLASSES.codes, weights=CLASSES.weights.tolist(),
-                                             priors=[0.1] * len(CLASSES.codes)))
+    write_json(folder / "classes.json", dict(**CLASSES.to_dict(), priors=[0.1] * len(CLASSES.codes)))
     write_json(folder / "thresholds.json", dict(ensemble=cuts, members=dict.fromkeys(range(members), cuts)))
     write_json(folder / "recipe.json", dict(format=FORMAT, twelvelead=__version__, complete=True,
                                             members=list(range(members)), recipe=to_dict(recipe)))

@@ -40,7 +40,7 @@ SLOW = 16  # recordings of the parts where the reference takes long
 
 def preprocess(headers: list[Path], repeats: int) -> list[list[float]]:
     """Milliseconds a recording: ours, the reference, the reference with a filter as steep as ours."""
-    recipe = get_recipe("butt").input
+    recipe = get_recipe("butt-2020").input
     ours = lambda: [prepare(read_recording(header), recipe) for header in headers]  # noqa: E731
     theirs = lambda taps: [reference.prepare(*reference.read(header), taps) for header in headers]  # noqa: E731
     ours(), theirs(None)
@@ -52,15 +52,17 @@ def preprocess(headers: list[Path], repeats: int) -> list[list[float]]:
 
 
 def run_model(model: Path, headers: list[Path], repeats: int) -> tuple[list[list[float]], float, float, float]:
-    """Milliseconds a recording of both run_model, then how far scores differ: of one input, of the whole pipelines, inputs."""
+    """Milliseconds a recording of our run_model, the reference's, the reference's without its graph of gradients; then how far
+    scores differ: of one input, of the whole pipelines, inputs."""
     import team_code
 
     ours, theirs = team_code.load_model(model, ()), reference.load_model(model)
     read = [reference.read(header) for header in headers[:SLOW]]
     of_ours = lambda: [team_code.run_model(ours, *recording) for recording in read]  # noqa: E731
-    of_theirs = lambda: [reference.run_model(theirs, *recording) for recording in read]  # noqa: E731
-    of_ours(), of_theirs()
-    times = [[1e3 * s / len(read) for s in column] for column in alternate(repeats, of_ours, of_theirs)]
+    of_theirs = lambda graph: [reference.run_model(theirs, *recording, graph) for recording in read]  # noqa: E731
+    of_ours(), of_theirs(True)
+    times = [[1e3 * s / len(read) for s in column]
+             for column in alternate(repeats, of_ours, lambda: of_theirs(True), lambda: of_theirs(False))]
     equal, whole, inputs = [], [], []
     for recording in read:
         prepared = prepare(recording_from(*recording), ours.recipe.input)
@@ -103,7 +105,7 @@ def train_ours(store_folder: Path, key: str, checkpoint: Path, width: int) -> No
     """One epoch of one member over all recordings of a store."""
     store = open_store(store_folder, key)
     rows = np.arange(len(store))
-    recipe = with_epochs(get_recipe("butt").scaled(width=width), 1)
+    recipe = with_epochs(get_recipe("butt-2020").scaled(width=width), 1)
     train_member(on_device(store, torch.device("cpu")), CLASSES.labels(store.codes), rows, rows[:0], recipe, CLASSES, seed=0,
                  member=0, checkpoint=checkpoint, log=lambda line: None)
     checkpoint.unlink()
@@ -121,7 +123,7 @@ def training(headers: list[Path], repeats: int, width: int, work: Path) -> list[
     Ours: two processes that train a member each on a core, as members.py does it, and before that the store, built anew
     and charged to this one epoch. The reference: one member on both cores.
     """
-    recipe = get_recipe("butt").input
+    recipe = get_recipe("butt-2020").input
     with process(1) as one, process(1) as other, process(2) as both:
 
         def ours() -> None:
@@ -176,8 +178,9 @@ def measure(data: Path | None, recordings: int, repeats: int, rows: set[str], me
         add("the same, the reference with a filter as steep as ours", "ms", ours, steep, "")
     if "run_model" in rows:
         with process(2) as pool:
-            (ours, theirs), equal, whole, inputs = pool.submit(run_model, model, headers, repeats).result()
+            (ours, theirs, bare), equal, whole, inputs = pool.submit(run_model, model, headers, repeats).result()
         add(f"run_model, {members} members, one recording, two cores", "ms", ours, theirs, "4.5×")
+        add("the same, the reference without its graph of gradients", "ms", ours, bare, "")
         print(f"largest difference of the scores: {equal:.1e} with equal input, {whole:.1e} between the whole pipelines, whose "
               f"inputs differ by {inputs:.1%} of the mean amplitude", flush=True)
     if "folder" in rows:

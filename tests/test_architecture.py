@@ -13,9 +13,10 @@ PACKAGE = Path(__file__).resolve().parent.parent / "twelvelead"
 FLOORS = [
     {"errors", "classes", "header", "formats", "recording", "recipes", "synthetic"},
     {"signals", "store", "splits", "scoring", "settings"},
-    {"models", "losses", "batches", "evaluation", "evaluation_files", "bootstrap", "report"},
+    {"models", "losses", "batches", "augmentation", "evaluation", "evaluation_files", "bootstrap", "report"},
     {"training", "budget", "thresholds"},
     {"ensemble", "job", "assembly", "members", "inference"},
+    {"experiments", "plans", "comparison"},
     {"commands", "__main__"},
 ]
 FLOOR = {name: level for level, names in enumerate(FLOORS) for name in names}

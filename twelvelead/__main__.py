@@ -52,6 +52,14 @@ def _recipes(arguments) -> int:
     return 0
 
 
+def _experiment(arguments) -> int:
+    settings = _settings(arguments)
+    commands.experiment(arguments.command, arguments.argument, arguments.data, arguments.out,
+                        arguments.recipes or [settings.recipe], settings, parameters=arguments.parameters,
+                        resamples=arguments.resamples, discard_models=arguments.discard_models)
+    return 0
+
+
 def _synthesize(arguments) -> int:
     from .synthetic import HOSPITALS, write_hospital
 
@@ -74,6 +82,22 @@ def _draw(arguments) -> int:
     return 0
 
 
+def _add_experiment(actions, debug, command: str, summary: str, option: str, **how) -> None:
+    """One of the commands that compare recipes; they differ in one option."""
+    parser = actions.add_parser(command, parents=[debug], help=summary)
+    parser.add_argument("data", type=Path, metavar="DATA")
+    parser.add_argument("out", type=Path, metavar="OUT", help="started again with the same OUT, a killed run goes on")
+    parser.add_argument(option, dest="argument", **how)
+    parser.add_argument("--recipe", dest="recipes", action="append", metavar="RECIPE",
+                        help="system to train; give it once for each (TWELVELEAD_RECIPE)")
+    _add_settings(parser, tuple(name for name in SETTINGS_HELP if name != "recipe"))
+    parser.add_argument("--parameters", type=int, metavar="N",
+                        help="networks as wide as N parameters allow, at most as published; instead of --width")
+    parser.add_argument("--resamples", type=int, default=1000, metavar="N", help="of the 95 %% intervals (1000)")
+    parser.add_argument("--discard-models", action="store_true", help="delete each model once its scores are written")
+    parser.set_defaults(run=_experiment)
+
+
 def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m twelvelead", description="ECG recordings in, diagnoses out.")
     # on both sides of the command's name; the command's own default must not undo what stood before it
@@ -93,6 +117,15 @@ def build_parser() -> argparse.ArgumentParser:
         classify.add_argument(name, type=Path, metavar=name.upper())
     _add_settings(classify, ("device", "jobs"))
     classify.set_defaults(run=_classify)
+
+    _add_experiment(actions, debug, "crossval", "compare recipes by cross-validation", "--folds", type=int, default=5,
+                    metavar="K", help="number of folds (5)")
+    _add_experiment(actions, debug, "leave-one-source-out", "compare recipes on each source, trained on the others",
+                    "--pool-below", type=int, default=0, metavar="N",
+                    help="sources of fewer recordings are one, called small")
+    _add_experiment(actions, debug, "holdout", "compare recipes on given test recordings, trained on the others",
+                    "--test-groups", type=Path, required=True, metavar="CSV",
+                    help="recording,group of those to test; the group 'unused' is neither tested nor trained on")
 
     recipes = actions.add_parser("recipes", parents=[debug], help="list the systems that can be trained")
     recipes.set_defaults(run=_recipes)

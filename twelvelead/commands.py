@@ -1,11 +1,11 @@
-"""What the top-level scripts and `python -m twelvelead` do, as functions: train, classify, synthesize, draw."""
+"""What the top-level scripts and `python -m twelvelead` do, as functions: train, classify, compare recipes."""
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
 
-from .classes import load_weights, scored_classes
+from .classes import classes_for, load_weights
 from .errors import UserError
 from .recording import find_recordings, orphan_signals
 from .settings import Settings, find_device
@@ -25,8 +25,8 @@ def train(data: Path, model: Path, settings: Settings):
     """
     from .members import train_ensemble  # torch takes seconds to import; a wrong argument should not
 
-    classes = scored_classes(load_weights(settings.weights or WEIGHTS))
     recipe = settings.recipe_value()
+    classes = classes_for(recipe.label_set, load_weights(settings.weights or WEIGHTS))
     headers = find_recordings(data)
     for path in orphan_signals(data):
         _log(f"left out: {path}: a signal without a header")
@@ -81,6 +81,40 @@ def classify(model: Path, data: Path, outputs: Path, settings: Settings) -> int:
                    "something is wrong with the data or the model")
         return 1
     return 0
+
+
+def experiment(command: str, argument, data: Path, out: Path, recipes: list[str], settings: Settings, *,
+               parameters: int | None, resamples: int, discard_models: bool) -> None:
+    """Trains and scores recipes on the same splits; see experiments.run, whose parameters these are.
+
+    Parameters
+    ----------
+    command : str
+        "crossval", "leave-one-source-out" or "holdout".
+    argument : int or Path
+        The number of folds, of recordings below which sources are pooled, or the CSV file of recording,group.
+
+    Raises
+    ------
+    UserError
+    """
+    from . import plans
+    from .splits import read_groups
+
+    plans.get_recipes(recipes)  # a wrong name need not wait for torch and the recordings
+    groups = read_groups(argument, "group") if command == "holdout" else {}
+    table = load_weights(settings.weights or WEIGHTS)
+    cohort = plans.read_cohort(data, find_patients(data, settings.patients), _log)
+    if command == "crossval":
+        plan = plans.cross_validation(cohort, argument, table, settings.seed)
+    elif command == "leave-one-source-out":
+        plan = plans.leave_one_source_out(cohort, argument)
+    else:
+        plan = plans.holdout(cohort, groups, _log)
+    from .experiments import run
+
+    run(cohort, plan, out, recipes, settings, table, parameters=parameters, resamples=resamples,
+        discard_models=discard_models, log=_log)
 
 
 def _log(line: str) -> None:

@@ -1,0 +1,482 @@
+"""Experiments: no test recording reaches its model, a kill costs nothing, the tables say what scoring.py says."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import json
+import re
+import shutil
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from twelvelead import experiments, scoring
+from twelvelead.__main__ import main
+from twelvelead.bootstrap import draw_counts, interval, resampled_metrics
+from twelvelead.classes import CPSC, classes_for, load_weights
+from twelvelead.commands import WEIGHTS
+from twelvelead.comparison import ALL, Answers, Trial, as_markdown, compare, difference, laid_out, score
+from twelvelead.errors import UserError
+from twelvelead.header import read_header
+from twelvelead.plans import read_cohort
+from twelvelead.recipes import RECIPES, get_recipe
+from twelvelead.recording import find_recordings
+from twelvelead.splits import read_splits
+from twelvelead.training import new_model
+
+TABLE = load_weights(WEIGHTS)
+CHALLENGE, NINE = classes_for("challenge", TABLE), classes_for("cpsc", TABLE)
+TINY = ["--members", "1", "--epochs", "1", "--width", "4", "--seed", "5", "--device", "cpu", "--jobs", "1",
+        "--workers", "1", "--resamples", "20"]
+TWO = ["--recipe", "butt", "--recipe", "butt-2020", "--folds", "2"]
+
+
+def table_of(path: Path) -> list[dict[str, str]]:
+    with open(path, newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def results_of(out: Path) -> dict:
+    def fail(constant):
+        raise AssertionError(f"{constant} is no JSON")
+
+    return json.loads((out / "results.json").read_text(), parse_constant=fail)
+
+
+def without_times(results: dict) -> dict:
+    for recipe in results["recipes"].values():
+        for about in recipe["splits"].values():
+            del about["timing"]
+    return results
+
+
+def model_files(folder: Path) -> dict[str, bytes]:
+    """A model folder without what may differ between equal runs: times and their picture."""
+    return {path.name: path.read_bytes() for path in folder.iterdir()
+            if path.name not in ("history.csv", "progress.png")}
+
+
+def name_of(header: Path, data: Path) -> str:
+    return header.relative_to(data).with_suffix("").as_posix()
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory, hospital) -> Path:
+    """48 recordings of two sources, three a patient, and one without a diagnosis."""
+    folder = shutil.copytree(hospital, tmp_path_factory.mktemp("experiments") / "data")
+    headers = find_recordings(folder)
+    with open(folder / "patients.csv", "w") as file:
+        file.write("recording,patient\n" + "".join(f"{header.stem},P{k // 3}\n" for k, header in enumerate(headers)))
+    for path in headers[0].parent.glob(f"{headers[0].stem}.*"):
+        shutil.copy(path, folder / f"U0001{path.suffix}")
+    text = headers[0].read_text().replace(headers[0].stem, "U0001").splitlines()
+    (folder / "U0001.hea").write_text("\n".join(line for line in text if "Dx" not in line) + "\n")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def crossval(tmp_path_factory, data) -> Path:
+    """Two recipes on two folds. Copy before changing anything."""
+    out = tmp_path_factory.mktemp("crossval") / "out"
+    assert main(["crossval", str(data), str(out), *TWO, *TINY]) == 0
+    return out
+
+
+# ---------------------------------------------------------------------------------------------------- cross-validation
+
+
+def test_every_diagnosed_recording_is_tested_once_by_a_model_that_saw_neither_it_nor_its_patient(crossval, data):
+    names = {name_of(header, data): header.stem for header in find_recordings(data) if header.stem != "U0001"}
+    patient = {row["recording"]: row["patient"] for row in table_of(data / "patients.csv")}
+    splits = read_splits(crossval / "splits.json")
+    assert Counter(name for split in splits.values() for name in split["test"]) == Counter(list(names))
+    for split, parts in splits.items():
+        assert set(parts["train"]) == set(names) - set(parts["test"])
+        assert not {patient[names[name]] for name in parts["train"]} & {patient[names[name]] for name in parts["test"]}
+        for recipe in ("butt", "butt-2020"):
+            trained = json.loads((crossval / recipe / split / "model" / "splits.json").read_text())
+            assert {name.removesuffix(".hea") for name in trained["recordings"]} == set(parts["train"])
+            validation = [name for rows in trained["validation_of_member"].values() for name in rows]
+            assert {name.removesuffix(".hea") for name in validation} <= set(parts["train"])
+
+
+def test_scores_are_those_that_the_driver_writes(crossval, data, tmp_path):
+    with np.load(crossval / "butt" / "fold_2" / "scores.npz") as arrays:
+        names, codes = arrays["recordings"].tolist(), arrays["codes"].tolist()
+        outputs, scores = arrays["outputs"], arrays["scores"]
+    for name in names[:9]:
+        for path in (data / name).parent.glob(f"{Path(name).name}.*"):
+            (tmp_path / "data" / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(path, tmp_path / "data" / Path(name).parent)
+    assert main(["classify", str(crossval / "butt" / "fold_2" / "model"), str(tmp_path / "data"), str(tmp_path / "csv"),
+                 "--device", "cpu"]) == 0
+    for name, output, score_row in list(zip(names, outputs, scores))[:9]:
+        _, columns, labels, written = (tmp_path / "csv" / f"{Path(name).name}.csv").read_text().splitlines()
+        at = [columns.split(",").index(code) for code in codes]
+        assert [labels.split(",")[k] for k in at] == [str(int(label)) for label in output]
+        np.testing.assert_allclose([float(written.split(",")[k]) for k in at], score_row, atol=1e-6)
+
+
+def test_all_figures_are_those_of_scoring_and_their_intervals_of_resampled_patients(crossval, data):
+    headers = {name_of(header, data): header for header in find_recordings(data)}
+    patient = {row["recording"]: row["patient"] for row in table_of(data / "patients.csv")}
+    how = dict(weights=CHALLENGE.weights, sinus_rhythm=CHALLENGE.sinus_rhythm)
+    rows = {kind: table_of(crossval / f"scores_by_{kind}.csv") for kind in ("fold", "source", "class")}
+    for recipe in ("butt", "butt-2020"):
+        scored = {}
+        for fold in ("fold_1", "fold_2"):
+            with np.load(crossval / recipe / fold / "scores.npz") as arrays:
+                for name, output, scores, labels in zip(*(arrays[key] for key in
+                                                          ("recordings", "outputs", "scores", "labels"))):
+                    truth = CHALLENGE.labels([read_header(headers[str(name)]).codes])[0]
+                    np.testing.assert_array_equal(labels, truth)
+                    scored[str(name)] = (fold, str(name).split("/")[0], truth, output, scores)
+        order = [name for name in headers if name in scored]
+
+        def check(row, chosen, key=None, place=None):
+            truth, output, scores = (np.stack([scored[name][k] for name in chosen]) for k in (2, 3, 4))
+            groups = np.array([int(patient[Path(name).name][1:]) for name in chosen])
+            expected = scoring.evaluate(truth, output, scores, **how)
+            samples = resampled_metrics(truth, [(output, scores)], draw_counts(len(truth), 20, 5, groups), **how)[0]
+            metrics = scoring.METRICS["2020"] if place is None else [m for m in row if f"{m}_classes" in expected]
+            for metric in metrics:
+                value, sample = expected[metric], samples[metric]
+                if place is not None:
+                    value, sample = expected[f"{metric}_classes"][place], samples[f"{metric}_classes"][:, place]
+                for end, figure in zip(("", "_low", "_high"), (value, *interval(sample))):
+                    cell = row[metric + end]
+                    assert np.isnan(figure) if cell == "" else float(cell) == pytest.approx(figure, abs=1e-12)
+
+        seen = []
+        for kind, position in (("fold", 0), ("source", 1)):
+            for row in rows[kind]:
+                if row["recipe"] == recipe:
+                    chosen = [name for name in order if row[kind] in (ALL, scored[name][position])]
+                    assert int(row["recordings"]) == len(chosen)
+                    check(row, chosen)
+                    seen.append(row[kind])
+        assert seen == [ALL, "fold_1", "fold_2", ALL, "alder", "birch"]
+        by_class = [row for row in rows["class"] if row["recipe"] == recipe]
+        assert [row["code"] for row in by_class] == list(CHALLENGE.codes)
+        for place, row in enumerate(by_class):
+            check(row, order, place=place)
+
+
+def test_results_say_what_was_done(crossval):
+    results = results_of(crossval)
+    assert results["budget"] == dict(members=1, epochs=1, width=4, limit=None, time_budget_hours=None, parameters=None)
+    assert results["experiment"] == {"command": "crossval", "folds": 2} and results["seed"] == 5
+    assert results["resampling"] == {"resamples": 20, "unit": "patients"}
+    assert sum(split["test"] for split in results["splits"].values()) == 48
+    recipe = results["recipes"]["butt"]
+    network = new_model(get_recipe("butt").scaled(width=4), 24)
+    assert recipe["parameters"] == sum(weight.numel() for weight in network.parameters())
+    assert all(about["epochs"] == {"0": 1} and about["faults"] == [] for about in recipe["splits"].values())
+    text = (crossval / "table.md").read_text()
+    assert "members 1, epochs 1, width 4" in text and "butt − butt-2020" in text and "alder" in text
+
+
+def test_a_killed_experiment_goes_on_and_ends_the_same_in_whatever_order_recipes_are_named(
+        crossval, data, tmp_path, monkeypatch):
+    real, calls = experiments.train_ensemble, []
+
+    def dying(headers, folder, recipe, *arguments, **options):
+        calls.append(folder.relative_to(tmp_path / "out").as_posix())
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return real(headers, folder, recipe, *arguments, **options)
+
+    command = ["crossval", str(data), str(tmp_path / "out"), "--recipe", "butt-2020", "--recipe", "butt", "--folds",
+               "2", *TINY, "--discard-models"]
+    monkeypatch.setattr(experiments, "train_ensemble", dying)
+    with pytest.raises(KeyboardInterrupt):
+        main(command)
+    done = {path: path.stat().st_mtime_ns for path in tmp_path.glob("out/*/*/scores.npz")}
+    assert len(done) == 2 and not (tmp_path / "out" / "results.json").exists()
+    assert main(command) == 0
+    assert len(calls) == 5 and len(set(calls)) == 4 and calls[2] == calls[3]  # the killed one alone is trained again
+    assert {path: path.stat().st_mtime_ns for path in done} == done
+    assert without_times(results_of(tmp_path / "out")) == without_times(results_of(crossval))
+    for name in ("scores_by_fold.csv", "scores_by_source.csv", "scores_by_class.csv", "differences.csv", "splits.json"):
+        assert (tmp_path / "out" / name).read_bytes() == (crossval / name).read_bytes()
+    assert not list(tmp_path.glob("out/*/*/model")) and list(crossval.glob("*/*/model"))
+
+
+def test_what_is_scored_is_not_trained_again_and_a_recipe_can_be_left_out_or_added(
+        crossval, data, tmp_path, monkeypatch):
+    def fail(*_, **__):
+        raise AssertionError("trained again")
+
+    monkeypatch.setattr(experiments, "train_ensemble", fail)
+    out = shutil.copytree(crossval, tmp_path / "out")
+    assert main(["crossval", str(data), str(out), "--recipe", "butt-2020", "--folds", "2", *TINY]) == 0
+    alone = [row for row in results_of(crossval)["scores_by_fold"] if row["recipe"] == "butt-2020"]
+    assert results_of(out)["scores_by_fold"] == alone
+    assert main(["crossval", str(data), str(out), *TWO, *TINY]) == 0
+    assert without_times(results_of(out)) == without_times(results_of(crossval))
+    with pytest.raises(AssertionError, match="trained again"):
+        main(["crossval", str(data), str(out), "--recipe", "se-resnet", "--folds", "2", *TINY])
+
+
+@pytest.mark.parametrize("change,words", [
+    (["--folds", "3"], "other experiment"), (["--seed", "6"], "other seed"), (["--epochs", "2"], "other budget"),
+    ("diagnosis", "other data"), ("splits", "other splits"), ("recipe", "another version of recipe 'butt'"),
+    ("scores", "cannot be read")])
+def test_a_later_start_with_other_arguments_or_data_is_refused(
+        crossval, data, tmp_path, monkeypatch, capsys, change, words):
+    out = shutil.copytree(crossval, tmp_path / "out")
+    command = ["crossval", str(data), str(out), *TWO, *TINY]
+    if isinstance(change, list):
+        command += change
+    elif change == "diagnosis":
+        command[1] = str(shutil.copytree(data, tmp_path / "data"))
+        header = find_recordings(tmp_path / "data")[3]
+        header.write_text(header.read_text().replace("Dx: ", "Dx: 164889003,"))
+    elif change == "splits":
+        splits = json.loads((out / "splits.json").read_text())
+        splits["fold_1"], splits["fold_2"] = splits["fold_2"], splits["fold_1"]
+        (out / "splits.json").write_text(json.dumps(splits))
+    elif change == "recipe":
+        monkeypatch.setitem(RECIPES, "butt", dataclasses.replace(RECIPES["butt"], source="elsewhere"))
+    else:
+        path = out / "butt" / "fold_1" / "scores.npz"
+        path.write_bytes(path.read_bytes()[:200])
+    assert main(command) == 2
+    message = capsys.readouterr().err.strip()
+    assert words in message and "delete" in message and "\n" not in message
+
+
+# ----------------------------------------------------------------------------------- sources, test groups, bad requests
+
+
+def test_each_source_is_tested_by_a_model_of_the_others_and_small_ones_are_pooled(data, tmp_path):
+    for source, (first, last) in {"alder": (0, 14), "xylo": (14, 17), "yew": (17, 20)}.items():
+        (tmp_path / "data" / source).mkdir(parents=True)
+        for header in find_recordings(data / "alder")[first:last]:
+            for path in header.parent.glob(f"{header.stem}.*"):
+                shutil.copy(path, tmp_path / "data" / source)
+    out = tmp_path / "out"
+    assert main(["leave-one-source-out", str(tmp_path / "data"), str(out), "--pool-below", "10", *TINY]) == 0
+    splits = read_splits(out / "splits.json")
+    assert {split: Counter(name.split("/")[0] for name in parts["test"]) for split, parts in splits.items()} == {
+        "alder": {"alder": 14}, "small": {"xylo": 3, "yew": 3}}
+    assert all(not set(parts["train"]) & set(parts["test"]) and len(parts["train"] + parts["test"]) == 20
+               for parts in splits.values())
+    assert [row["fold"] for row in table_of(out / "scores_by_fold.csv")] == [ALL, "alder", "small"]
+    assert [row["source"] for row in table_of(out / "scores_by_source.csv")] == [ALL, "alder", "xylo", "yew"]
+    absent = [row for row in results_of(out)["scores_by_class"] if row["recordings"] == 0]  # undefined: null, and empty
+    assert absent and all(row["auroc"] == {"value": None, "low": None, "high": None} for row in absent)
+    assert {row["auroc"] for row in table_of(out / "scores_by_class.csv") if row["recordings"] == "0"} == {""}
+
+
+def test_test_recordings_change_nothing_in_the_model_and_unreadable_ones_fall_back(data, tmp_path, capsys):
+    """The same hold-out twice; in between, the test recordings get other diagnoses and one loses its signal."""
+    names = [name_of(header, data) for header in find_recordings(data) if header.stem != "U0001"]
+    tested, unused = names[::4], names[1::8]
+    groups = tmp_path / "groups.csv"
+    groups.write_text("recording,group\n" + "".join(f"{name},odd\n" for name in tested[1::2])
+                      + "".join(f"{Path(name).name},even\n" for name in tested[::2])
+                      + "".join(f"{name},unused\n" for name in unused) + "elsewhere,odd\n")
+    changed = shutil.copytree(data, tmp_path / "data")
+    for name in tested:
+        path = changed / f"{name}.hea"
+        path.write_text(re.sub("Dx: .*", "Dx: 426783006", path.read_text()))
+    (changed / f"{tested[4]}.mat").write_bytes(b"")
+    for folder, out in ((data, "one"), (changed, "two")):
+        assert main(["holdout", str(folder), str(tmp_path / out), "--test-groups", str(groups), *TINY]) == 0
+    assert "1 of the" in capsys.readouterr().out
+    model = Path("butt", "holdout", "model")
+    assert model_files(tmp_path / "one" / model) == model_files(tmp_path / "two" / model)
+
+    splits = read_splits(tmp_path / "one" / "splits.json")["holdout"]
+    assert splits["test"] == tested and set(splits["train"]) == set(names) - set(tested) - set(unused)
+    rows = table_of(tmp_path / "one" / "scores_by_fold.csv")
+    assert [(row["fold"], row["recordings"]) for row in rows] == [(ALL, "12"), ("even", "6"), ("odd", "6")]
+
+    scores, labels = {}, {}
+    for out in ("one", "two"):
+        with np.load(tmp_path / out / "butt" / "holdout" / "scores.npz") as arrays:
+            scores[out], labels[out], outputs = arrays["scores"], arrays["labels"], arrays["outputs"]
+    others = np.arange(12) != 4
+    np.testing.assert_allclose(scores["one"][others], scores["two"][others], atol=1e-6)
+    sinus_rhythm = np.arange(24) == CHALLENGE.sinus_rhythm
+    assert (labels["two"] == sinus_rhythm).all() and not (labels["one"] == sinus_rhythm).all()
+    (fault,) = results_of(tmp_path / "two")["recipes"]["butt"]["splits"]["holdout"]["faults"]
+    assert Path(tested[4]).name in fault
+    assert outputs[4].tolist() == sinus_rhythm.tolist()
+
+
+@pytest.mark.parametrize("command,words", [
+    (["crossval", "DATA", "OUT", "--recipe", "butt", "--recipe", "butt"], "named 2 times"),
+    (["crossval", "DATA", "OUT", "--recipe", "bytt"], "there are: butt"),
+    (["crossval", "DATA", "OUT", "--folds", "1"], "at least 2 folds"),
+    (["crossval", "DATA", "OUT", "--folds", "17"], "ask for fewer folds"),
+    (["crossval", "DATA", "OUT", "--parameters", "100000", "--width", "4"], "give one of them"),
+    (["crossval", "DATA", "OUT", "--parameters", "10"], "at its smallest width"),
+    (["crossval", "DATA", "OUT", "--parameters", "0"], "more than 0"),
+    (["crossval", "DATA", "OUT", "--resamples", "0"], "more than 0"),
+    (["crossval", "DATA", "DATA/patients.csv/out"], "choose another folder"),
+    (["crossval", "NOTHING", "OUT"], "diagnosis"),
+    (["leave-one-source-out", "DATA", "OUT", "--pool-below", "1000"], "at least 2 sources"),
+    (["holdout", "DATA", "OUT", "--test-groups", "GROUPS"], "none has a test group"),
+    (["holdout", "DATA", "OUT", "--test-groups", "NOTHING/groups.csv"], "cannot be read")])
+def test_a_request_that_makes_no_sense_is_one_line_and_trains_nothing(
+        data, tmp_path, monkeypatch, capsys, command, words):
+    monkeypatch.setattr(experiments, "train_ensemble", None)
+    (tmp_path / "nothing").mkdir()
+    (tmp_path / "groups.csv").write_text("recording,group\nelsewhere,odd\nU0001,even\n")
+    places = {"DATA": data, "OUT": tmp_path / "out", "NOTHING": tmp_path / "nothing", "GROUPS": tmp_path / "groups.csv"}
+    for word, place in places.items():
+        command = [part.replace(word, str(place)) for part in command]
+    assert main([*command, "--device", "cpu"]) == 2
+    message = capsys.readouterr().err.strip()
+    assert words in message and "\n" not in message
+
+
+def test_headers_that_cannot_be_read_and_recordings_without_a_diagnosis_are_in_no_fold(data, tmp_path):
+    folder = shutil.copytree(data, tmp_path / "data")
+    headers = find_recordings(folder)
+    headers[5].write_text("")
+    lines: list[str] = []
+    cohort = read_cohort(folder, log=lines.append)
+    assert set(cohort.headers) == set(headers) - {headers[5], folder / "U0001.hea"}
+    assert len(lines) == 2 and headers[5].name in lines[0] and "1 recordings without a diagnosis" in lines[1]
+
+
+# -------------------------------------------------------------------------------------------------------------- budget
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_networks_are_as_wide_as_so_many_parameters_allow(name):
+    recipe = get_recipe(name)
+    classes = {"challenge": 24, "cpsc": 9}[recipe.label_set]
+
+    def parameters(width):  # with memory, unlike `parameters_of`
+        return sum(weight.numel() for weight in new_model(recipe.scaled(width=width), classes).parameters())
+
+    for most in (60_000, 200_000):
+        found = experiments.narrowed(recipe, classes, most)
+        width = found.network["width"]
+        assert found == recipe.scaled(width=width) and parameters(width) <= most
+        wider = next((w for w in range(width + 1, recipe.network["width"] + 1) if is_allowed(recipe, classes, w)), None)
+        assert wider is None or parameters(wider) > most
+    assert experiments.narrowed(recipe, classes, 10**9) == recipe
+    with pytest.raises(UserError, match="smallest width"):
+        experiments.narrowed(recipe, classes, 5)
+
+
+def is_allowed(recipe, classes, width) -> bool:
+    try:
+        with torch.device("meta"):
+            new_model(recipe.scaled(width=width), classes)
+    except UserError:
+        return False
+    return True
+
+
+# ---------------------------------------------------------------------------------------------------------- comparison
+
+
+def answers(random, classes, labels, noise=0.5):
+    scores = np.clip(0.5 * labels + noise * random.random(labels.shape), 0, 1)
+    return scores > 0.5, scores
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 10**6), st.integers(2, 40))
+def test_a_recipe_differs_from_itself_by_nothing_and_from_another_by_what_that_one_lacks(seed, recordings):
+    random = np.random.default_rng(seed)
+    labels = random.random((recordings, 24)) < 0.2
+    one, other = answers(random, CHALLENGE, labels), answers(random, CHALLENGE, labels, 1.0)
+    figures = score(labels, {"one": one, "same": one, "other": other}, CHALLENGE, None, 20, seed)
+    for metric in ("challenge_metric", "auroc"):
+        same = difference(figures["one"], figures["same"], metric)
+        assert all(value == 0 or np.isnan(value) for value in same.values())
+        there, back = (difference(figures[a], figures[b], metric) for a, b in (("one", "other"), ("other", "one")))
+        np.testing.assert_allclose([back[key] for key in ("value", "low", "high")],
+                                   [-there[key] for key in ("value", "high", "low")], atol=1e-12)
+
+
+def test_intervals_of_paired_differences_are_narrower_than_those_of_unpaired_ones():
+    """Two recipes that differ in a tenth of the recordings: the recordings' own ease or difficulty cancels out."""
+    random = np.random.default_rng(0)
+    labels = random.random((300, 24)) < 0.1
+    outputs, scores = answers(random, CHALLENGE, labels)
+    outputs ^= random.random(labels.shape) < 0.05
+    worse = outputs.copy()
+    worse[:30] = ~labels[:30]
+    figures = score(labels, {"one": (outputs, scores), "other": (worse, scores)}, CHALLENGE, None, 200, 0)
+    paired = difference(figures["one"], figures["other"], "challenge_metric")
+    assert paired["low"] > 0
+    assert difference(figures["one"], figures["other"], "auroc") == {"value": 0, "low": 0, "high": 0}
+    unpaired = interval(figures["one"][1]["challenge_metric"] - np.roll(figures["other"][1]["challenge_metric"], 1))
+    assert paired["high"] - paired["low"] < unpaired[1] - unpaired[0]
+
+
+def test_recordings_of_one_patient_count_as_one_in_the_intervals():
+    """Everyone recorded twice, with the same result: by patient nothing is gained, by recording it would seem so."""
+    random = np.random.default_rng(1)
+    labels = random.random((60, 24)) < 0.2
+    outputs, scores = answers(random, CHALLENGE, labels, 1.0)
+    doubled = {"a": (np.repeat(outputs, 2, axis=0), np.repeat(scores, 2, axis=0))}
+    once = score(labels, {"a": (outputs, scores)}, CHALLENGE, None, 100, 3)["a"][1]["challenge_metric"]
+    grouped = score(np.repeat(labels, 2, axis=0), doubled, CHALLENGE, np.repeat(np.arange(60), 2), 100, 3)["a"][1]
+    apart = score(np.repeat(labels, 2, axis=0), doubled, CHALLENGE, None, 100, 3)["a"][1]
+    np.testing.assert_allclose(grouped["challenge_metric"], once, atol=1e-12)
+    assert apart["challenge_metric"].std() < once.std()
+
+
+@pytest.mark.parametrize("text", [False, True])
+def test_nine_classes_are_scored_by_both_metrics_and_say_no_to_what_they_do_not_know(text):
+    random = np.random.default_rng(2)
+    spelled = {code: name for name, code in CPSC.items()} if text else {}
+    drawn = [random.choice(list(CPSC.values()), random.integers(1, 3), replace=False) for _ in range(80)]
+    codes = [tuple(spelled.get(code, code) for code in each) for each in drawn]
+    codes += [("164934002",)] * 10  # T wave abnormal: one of the 24, none of the nine
+    own = NINE.labels(codes)
+    outputs, scores = answers(random, NINE, own, 0.9)
+    truth = CHALLENGE.labels([[CPSC.get(code, code) for code in each] for each in codes])
+    full = answers(random, CHALLENGE, truth, 0.9)
+    tested = Trial(tuple(codes), ("f",) * 90, ("a",) * 45 + ("b",) * 45, None,
+                    {"nine": Answers(NINE, outputs, scores), "full": Answers(CHALLENGE, *full)})
+    results = compare(tested, CHALLENGE, 20, 0)
+    rows = {(row["recipe"], row["metrics"], row["source"]): row for row in results["scores_by_source"]}
+    assert len(rows) == 9  # by 2020's metrics both, by the unofficial phase's the nine-class one alone
+
+    wide_outputs, wide_scores = laid_out(outputs, NINE, CHALLENGE), laid_out(scores, NINE, CHALLENGE)
+    known = [k for k, code in enumerate(CHALLENGE.codes) if code in NINE.index]
+    assert sorted(CHALLENGE.abbreviations[k] for k in known) == ["AF", "CRBBB", "IAVB", "LBBB", "NSR", "PAC", "PVC"]
+    assert not np.delete(wide_scores, known, axis=1).any() and not np.delete(wide_outputs, known, axis=1).any()
+    np.testing.assert_array_equal(wide_scores[:, CHALLENGE.index["164909002"]], scores[:, NINE.index["LBBB"]])
+    expected = scoring.evaluate(truth, wide_outputs, wide_scores, CHALLENGE.weights, CHALLENGE.sinus_rhythm)
+    assert rows["nine", "2020", ALL]["challenge_metric"]["value"] == expected["challenge_metric"]
+    assert rows["nine", "2020", ALL]["recordings"] == 90
+
+    expected = scoring.evaluate(own[:80], outputs[:80], scores[:80], year="unofficial")
+    row = rows["nine", "unofficial", ALL]
+    assert row["recordings"] == 80 and rows["nine", "unofficial", "b"]["recordings"] == 35
+    for metric in ("f_beta_measure", "g_beta_measure", "geometric_mean"):
+        assert row[metric]["value"] == expected[metric]
+        assert row[metric]["low"] <= expected[metric] <= row[metric]["high"]
+    assert {row["metrics"] for row in results["differences"]} == {"2020"}
+    assert sum(not row["known"] for row in results["scores_by_class"] if row["recipe"] == "nine") == 17
+
+
+def test_the_table_says_everything_that_was_scored_and_calls_undefined_what_is():
+    labels = np.zeros((6, 9), dtype=bool)
+    labels[:, NINE.sinus_rhythm] = True
+    tested = Trial((("Normal",),) * 6, ("f",) * 6, ("a",) * 6, None, {"nine": Answers(NINE, labels, labels * 0.5)})
+    about = dict(epochs={"0": 3, "1": 2}, timing=dict(epoch_seconds=90.0))
+    text = as_markdown(dict(
+        experiment=dict(command="crossval", folds=2), budget=dict(members=2, width=None), seed=0,
+        resampling=dict(resamples=20, unit="recordings"),
+        recipes={"nine": dict(parameters=12345, splits=dict(f=about))}, **compare(tested, CHALLENGE, 20, 0)))
+    assert "the same budget (members 2), what is not named as published" in text
+    assert "| nine | 12,345 | 2 | 2–3 | 1.5 | 0.000 [0.000, 0.000] | undefined |" in text
+    assert "√(F2·G2)" in text and "difference" not in text

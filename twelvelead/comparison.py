@@ -1,0 +1,312 @@
+"""Recipes beside each other on the same test recordings: metrics by fold, source and class, and paired differences.
+
+    results = compare(tested, challenge_classes, resamples=1000, seed=0)
+    write_results(OUT, {**results, "settings": …, "splits": …, "recipes": …})
+
+All recipes are scored on the same resamples of the same recordings, so that a difference is paired. Everything is
+scored by the Challenge's classes and metrics of 2020. A recipe for the nine classes of the unofficial phase says no,
+with score 0, to the classes that it does not know; such recipes are also scored by that phase's metrics, on the
+recordings that have one of the nine classes (those metrics divide by a recording's number of labels).
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from . import scoring
+from .bootstrap import draw_counts, interval, resampled_metrics
+from .classes import CPSC, Classes
+from .ensemble import replace_file, write_json
+from .errors import UserError
+
+MAIN = {"2020": "challenge_metric", "unofficial": "geometric_mean"}
+NAMES = {**scoring.METRICS["2020"], **scoring.METRICS["unofficial"]}
+OF_CLASSES = ("auroc", "auprc", "accuracy", "f_measure", "f_beta_measure", "g_beta_measure")
+ALL = "all recordings"  # the name of all test recordings together among folds and sources
+
+
+@dataclass(frozen=True)
+class Answers:
+    """A recipe's answers to the test recordings: `outputs` bool and `scores` float64, (recordings, classes)."""
+
+    classes: Classes
+    outputs: np.ndarray
+    scores: np.ndarray
+
+
+@dataclass(frozen=True)
+class Trial:
+    """Recordings that were tested, each once; row i of every field is the same recording.
+
+    Attributes
+    ----------
+    codes : tuple of tuples of str
+        Diagnoses in the header.
+    folds, sources : tuple of str
+        Fold or test group, and source, of each recording.
+    groups : int (recordings,) or None
+        What resampling draws as a whole: the patient. None: every recording by itself.
+    answers : dict
+        Recipe → Answers.
+    """
+
+    codes: tuple[tuple[str, ...], ...]
+    folds: tuple[str, ...]
+    sources: tuple[str, ...]
+    groups: np.ndarray | None
+    answers: dict[str, Answers]
+
+
+def laid_out(values: np.ndarray, own: Classes, classes: Classes) -> np.ndarray:
+    """Values (recordings, own classes) over other classes; 0 or False for a class that `own` does not know."""
+    out = np.zeros((len(values), len(classes.codes)), dtype=values.dtype)
+    for k, code in enumerate(classes.codes):
+        if code in own.index:
+            out[:, k] = values[:, own.index[code]]
+    return out
+
+
+def score(labels: np.ndarray, predictions: dict[str, tuple[np.ndarray, np.ndarray]], classes: Classes,
+          groups: np.ndarray | None, resamples: int, seed: int) -> dict[str, tuple[dict, dict]]:
+    """Scores several predictions of the same recordings on the same resamples.
+
+    Parameters
+    ----------
+    labels : bool (recordings, classes), at least one recording
+    predictions : dict
+        Name → (outputs, scores), as in scoring.evaluate.
+    classes : Classes
+        Of the columns; `classes.year` says by which metrics.
+    groups : (recordings,) or None
+        What is drawn as a whole.
+
+    Returns
+    -------
+    dict
+        Name → (what scoring.evaluate returns, what bootstrap.resampled_metrics returns).
+    """
+    how = dict(weights=classes.weights, sinus_rhythm=classes.sinus_rhythm, year=classes.year)
+    counts = draw_counts(len(labels), resamples, seed, groups)
+    samples = resampled_metrics(labels, list(predictions.values()), counts, **how)
+    return {name: (scoring.evaluate(labels, *prediction, **how), sample)
+            for (name, prediction), sample in zip(predictions.items(), samples)}
+
+
+def difference(one: tuple[dict, dict], other: tuple[dict, dict], metric: str) -> dict[str, float]:
+    """one − other of two of the pairs that `score` returns: the value, and its interval from the common resamples."""
+    low, high = interval(one[1][metric] - other[1][metric])
+    return dict(value=one[0][metric] - other[0][metric], low=low, high=high)
+
+
+def compare(tested: Trial, challenge: Classes, resamples: int, seed: int) -> dict[str, list[dict[str, Any]]]:
+    """All figures, as rows of four tables.
+
+    Parameters
+    ----------
+    challenge : Classes
+        The Challenge's classes, by which all recipes are scored.
+    resamples, seed : int
+        Of the bootstrap.
+
+    Returns
+    -------
+    dict of lists of dicts
+        "scores_by_fold" and "scores_by_source" (first all recordings together), "scores_by_class" and
+        "differences". A figure is a dict of value, low and high, the ends of its 95 % interval.
+    """
+    tables = {name: [] for name in ("scores_by_fold", "scores_by_source", "scores_by_class", "differences")}
+    for classes, labels, predictions in _views(tested, challenge):
+        counted = labels.any(axis=1) if classes.year == "unofficial" else np.ones(len(labels), dtype=bool)
+
+        def score_of(mask):
+            rows = np.flatnonzero(counted & mask)
+            if len(rows) == 0:
+                return 0, {}
+            groups = None if tested.groups is None else tested.groups[rows]
+            return len(rows), score(labels[rows], {name: (outputs[rows], scores[rows]) for name, (outputs, scores)
+                                                   in predictions.items()}, classes, groups, resamples, seed)
+
+        everything = score_of(True)
+        for kind, of_recording in (("fold", np.array(tested.folds)), ("source", np.array(tested.sources))):
+            names = np.unique(of_recording).tolist()
+            parts = {ALL: everything} | {name: score_of(of_recording == name) for name in names}
+            for name, (recordings, figures) in parts.items():
+                tables[f"scores_by_{kind}"] += [
+                    {"recipe": recipe, "metrics": classes.year, kind: name, "recordings": recordings,
+                     **_with_intervals(*pair, scoring.METRICS[classes.year])} for recipe, pair in figures.items()]
+                if kind == "source":
+                    tables["differences"] += _differences(figures, classes.year, name, recordings)
+        tables["scores_by_class"] += _by_class(everything[1], classes, labels[counted], tested)
+    return tables
+
+
+def _views(tested: Trial, challenge: Classes) -> Iterator[tuple[Classes, np.ndarray, dict]]:
+    """Classes, labels and predictions: of all recipes as the Challenge has them, then of the nine-class ones."""
+    codes = [[CPSC.get(code, code) for code in own] for own in tested.codes]  # headers of the unofficial phase say "AF"
+    yield challenge, challenge.labels(codes), {
+        name: (laid_out(own.outputs, own.classes, challenge), laid_out(own.scores, own.classes, challenge))
+        for name, own in tested.answers.items()}
+    nine = {name: own for name, own in tested.answers.items() if own.classes.year == "unofficial"}
+    for own in list(nine.values())[:1]:
+        labels = own.classes.labels(codes)
+        if labels.any():
+            yield own.classes, labels, {name: (own.outputs, own.scores) for name, own in nine.items()}
+
+
+def _with_intervals(values: dict, samples: dict, metrics: Iterable[str]) -> dict[str, dict[str, float]]:
+    figures = {}
+    for metric in metrics:
+        low, high = interval(samples[metric])
+        figures[metric] = dict(value=values[metric], low=low, high=high)
+    return figures
+
+
+def _by_class(figures: dict, classes: Classes, labels: np.ndarray, tested: Trial) -> list[dict[str, Any]]:
+    rows = []
+    for recipe, (values, samples) in figures.items():
+        metrics = [metric for metric in OF_CLASSES if f"{metric}_classes" in values]
+        bounds = {metric: interval(samples[f"{metric}_classes"]) for metric in metrics}
+        for k, (code, abbreviation) in enumerate(zip(classes.codes, classes.abbreviations)):
+            rows.append({"recipe": recipe, "metrics": classes.year, "code": code, "class": abbreviation,
+                         "known": code in tested.answers[recipe].classes.index, "recordings": int(labels[:, k].sum())}
+                        | {metric: dict(value=values[f"{metric}_classes"][k], low=low[k], high=high[k])
+                           for metric, (low, high) in bounds.items()})
+    return rows
+
+
+def _differences(figures: dict, year: str, source: str, recordings: int) -> list[dict[str, Any]]:
+    return [{"metrics": year, "source": source, "recordings": recordings, "recipe": one, "minus": other,
+             "metric": metric, "difference": difference(figures[one], figures[other], metric)}
+            for one, other in combinations(figures, 2) for metric in (MAIN[year], "auroc")]
+
+
+# ------------------------------------------------------------------------------------------------------------- files
+
+
+def write_results(out: Path, results: dict[str, Any]) -> None:
+    """Writes results.json, a CSV of each of the tables of `compare`, and table.md.
+
+    Parameters
+    ----------
+    results : dict
+        What `compare` returns, and what stands beside it in results.json: "settings", "splits", "recipes", ….
+
+    Raises
+    ------
+    UserError
+        If the folder cannot be written.
+    """
+    try:
+        write_json(out / "results.json", _plain(results))
+        for name in ("scores_by_fold", "scores_by_source", "scores_by_class", "differences"):
+            replace_file(out / f"{name}.csv", lambda path: _write_csv(path, results[name]))
+        replace_file(out / "table.md", lambda path: path.write_text(as_markdown(results), encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"{out}: the results cannot be written ({error.strerror or error})") from None
+
+
+def _plain(value: Any) -> Any:
+    """As JSON has it: an undefined figure is null."""
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if isinstance(value, (float, np.floating)):
+        return float(value) if math.isfinite(value) else None
+    return value
+
+
+def _write_csv(path: Path, rows: list[dict[str, Any]]) -> None:
+    """A figure takes three columns: its value, and its interval as …_low and …_high; empty where undefined."""
+    flat = []
+    for row in rows:
+        cells: dict[str, Any] = {}
+        for name, value in _plain(row).items():
+            cells |= ({name: value["value"], f"{name}_low": value["low"], f"{name}_high": value["high"]}
+                      if isinstance(value, dict) else {name: value})
+        flat.append(cells)
+    columns = dict.fromkeys(name for cells in flat for name in cells)
+    with open(path, "w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, columns, restval="", lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(flat)
+
+
+# ------------------------------------------------------------------------------------------------------------- table
+
+
+def as_markdown(results: dict[str, Any]) -> str:
+    """What was compared, at which budget, and the main figures, as Markdown tables."""
+    recipes, by_fold, by_source = results["recipes"], _by_part(results, "fold"), _by_part(results, "source")
+    main, everything = MAIN["2020"], by_source["2020"][ALL]
+    lines = [_heading(results, everything), "", *_lines(
+        ["recipe", "parameters", "members", "epochs", "minutes", *(NAMES[metric] for metric in _SHOWN)],
+        [[name, *_costs(recipes[name]), *(_cell(row[metric]) for metric in _SHOWN)]
+         for name, row in everything.items()])]
+    for kind, parts in (("fold", by_fold["2020"]), ("source", by_source["2020"])):
+        if kind == "source" or parts.keys() != by_source["2020"].keys():
+            lines += ["", f"{NAMES[main]} by {kind}:", "", *_lines([kind, "recordings", *recipes], [
+                [name, next(iter(rows.values()))["recordings"], *(_cell(row[main]) for row in rows.values())]
+                for name, rows in parts.items()])]
+    if "unofficial" in by_source:
+        lines += ["", "Recipes for the nine classes of the unofficial phase, by its metrics, on the recordings that "
+                  "have one of the nine (above, such a recipe says no to every class that it does not know):", "", *_lines(
+                      ["recipe", "recordings", "F2", "G2", "√(F2·G2)"],
+                      [[name, row["recordings"], *(_cell(row[metric]) for metric in _SHOWN_NINE)]
+                       for name, row in by_source["unofficial"][ALL].items()])]
+    if len(recipes) > 1:
+        lines += ["", "Paired differences, all recordings:", "", *_lines(["recipes", "metric", "difference"], [
+            [f"{row['recipe']} − {row['minus']}",
+             NAMES[row["metric"]] + (" (nine classes)" if row["metrics"] == "unofficial" else ""),
+             _cell(row["difference"], "+.3f")] for row in results["differences"] if row["source"] == ALL])]
+    return "\n".join(lines) + "\n"
+
+
+_SHOWN = ("challenge_metric", "auroc", "auprc", "f_measure")
+_SHOWN_NINE = ("f_beta_measure", "g_beta_measure", "geometric_mean")
+
+
+def _heading(results: dict[str, Any], everything: dict[str, dict]) -> str:
+    experiment, resampling = results["experiment"], results["resampling"]
+    arguments = "".join(f" {name} {value}" for name, value in experiment.items() if isinstance(value, int))
+    budget = ", ".join(f"{name} {value}" for name, value in results["budget"].items() if value is not None)
+    tested = next(iter(everything.values()))["recordings"]
+    return (f"`{experiment['command']}`{arguments}, {tested} recordings tested, each recipe at "
+            + (f"the same budget ({budget}), what is not named as published" if budget else "its published budget")
+            + f", seed {results['seed']}. In brackets: 95 % intervals from {resampling['resamples']} resamples of the "
+            f"{resampling['unit']}. Minutes: all epochs of all members, one after another.")
+
+
+def _by_part(results: dict[str, Any], kind: str) -> dict[str, dict[str, dict[str, dict]]]:
+    """Metrics → fold or source → recipe → row."""
+    found: dict[str, dict[str, dict[str, dict]]] = {}
+    for row in results[f"scores_by_{kind}"]:
+        found.setdefault(row["metrics"], {}).setdefault(row[kind], {})[row["recipe"]] = row
+    return found
+
+
+def _costs(recipe: dict[str, Any]) -> list[str]:
+    """Parameters of a network; members of a model and epochs of a member, fewest and most; minutes of all epochs."""
+    runs = recipe["splits"].values()
+    members = [len(run["epochs"]) for run in runs]
+    epochs = [done for run in runs for done in run["epochs"].values()]
+    spans = ["–".join(map(str, sorted({min(counts), max(counts)}))) for counts in (members, epochs)]
+    return [f"{recipe['parameters']:,}", *spans, f"{sum(run['timing']['epoch_seconds'] for run in runs) / 60:.1f}"]
+
+
+def _cell(figure: dict[str, float], form: str = ".3f") -> str:
+    if any(math.isnan(value) for value in figure.values()):
+        return "undefined"
+    return f"{figure['value']:{form}} [{figure['low']:{form}}, {figure['high']:{form}}]"
+
+
+def _lines(head: list[str], rows: list[list[Any]]) -> list[str]:
+    return [f"| {' | '.join(map(str, cells))} |" for cells in (head, ["---"] * len(head), *rows)]
