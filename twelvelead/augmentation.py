@@ -12,12 +12,9 @@ import numpy as np
 import torch
 
 from .recipes import Augmentation
+from .signals import ARMS_SWAPPED
 
 CHEST = range(6, 12)
-# Right and left arm electrodes exchanged: I is −I, II and III change places, and so do aVR and aVL; the chest leads, which
-# are measured against the mean of the three limbs, stay.
-ARMS_SWAPPED = torch.eye(12)[[0, 2, 1, 4, 3, 5, *CHEST]]
-ARMS_SWAPPED[0, 0] = -1
 
 
 def disturb(x: torch.Tensor, side: torch.Tensor, augmentation: Augmentation, frequency_hz: float,
@@ -26,7 +23,7 @@ def disturb(x: torch.Tensor, side: torch.Tensor, augmentation: Augmentation, fre
     batch = len(x)
     if augmentation.arm_swap_probability:
         swapped = torch.from_numpy(random.random(batch) < augmentation.arm_swap_probability).to(x.device)
-        x = torch.where(swapped[:, None, None], x @ ARMS_SWAPPED.T.to(x), x)
+        x = torch.where(swapped[:, None, None], x @ torch.from_numpy(ARMS_SWAPPED.T).to(x), x)
     if augmentation.band_probability or augmentation.noise_probability:
         there = (x != 0).any(dim=1, keepdim=True)  # batch, 1, 12
         x = _filtered_and_noisy(x, augmentation, frequency_hz, random) * there
@@ -43,9 +40,9 @@ def _kept_leads(batch: int, probability: float, random: np.random.Generator) -> 
     Limb leads are not dropped: any two of them give the others (signals.derive_limb_leads).
     """
     kept = np.ones((batch, 12), dtype=np.float32)
-    for row in kept[random.random(batch) < probability]:
+    for row in np.flatnonzero(random.random(batch) < probability):
         count = random.choice([1, 2, 3, 5, 6])
-        row[random.choice(CHEST, count, replace=False)] = 0
+        kept[row, random.choice(CHEST, count, replace=False)] = 0
     return kept
 
 
@@ -72,7 +69,7 @@ def _filtered_and_noisy(x: torch.Tensor, augmentation: Augmentation, frequency_h
     response = _band(tone_hz, batch, augmentation.band_probability, random)
     spectrum = spectrum * torch.from_numpy(response).to(x)[:, :, None]
     noisy = random.random((3, batch)) < augmentation.noise_probability
-    power = x.square().mean(dim=(1, 2))
+    power = x.square().sum(dim=(1, 2)) / (x != 0).sum(dim=(1, 2)).clamp(min=1)         # without padding and flat leads
     for rows, shape in zip(noisy, _noises(tone_hz, frequency_hz, random)):
         rows = np.flatnonzero(rows)
         if len(rows) == 0:

@@ -24,7 +24,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import joblib
 import numpy as np
 import torch
 from tqdm import tqdm
@@ -34,12 +33,11 @@ from .classes import LABEL_SETS, Classes, WeightTable, classes_for
 from .comparison import Answers, Trial, as_markdown, compare, write_results
 from .ensemble import Ensemble, manifest_of, replace_file, write_json
 from .errors import UserError
-from .inference import CHUNK, _read_chunk, classify, fallback_row
+from .inference import classified
 from .members import Log, say, train_ensemble
 from .plans import Cohort, Plan, get_recipes
 from .recipes import Recipe, to_dict
 from .settings import Settings, find_device
-from .signals import Prepared
 from .training import new_model
 
 BUDGET = ("members", "epochs", "width", "limit", "time_budget_hours")
@@ -271,19 +269,13 @@ def score_recordings(ensemble: Ensemble, headers: Sequence[Path],
     column = {classes.index[code]: k for k, code in enumerate(classes.outputs) if code in classes.index}
     columns = [column.get(k, -1) for k in range(len(classes.codes))]  # -1: a class that no output file has
     scores, outputs, faults = [], [], []
-    chunks = [headers[k:k + CHUNK] for k in range(0, len(headers), CHUNK)]
-    read = joblib.Parallel(n_jobs=jobs, prefer="threads", return_as="generator", pre_dispatch=2)(
-        joblib.delayed(_read_chunk)(chunk, ensemble.recipe.input) for chunk in chunks)
     with tqdm(total=len(headers), desc="testing", unit="rec", file=sys.stderr, disable=None) as bar:
-        for chunk, results in zip(chunks, read):
-            classified = iter(classify(ensemble, [item for item in results if isinstance(item, Prepared)]))
-            for header, item in zip(chunk, results):
-                row = next(classified) if isinstance(item, Prepared) else fallback_row(ensemble, item)
-                if row.fault:
-                    faults.append(row.fault if header.stem in row.fault else f"{header}: {row.fault}")
-                scores.append(np.append(row.scores, 0.0)[columns])
-                outputs.append(np.append(row.labels, 0)[columns] == 1)
-            bar.update(len(chunk))
+        for _, row in classified(ensemble, headers, jobs):
+            if row.fault:
+                faults.append(row.fault)
+            scores.append(np.append(row.scores, 0.0)[columns])
+            outputs.append(np.append(row.labels, 0)[columns] == 1)
+            bar.update()
     return np.array(scores), np.array(outputs), faults
 
 

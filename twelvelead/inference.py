@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import joblib
@@ -26,7 +26,8 @@ from .recipes import Input
 from .recording import Recording, find_recordings, orphan_signals, read_recording
 from .signals import Prepared, prepare
 
-CHUNK = 64  # recordings that are read and scored together
+CHUNK = 64  # recordings that are scored together
+ROUND = 2  # chunks that are read at a time
 
 
 @dataclass(frozen=True)
@@ -128,25 +129,35 @@ def classify_folder(ensemble: Ensemble, data: str | Path, outputs: str | Path, *
         seen.add(header.stem)
         targets.append(outputs / (header.relative_to(data).parent if doubled else "") / f"{header.stem}.csv")
     faults = []
-    chunks = [slice(k, k + CHUNK) for k in range(0, len(headers), CHUNK)]
-    # threads: reading and resampling spend their time in numpy, which lets go of the interpreter's lock
-    read = joblib.Parallel(n_jobs=jobs, prefer="threads", return_as="generator", pre_dispatch=2)(
-        joblib.delayed(_read_chunk)(headers[chunk], ensemble.recipe.input) for chunk in chunks)
     with tqdm(total=len(headers), desc="classifying", unit="rec", file=sys.stderr, disable=None) as bar:
-        for chunk, results in zip(chunks, read):
-            scored = iter(classify(ensemble, [item for item in results if isinstance(item, Prepared)]))
-            for header, target, item in zip(headers[chunk], targets[chunk], results):
-                row = next(scored) if isinstance(item, Prepared) else fallback_row(ensemble, item)
-                if row.fault:
-                    fault = row.fault if str(header.stem) in row.fault else f"{header}: {row.fault}"
-                    faults.append(fault)
-                    log(f"fell back to sinus rhythm: {fault}")
-                write_row(target, row_text(header.stem, row))
-            bar.update(len(results))
+        for (header, row), target in zip(classified(ensemble, headers, jobs), targets):
+            if row.fault:
+                faults.append(row.fault)
+                log(f"fell back to sinus rhythm: {row.fault}")
+            write_row(target, row_text(header.stem, row))
+            bar.update()
     return Report(len(headers), tuple(faults))
 
 
-def _read_chunk(headers: list[Path], recipe: Input) -> list[Prepared | str]:
+def classified(ensemble: Ensemble, headers: Sequence[Path], jobs: int = -1) -> Iterator[tuple[Path, Row]]:
+    """Each recording with its row, in order, the fallback row if need be; a few chunks in memory, however many there are."""
+    chunks = [headers[k:k + CHUNK] for k in range(0, len(headers), CHUNK)]
+    # threads: reading and resampling spend their time in numpy, which lets go of the interpreter's lock. Rounds: a generator
+    # of joblib's would read on and on while the scores, which take a hundred times as long, are waited for.
+    with joblib.Parallel(n_jobs=jobs, prefer="threads") as parallel:
+        for k in range(0, len(chunks), ROUND):
+            several = chunks[k:k + ROUND]
+            read = parallel(joblib.delayed(_read_chunk)(chunk, ensemble.recipe.input) for chunk in several)
+            for chunk, items in zip(several, read):
+                rows = iter(classify(ensemble, [item for item in items if isinstance(item, Prepared)]))
+                for header, item in zip(chunk, items):
+                    row = next(rows) if isinstance(item, Prepared) else fallback_row(ensemble, item)
+                    if row.fault and str(header.stem) not in row.fault:
+                        row = replace(row, fault=f"{header}: {row.fault}")
+                    yield header, row
+
+
+def _read_chunk(headers: Sequence[Path], recipe: Input) -> list[Prepared | str]:
     """For each header its model input, or one line that says why there is none."""
     results: list[Prepared | str] = []
     for header in headers:

@@ -30,7 +30,7 @@ from .batches import Data, epoch_order, gather, predict
 from .classes import Classes
 from .errors import UserError
 from .losses import LOSSES, Weighting, class_weights
-from .models.layers import MaskedBatchNorm, Standardised
+from .models.layers import FilledLeads, MaskedBatchNorm, Standardised
 from .recipes import Phase, Recipe, scale_phases
 
 OPTIMIZERS = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}
@@ -67,6 +67,8 @@ def new_model(recipe: Recipe, classes: int) -> torch.nn.Module:
     """The recipe's network with random weights from torch's global generator."""
     channels = recipe.input.channels
     model = models.build(recipe.model, leads=channels, classes=classes, **recipe.network)
+    if recipe.input.fill_leads:
+        model = FilledLeads(model, channels)
     return Standardised(model, channels) if recipe.input.standardised else model
 
 
@@ -109,8 +111,7 @@ def train_member(data: Data, labels: np.ndarray, train_rows: np.ndarray, validat
     epochs = sum(phase.epochs for phase in phases)
     torch.manual_seed(seed_of(seed, member))
     model = new_model(recipe, labels.shape[1]).to(data.device)
-    if isinstance(model, Standardised):
-        _standardise(model, data, train_rows)
+    _measure(model, data, train_rows)
     task = _Task(data, labels, train_rows, validation_rows, recipe, classes, known)
     state = _State(model)
     if checkpoint.is_file():
@@ -162,19 +163,27 @@ def _by_epoch(phases: tuple[Phase, ...]) -> list[tuple[Phase, int]]:
     return [(phase, done) for phase in phases for done in range(phase.epochs)]
 
 
-def _standardise(model: Standardised, data: Data, rows: np.ndarray) -> None:
-    """Sets the mean and the deviation of each channel over all valid samples of these recordings."""
-    count, total, squares = 0, 0.0, 0.0
+def _measure(model: torch.nn.Module, data: Data, rows: np.ndarray) -> None:
+    """Sets what a network knows of its input: moments of the channels over all valid samples of these recordings."""
+    kinds = [module for module in model.modules() if isinstance(module, (Standardised, FilledLeads))]
+    if not kinds:
+        return
+    count, total, products = 0, 0.0, 0.0
     for row in rows:
         piece = slice(int(data.offsets[row]), int(data.offsets[row] + data.lengths[row]))
-        samples = data.samples[piece].double()
+        samples = data.samples[piece].float()
         if data.valid is not None:
             samples = samples[data.valid[piece]]
-        count, total, squares = count + len(samples), total + samples.sum(dim=0), squares + samples.square().sum(dim=0)
-    mean = total / max(count, 1)
-    model.mean.copy_(mean[:, None])
-    deviation = (squares / max(count, 1) - mean ** 2).clamp(min=0).sqrt()
-    model.deviation.copy_(torch.where(deviation > 0, deviation, 1.0)[:, None])
+        count, total = count + len(samples), total + samples.sum(dim=0).double()
+        products = products + (samples.T @ samples).double()
+    mean, products = total / max(count, 1), products / max(count, 1)
+    deviation = (products.diagonal() - mean ** 2).clamp(min=0).sqrt()
+    for module in kinds:
+        if isinstance(module, Standardised):
+            module.mean.copy_(mean[:, None])
+            module.deviation.copy_(torch.where(deviation > 0, deviation, 1.0)[:, None])
+        else:
+            module.covariance.copy_(products)
 
 
 class _Task:

@@ -87,6 +87,35 @@ class Standardised(nn.Module):
         return self.network((x - self.mean) / self.deviation, valid, side)
 
 
+class FilledLeads(nn.Module):
+    """A network that sees missing leads as the others tell them: the best linear estimate, which is kept with the weights.
+
+    A lead without a signal is zero all the time. `covariance` (leads, leads) is that of the training recordings' samples;
+    a recording's missing leads become Σ_mp Σ_pp⁻¹ times those that it has.
+    """
+
+    def __init__(self, network: nn.Module, leads: int):
+        super().__init__()
+        self.network = network
+        self.register_buffer("covariance", torch.eye(leads))
+
+    def forward(self, x: torch.Tensor, valid: torch.Tensor | None = None,
+                side: torch.Tensor | None = None) -> torch.Tensor:
+        there = (x != 0).any(dim=2)                             # batch, leads
+        if x.device.type != "cpu" or not bool(there.all()):     # asking a GPU would make it wait
+            x = torch.where(there[:, :, None], x, self.estimates(there).to(x) @ x)
+        return self.network(x, valid, side)
+
+    def estimates(self, there: torch.Tensor) -> torch.Tensor:
+        """Matrices (batch, leads, leads) that estimate all leads from those that are there, bool (batch, leads)."""
+        with torch.autocast(there.device.type, enabled=False):
+            there = there.to(self.covariance)
+            known = self.covariance * there[:, :, None] * there[:, None, :]
+            # a ridge: the limb leads depend on each other; and ones where nothing is known
+            known = known + torch.diag_embed(1 - there + 1e-3 * self.covariance.diagonal().mean())
+            return torch.linalg.solve(known, self.covariance * there[:, :, None]).transpose(1, 2) * there[:, None, :]
+
+
 def halve(x: torch.Tensor) -> torch.Tensor:
     """Maximum of each pair of samples; the time must be even."""
     return F.max_pool2d(x, (1, 2))
