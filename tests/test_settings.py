@@ -62,18 +62,18 @@ def test_recipes_travel_as_json(name):
         recipe_from_dict({**to_dict(recipe), "colour": "red"})
 
 
-def test_the_default_recipe_is_the_published_one():
-    recipe = get_recipe("butt")
+def test_the_published_recipe_is_there_beside_the_default():
+    recipe = get_recipe("butt-2020")
     assert [(p.loss, p.learning_rate, p.epochs) for p in recipe.training.phases] == [
         ("weighted_cross_entropy", 1e-3, 30), ("weighted_cross_entropy", 1e-4, 20), ("weighted_cross_entropy", 1e-5, 10),
         ("challenge_metric", 1e-3, 15), ("challenge_metric", 1e-4, 10), ("challenge_metric", 1e-5, 10)]
-    assert (recipe.voting.members, recipe.voting.train_fraction, recipe.training.batch_size) == (11, 0.8, 32)
+    assert (recipe.voting.members, recipe.voting.train_fraction, recipe.training.batch_size) == (3, 0.9, 32)
     assert (recipe.network["width"], recipe.input.frequency_hz, recipe.input.unit_mv) == (30, 125, 0.2)
 
 
 @given(st.integers(1, 300))
 def test_scaled_schedules_have_the_epochs_asked_for_in_the_published_order(epochs):
-    published = get_recipe("butt").training.phases
+    published = get_recipe("butt-2020").training.phases
     scaled = scale_phases(published, epochs)
     assert sum(phase.epochs for phase in scaled) == epochs and all(phase.epochs > 0 for phase in scaled)
     order = [(phase.loss, phase.learning_rate) for phase in published]
