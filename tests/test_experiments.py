@@ -21,7 +21,7 @@ from twelvelead.__main__ import main
 from twelvelead.bootstrap import draw_counts, interval, resampled_metrics
 from twelvelead.classes import CPSC, classes_for, load_weights
 from twelvelead.commands import WEIGHTS
-from twelvelead.comparison import ALL, Answers, Trial, as_markdown, compare, difference, laid_out, score
+from twelvelead.comparison import ALL, ANNOTATED, UNSEEN, Answers, Trial, as_markdown, compare, difference, laid_out, score
 from twelvelead.errors import UserError
 from twelvelead.header import read_header
 from twelvelead.plans import read_cohort
@@ -40,6 +40,11 @@ TWO = ["--recipe", "butt", "--recipe", "butt-2020", "--folds", "2"]
 def table_of(path: Path) -> list[dict[str, str]]:
     with open(path, newline="") as file:
         return list(csv.DictReader(file))
+
+
+def by_2020(path):
+    """The rows of a table that count every class."""
+    return [row for row in table_of(path) if row["metrics"] == "2020"]
 
 
 def results_of(out: Path) -> dict:
@@ -156,7 +161,7 @@ def test_all_figures_are_those_of_scoring_and_their_intervals_of_resampled_patie
         seen = []
         for kind, position in (("fold", 0), ("source", 1)):
             for row in rows[kind]:
-                if row["recipe"] == recipe:
+                if row["recipe"] == recipe and row["metrics"] == "2020":
                     chosen = [name for name in order if row[kind] in (ALL, scored[name][position])]
                     assert int(row["recordings"]) == len(chosen)
                     check(row, chosen)
@@ -268,8 +273,8 @@ def test_each_source_is_tested_by_a_model_of_the_others_and_small_ones_are_poole
         "alder": {"alder": 14}, "small": {"xylo": 3, "yew": 3}}
     assert all(not set(parts["train"]) & set(parts["test"]) and len(parts["train"] + parts["test"]) == 20
                for parts in splits.values())
-    assert [row["fold"] for row in table_of(out / "scores_by_fold.csv")] == [ALL, "alder", "small"]
-    assert [row["source"] for row in table_of(out / "scores_by_source.csv")] == [ALL, "alder", "xylo", "yew"]
+    assert [row["fold"] for row in by_2020(out / "scores_by_fold.csv")] == [ALL, "alder", "small"]
+    assert [row["source"] for row in by_2020(out / "scores_by_source.csv")] == [ALL, "alder", "xylo", "yew"]
     absent = [row for row in results_of(out)["scores_by_class"] if row["recordings"] == 0]  # undefined: null, and empty
     assert absent and all(row["auroc"] == {"value": None, "low": None, "high": None} for row in absent)
     assert {row["auroc"] for row in table_of(out / "scores_by_class.csv") if row["recordings"] == "0"} == {""}
@@ -296,7 +301,7 @@ def test_test_recordings_change_nothing_in_the_model_and_unreadable_ones_fall_ba
 
     splits = read_splits(tmp_path / "one" / "splits.json")["holdout"]
     assert splits["test"] == tested and set(splits["train"]) == set(names) - set(tested) - set(unused)
-    rows = table_of(tmp_path / "one" / "scores_by_fold.csv")
+    rows = by_2020(tmp_path / "one" / "scores_by_fold.csv")
     assert [(row["fold"], row["recordings"]) for row in rows] == [(ALL, "12"), ("even", "6"), ("odd", "6")]
 
     scores, labels = {}, {}
@@ -447,7 +452,7 @@ def test_nine_classes_are_scored_by_both_metrics_and_say_no_to_what_they_do_not_
                     {"nine": Answers(NINE, outputs, scores), "full": Answers(CHALLENGE, *full)})
     results = compare(tested, CHALLENGE, 20, 0)
     rows = {(row["recipe"], row["metrics"], row["source"]): row for row in results["scores_by_source"]}
-    assert len(rows) == 9  # by 2020's metrics both, by the unofficial phase's the nine-class one alone
+    assert len(rows) == 15  # by 2020's metrics both, twice, by the unofficial phase's the nine-class one alone
 
     wide_outputs, wide_scores = laid_out(outputs, NINE, CHALLENGE), laid_out(scores, NINE, CHALLENGE)
     known = [k for k, code in enumerate(CHALLENGE.codes) if code in NINE.index]
@@ -464,8 +469,31 @@ def test_nine_classes_are_scored_by_both_metrics_and_say_no_to_what_they_do_not_
     for metric in ("f_beta_measure", "g_beta_measure", "geometric_mean"):
         assert row[metric]["value"] == expected[metric]
         assert row[metric]["low"] <= expected[metric] <= row[metric]["high"]
-    assert {row["metrics"] for row in results["differences"]} == {"2020"}
+    assert {row["metrics"] for row in results["differences"]} == {"2020", ANNOTATED}
     assert sum(not row["known"] for row in results["scores_by_class"] if row["recipe"] == "nine") == 17
+
+
+def test_what_a_source_never_annotates_is_left_away_and_unseen_sources_are_scored_together():
+    codes = [("426783006",), ("164889003",), ("426783006",), ("39732003", "426783006")]  # a has NSR and AF, b NSR and LAD
+    labels = CHALLENGE.labels(codes)
+    af, lad, nsr = (CHALLENGE.index[code] for code in ("164889003", "39732003", "426783006"))
+    outputs = labels.copy()
+    outputs[0, lad] = outputs[2, af] = True  # which the source never has
+    outputs[3, nsr] = False
+    tested = Trial(tuple(codes), ("f",) * 4, ("a", "a", "b", "b"), None,
+                   {"one": Answers(CHALLENGE, outputs, outputs * 0.9)}, np.array([False, False, True, True]))
+    rows = {(row["metrics"], row["source"]): row for row in compare(tested, CHALLENGE, 20, 0)["scores_by_source"]}
+    assert {source for _, source in rows} == {ALL, UNSEEN, "a", "b"}
+
+    def metric(outputs, rows):
+        return scoring.challenge_metric(labels[rows], outputs[rows], CHALLENGE.weights, nsr)
+
+    kept = outputs.copy()
+    kept[0, lad] = kept[2, af] = False
+    for source, chosen in {ALL: slice(None), UNSEEN: slice(2, 4), "a": slice(0, 2), "b": slice(2, 4)}.items():
+        assert rows["2020", source]["challenge_metric"]["value"] == pytest.approx(metric(outputs, chosen))
+        assert rows[ANNOTATED, source]["challenge_metric"]["value"] == pytest.approx(metric(kept, chosen))
+    assert rows[ANNOTATED, "a"]["challenge_metric"]["value"] == 1
 
 
 def test_the_table_says_everything_that_was_scored_and_calls_undefined_what_is():

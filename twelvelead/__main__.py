@@ -130,7 +130,8 @@ def build_parser() -> argparse.ArgumentParser:
     recipes = actions.add_parser("recipes", parents=[debug], help="list the systems that can be trained")
     recipes.set_defaults(run=_recipes)
 
-    synthesize = actions.add_parser("synthesize", parents=[debug], help="make synthetic recordings of one or more made-up hospitals")
+    synthesize = actions.add_parser("synthesize", parents=[debug],
+                                    help="make synthetic recordings of one or more made-up hospitals")
     synthesize.add_argument("folder", type=Path, metavar="FOLDER")
     synthesize.add_argument("--hospitals", help="names, separated by commas; all of them by default")
     synthesize.add_argument("--count", type=int, default=100, help="recordings a hospital (100)")

@@ -121,7 +121,8 @@ def gather(data: Data, rows: np.ndarray, recipe: Input, augmentation: Augmentati
     gain = _around_one(random, augmentation.gain, augmentation.gain_probability, (len(rows), data.samples.shape[1]))
     shift = None
     if augmentation.shift_probability:
-        shift = (random.random(len(rows)) * length * (random.random(len(rows)) < augmentation.shift_probability)).astype(np.int64)
+        shifted = random.random(len(rows)) < augmentation.shift_probability
+        shift = (random.random(len(rows)) * length * shifted).astype(np.int64)
     x, valid = _cut(data, start, length, stretch, gain, shift)
     x, side = disturb(x.transpose(1, 2), side, augmentation, recipe.frequency_hz, random)
     if valid is not None:
@@ -129,7 +130,8 @@ def gather(data: Data, rows: np.ndarray, recipe: Input, augmentation: Augmentati
     return x.transpose(1, 2), valid, side
 
 
-def _around_one(random: np.random.Generator, spread: float, probability: float, shape: tuple[int, ...]) -> np.ndarray | None:
+def _around_one(random: np.random.Generator, spread: float, probability: float,
+                shape: tuple[int, ...]) -> np.ndarray | None:
     """1 + uniform(−spread, spread) with that probability, else 1; None if that is always 1."""
     if not spread or not probability:
         return None
@@ -191,7 +193,8 @@ def predict(model, data: Data, rows: np.ndarray, recipe: Input, batch_samples: i
     for place, row in enumerate(rows):
         length = int(data.lengths[row])
         cuts = windows_of(length, piece, overlap) if length > recipe.longest_s * rate else [(0, length)]
-        pieces += [(place, data.offsets[row] + start, stop - start) for start, stop in cuts[:1 if recipe.join == "first" else None]]
+        cuts = cuts[:1] if recipe.join == "first" else cuts
+        pieces += [(place, data.offsets[row] + start, stop - start) for start, stop in cuts]
     place, start, length = np.array(pieces, dtype=np.int64).reshape(-1, 3).T
     side = data.side[torch.from_numpy(np.asarray(rows)).to(data.device)]
     scores = None

@@ -4,7 +4,8 @@
     write_results(OUT, {**results, "settings": …, "splits": …, "recipes": …})
 
 All recipes are scored on the same resamples of the same recordings, so that a difference is paired. Everything is
-scored by the Challenge's classes and metrics of 2020. A recipe for the nine classes of the unofficial phase says no,
+scored by the Challenge's classes and metrics of 2020, and once more with the outputs of a class left away where the
+recording's source never has it ("annotated classes"): there it is unknown, not wrong. A recipe for the nine classes of the unofficial phase says no,
 with score 0, to the classes that it does not know; such recipes are also scored by that phase's metrics, on the
 recordings that have one of the nine classes (those metrics divide by a recording's number of labels).
 """
@@ -31,6 +32,8 @@ MAIN = {"2020": "challenge_metric", "unofficial": "geometric_mean"}
 NAMES = {**scoring.METRICS["2020"], **scoring.METRICS["unofficial"]}
 OF_CLASSES = ("auroc", "auprc", "accuracy", "f_measure", "f_beta_measure", "g_beta_measure")
 ALL = "all recordings"  # the name of all test recordings together among folds and sources
+UNSEEN = "unseen sources"  # and, where others were tested too, of those whose source no training recording was of
+ANNOTATED = "2020, annotated classes"
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,8 @@ class Trial:
         What resampling draws as a whole: the patient. None: every recording by itself.
     answers : dict
         Recipe → Answers.
+    unseen : bool (recordings,) or None
+        Whether the model that was tested on it had no recording of the same source to train on. None: not known.
     """
 
     codes: tuple[tuple[str, ...], ...]
@@ -63,6 +68,7 @@ class Trial:
     sources: tuple[str, ...]
     groups: np.ndarray | None
     answers: dict[str, Answers]
+    unseen: np.ndarray | None = None
 
 
 def laid_out(values: np.ndarray, own: Classes, classes: Classes) -> np.ndarray:
@@ -123,7 +129,7 @@ def compare(tested: Trial, challenge: Classes, resamples: int, seed: int) -> dic
         "differences". A figure is a dict of value, low and high, the ends of its 95 % interval.
     """
     tables = {name: [] for name in ("scores_by_fold", "scores_by_source", "scores_by_class", "differences")}
-    for classes, labels, predictions in _views(tested, challenge):
+    for title, classes, labels, predictions in _views(tested, challenge):
         counted = labels.any(axis=1) if classes.year == "unofficial" else np.ones(len(labels), dtype=bool)
 
         def score_of(mask):
@@ -137,28 +143,37 @@ def compare(tested: Trial, challenge: Classes, resamples: int, seed: int) -> dic
         everything = score_of(True)
         for kind, of_recording in (("fold", np.array(tested.folds)), ("source", np.array(tested.sources))):
             names = np.unique(of_recording).tolist()
-            parts = {ALL: everything} | {name: score_of(of_recording == name) for name in names}
+            parts = {ALL: everything}
+            if kind == "source" and tested.unseen is not None and tested.unseen.any() and not tested.unseen.all():
+                parts[UNSEEN] = score_of(tested.unseen)
+            parts |= {name: score_of(of_recording == name) for name in names}
             for name, (recordings, figures) in parts.items():
                 tables[f"scores_by_{kind}"] += [
-                    {"recipe": recipe, "metrics": classes.year, kind: name, "recordings": recordings,
+                    {"recipe": recipe, "metrics": title, kind: name, "recordings": recordings,
                      **_with_intervals(*pair, scoring.METRICS[classes.year])} for recipe, pair in figures.items()]
                 if kind == "source":
-                    tables["differences"] += _differences(figures, classes.year, name, recordings)
-        tables["scores_by_class"] += _by_class(everything[1], classes, labels[counted], tested)
+                    tables["differences"] += _differences(figures, title, MAIN[classes.year], name, recordings)
+        tables["scores_by_class"] += [] if title == ANNOTATED else _by_class(everything[1], classes, labels[counted], tested)
     return tables
 
 
-def _views(tested: Trial, challenge: Classes) -> Iterator[tuple[Classes, np.ndarray, dict]]:
-    """Classes, labels and predictions: of all recipes as the Challenge has them, then of the nine-class ones."""
+def _views(tested: Trial, challenge: Classes) -> Iterator[tuple[str, Classes, np.ndarray, dict]]:
+    """Title, classes, labels and predictions: of all recipes by the Challenge, by its annotated classes, of the nine-class ones."""
     codes = [[CPSC.get(code, code) for code in own] for own in tested.codes]  # headers of the unofficial phase say "AF"
-    yield challenge, challenge.labels(codes), {
-        name: (laid_out(own.outputs, own.classes, challenge), laid_out(own.scores, own.classes, challenge))
-        for name, own in tested.answers.items()}
+    labels, sources = challenge.labels(codes), np.array(tested.sources)
+    predictions = {name: (laid_out(own.outputs, own.classes, challenge), laid_out(own.scores, own.classes, challenge))
+                   for name, own in tested.answers.items()}
+    yield "2020", challenge, labels, predictions
+    annotated = np.zeros_like(labels)
+    for source in np.unique(sources):
+        annotated[sources == source] = labels[sources == source].any(axis=0)
+    yield ANNOTATED, challenge, labels, {name: (outputs & annotated, scores)
+                                         for name, (outputs, scores) in predictions.items()}
     nine = {name: own for name, own in tested.answers.items() if own.classes.year == "unofficial"}
     for own in list(nine.values())[:1]:
         labels = own.classes.labels(codes)
         if labels.any():
-            yield own.classes, labels, {name: (own.outputs, own.scores) for name, own in nine.items()}
+            yield "unofficial", own.classes, labels, {name: (own.outputs, own.scores) for name, own in nine.items()}
 
 
 def _with_intervals(values: dict, samples: dict, metrics: Iterable[str]) -> dict[str, dict[str, float]]:
@@ -182,10 +197,10 @@ def _by_class(figures: dict, classes: Classes, labels: np.ndarray, tested: Trial
     return rows
 
 
-def _differences(figures: dict, year: str, source: str, recordings: int) -> list[dict[str, Any]]:
-    return [{"metrics": year, "source": source, "recordings": recordings, "recipe": one, "minus": other,
+def _differences(figures: dict, title: str, main: str, source: str, recordings: int) -> list[dict[str, Any]]:
+    return [{"metrics": title, "source": source, "recordings": recordings, "recipe": one, "minus": other,
              "metric": metric, "difference": difference(figures[one], figures[other], metric)}
-            for one, other in combinations(figures, 2) for metric in (MAIN[year], "auroc")]
+            for one, other in combinations(figures, 2) for metric in (main, "auroc")]
 
 
 # ------------------------------------------------------------------------------------------------------------- files
@@ -256,6 +271,10 @@ def as_markdown(results: dict[str, Any]) -> str:
             lines += ["", f"{NAMES[main]} by {kind}:", "", *_lines([kind, "recordings", *recipes], [
                 [name, next(iter(rows.values()))["recordings"], *(_cell(row[main]) for row in rows.values())]
                 for name, rows in parts.items()])]
+    lines += ["", f"{NAMES[main]} on the classes that the source annotates:", "", *_lines(
+        ["source", "recordings", *recipes],
+        [[name, next(iter(rows.values()))["recordings"], *(_cell(row[main]) for row in rows.values())]
+         for name, rows in by_source[ANNOTATED].items()])]
     if "unofficial" in by_source:
         lines += ["", "Recipes for the nine classes of the unofficial phase, by its metrics, on the recordings that "
                   "have one of the nine (above, such a recipe says no to every class that it does not know):", "", *_lines(
@@ -263,13 +282,14 @@ def as_markdown(results: dict[str, Any]) -> str:
                       [[name, row["recordings"], *(_cell(row[metric]) for metric in _SHOWN_NINE)]
                        for name, row in by_source["unofficial"][ALL].items()])]
     if len(recipes) > 1:
-        lines += ["", "Paired differences, all recordings:", "", *_lines(["recipes", "metric", "difference"], [
-            [f"{row['recipe']} − {row['minus']}",
-             NAMES[row["metric"]] + (" (nine classes)" if row["metrics"] == "unofficial" else ""),
-             _cell(row["difference"], "+.3f")] for row in results["differences"] if row["source"] == ALL])]
+        lines += ["", "Paired differences:", "", *_lines(["recipes", "recordings", "metric", "difference"], [
+            [f"{row['recipe']} − {row['minus']}", row["source"], NAMES[row["metric"]] + _OF[row["metrics"]],
+             _cell(row["difference"], "+.3f")] for row in results["differences"]
+            if row["source"] in (ALL, UNSEEN) and not (row["metrics"] == ANNOTATED and row["metric"] == "auroc")])]
     return "\n".join(lines) + "\n"
 
 
+_OF = {"2020": "", ANNOTATED: " (annotated classes)", "unofficial": " (nine classes)"}
 _SHOWN = ("challenge_metric", "auroc", "auprc", "f_measure")
 _SHOWN_NINE = ("f_beta_measure", "g_beta_measure", "geometric_mean")
 

@@ -305,6 +305,8 @@ def _trial(cohort: Cohort, plan: Plan, done: dict[str, dict[str, Scored]], class
         return Answers(classes[recipe.label_set], np.concatenate([scored.outputs for scored in own])[order],
                        np.concatenate([scored.scores for scored in own])[order])
 
+    sources = np.array(cohort.sources)
+    unseen = np.concatenate([~np.isin(sources[test], sources[train]) for train, test in plan.splits.values()])[order]
     groups = None
     if any(cohort.patients):
         patients = [cohort.patients[row] or row for row in rows]  # a recording without a patient is its own
@@ -312,4 +314,4 @@ def _trial(cohort: Cohort, plan: Plan, done: dict[str, dict[str, Scored]], class
         groups = np.array([numbers[patient] for patient in patients])
     return Trial(tuple(cohort.codes[row] for row in rows), tuple(plan.parts[row] for row in rows),
                  tuple(cohort.sources[row] for row in rows), groups,
-                 {recipe.name: together(recipe) for recipe in recipes})
+                 {recipe.name: together(recipe) for recipe in recipes}, unseen)

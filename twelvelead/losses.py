@@ -3,7 +3,8 @@
     loss = LOSSES["challenge_metric"](logits, labels, Weighting(positive, negative, rewards), known)
 
 `known`, (batch, classes) or None: 0 where nobody knows whether the recording has the class, which then has no part in the
-loss. Every loss is a mean over the recordings, so that a batch may be taken in parts. Everything is computed in float32, whatever precision the network runs in.
+loss. Every loss is a mean over the recordings, so that a batch may be taken in parts. Everything is computed in float32,
+whatever precision the network runs in.
 """
 
 from __future__ import annotations

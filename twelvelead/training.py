@@ -309,7 +309,8 @@ def _train_epoch(state: _State, task: _Task, phase: Phase, done: int, *, random:
         state.set_rate(phase, (done + (k + 1) / len(order)) / phase.epochs)
         x, valid, side = gather(data, batch, recipe.input, recipe.augmentation, generator)
         optimizer.zero_grad(set_to_none=True)
-        for part in np.array_split(np.arange(len(batch)), math.ceil(len(x) * x.shape[2] / PART_SAMPLES)):
+        parts = min(math.ceil(len(x) * x.shape[2] / PART_SAMPLES), len(x))
+        for part in np.array_split(np.arange(len(x)), parts):
             inside = slice(part[0], part[-1] + 1)
             with torch.autocast(device.type, dtype=state.half or torch.bfloat16, enabled=state.half is not None):
                 logits = model(x[inside], None if valid is None else valid[inside], side[inside])
