@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from twelvelead.classes import load_weights, scored_classes
-from twelvelead.losses import LOSSES, Weighting, class_weights, metric_loss, weighted_cross_entropy
+from twelvelead.losses import (LOSSES, Weighting, categorical_cross_entropy, class_weights, cross_entropy, metric_loss,
+                               weighted_cross_entropy)
 from twelvelead.scoring import unnormalised_challenge_metric
 
 WEIGHTS = Path(__file__).resolve().parent.parent / "weights.csv"
@@ -91,3 +92,91 @@ def test_class_weights_balance_positives_and_negatives_and_survive_empty_classes
     np.testing.assert_allclose((negative * (200 - counts))[inner], 200, rtol=1e-5)
     assert positive[0] == 0 and negative[0] == 1 and positive[1] == 1 and negative[1] == 0
     assert class_weights(labels, largest=3)[0].max() <= 3
+
+
+def test_cross_entropy_is_its_definition(classes):
+    labels, logits = some_labels(7), torch.randn(50, 24)
+    score = 1 / (1 + np.exp(-logits.double().numpy()))
+    expected = -np.mean(labels * np.log(score) + ~labels * np.log(1 - score))
+    loss = cross_entropy(logits, torch.tensor(labels), weighting_for(labels, classes))
+    assert float(loss) == pytest.approx(expected, rel=1e-5)
+
+
+def test_categorical_cross_entropy_is_what_keras_makes_of_sigmoids(classes):
+    """Scores are divided by their sum, then −Σ label · log(share) of each recording; one without labels has none."""
+    labels, logits = some_labels(8), torch.randn(50, 24) * 3
+    score = 1 / (1 + np.exp(-logits.double().numpy()))
+    share = score / score.sum(axis=1, keepdims=True)
+    expected = np.mean([-sum(np.log(share[n, k]) for k in np.flatnonzero(labels[n])) for n in range(50)])
+    assert not labels.any(axis=1).all()
+    loss = categorical_cross_entropy(logits, torch.tensor(labels), weighting_for(labels, classes))
+    assert float(loss) == pytest.approx(expected, rel=1e-5)
+
+
+# --------------------------------------------------------------------------------------------------- what nobody knows
+
+
+def masked_case(seed=9):
+    """Logits, labels, known: three recordings in ten know all classes, one knows none."""
+    labels = torch.tensor(some_labels(seed, 40), dtype=torch.float32)
+    labels[:, :3] = 1.0
+    generator = torch.Generator().manual_seed(seed)
+    known = (torch.rand(40, 24, generator=generator) < 0.6).float()
+    known[:12], known[12:16] = 1, 0
+    return torch.randn(40, 24, generator=generator) * 2, labels, known
+
+
+def loss_and_gradient(name, logits, labels, weighting, known):
+    logits = logits.clone().requires_grad_()
+    loss = LOSSES[name](logits, labels, weighting, known)
+    loss.backward()
+    return loss.detach(), logits.grad
+
+
+@pytest.mark.parametrize("name", sorted(LOSSES))
+def test_what_is_not_known_has_no_part_in_loss_and_gradient(classes, name):
+    logits, labels, known = masked_case()
+    weighting = weighting_for(labels.numpy() > 0, classes)
+    loss, gradient = loss_and_gradient(name, logits, labels, weighting, known)
+    unknown = known == 0
+    assert loss.isfinite() and gradient.isfinite().all() and not gradient[unknown].any()
+    assert (gradient[~unknown] != 0).double().mean() > 0.5
+    for other in (torch.where(unknown, 1 - labels, labels), torch.where(unknown, 1.0, labels)):
+        again, same = loss_and_gradient(name, torch.where(unknown, logits + 5, logits), other, weighting, known)
+        torch.testing.assert_close(again, loss)
+        torch.testing.assert_close(same, gradient)
+
+
+@pytest.mark.parametrize("name", sorted(LOSSES))
+def test_knowing_everything_is_the_plain_loss(classes, name):
+    logits, labels, _ = masked_case()
+    weighting = weighting_for(labels.numpy() > 0, classes)
+    plain, masked = (loss_and_gradient(name, logits, labels, weighting, known) for known in (None, torch.ones(40, 24)))
+    torch.testing.assert_close(plain, masked)
+
+
+@pytest.mark.parametrize("name", sorted(LOSSES))
+@pytest.mark.parametrize("mask", [False, True])
+def test_the_parts_of_a_batch_add_up_to_its_loss(classes, name, mask):
+    logits, labels, known = masked_case()
+    weighting = weighting_for(labels.numpy() > 0, classes)
+    known = known if mask else None
+    whole = LOSSES[name](logits, labels, weighting, known)
+    parts = [slice(0, 7), slice(7, 30), slice(30, 40)]
+    together = sum(LOSSES[name](logits[part], labels[part], weighting, None if known is None else known[part])
+                   * (part.stop - part.start) / 40 for part in parts)
+    torch.testing.assert_close(together, whole)
+
+
+def test_class_weights_count_the_known_labels_alone():
+    labels, random = some_labels(10, 300), np.random.default_rng(10)
+    known = random.random(labels.shape) < 0.5
+    known[:, 0], known[:, 1] = False, ~labels[:, 1]  # nothing is known; no positive is
+    positive, negative = class_weights(labels, known=known)
+    for k in range(2, 24):
+        alone = class_weights(labels[known[:, k], k:k + 1])
+        assert (positive[k], negative[k]) == (alone[0][0], alone[1][0])
+    assert positive[0] == negative[0] == positive[1] == 0 and negative[1] == 1
+    for ours, plain in zip(class_weights(labels, known=np.ones_like(labels)), class_weights(labels)):
+        np.testing.assert_array_equal(ours, plain)
+    assert class_weights(labels, largest=2, known=known)[0].max() <= 2

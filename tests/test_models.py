@@ -10,7 +10,8 @@ import torch
 from twelvelead import models
 from twelvelead.errors import UserError
 from twelvelead.models.cnn_gru import Attention, BothWays
-from twelvelead.models.layers import ConvNorm, ConvNormReLU, MaskedBatchNorm, fuse
+from twelvelead.models.layers import ConvNorm, ConvNormReLU, FilledLeads, MaskedBatchNorm, Standardised, fuse
+from twelvelead.signals import SIDE, side_of
 
 SMALL = {
     "butt": dict(width=4, levels=6),
@@ -365,3 +366,121 @@ def test_attention_is_a_weighted_mean_of_the_valid_steps():
             keys = torch.tanh(attention.key.weight @ steps.T + attention.key.bias[:, None])
             weights = (attention.query.weight @ keys).exp()
             torch.testing.assert_close(out[row], (weights / weights.sum() @ steps)[0])
+
+
+# --------------------------------------------------------------------------------------------- what our own recipe adds
+
+
+def test_butt_hears_of_age_sex_and_amplitude_where_asked_and_counts_them_once():
+    """Ours: a layer of `side_features` beside the signal's features. Every fact moves every class's score."""
+    silent, model = network("butt").eval(), used(network("butt", side_features=16))
+    assert parameters(model) - parameters(silent) == 7 * 16 + 16 + 16 * 24
+    x = torch.randn(1, 12, 300)
+    facts = [side_of(np.nan, "unknown"), side_of(30, "female", 1.0), side_of(80, "female", 1.0),
+             side_of(30, "male", 1.0), side_of(30, "female", 0.3), side_of(30, "unknown", 1.0), side_of(30, "female")]
+    with torch.no_grad():
+        logits = model(x.expand(len(facts), -1, -1), None, torch.from_numpy(np.stack(facts)))
+        unknown = model(x)
+        assert torch.equal(silent(x, None, torch.rand(1, SIDE)), silent(x))
+    torch.testing.assert_close(logits[:1], unknown, rtol=0, atol=1e-6)
+    for a in range(len(facts)):
+        for b in range(a):
+            assert ((logits[a] - logits[b]).abs() > 1e-6).all(), (a, b)
+
+
+def test_butts_facts_are_trained_too():
+    model = network("butt", side_features=3).train()
+    torch.manual_seed(1)
+    model(torch.randn(8, 12, 320), None, torch.randn(8, SIDE)).square().sum().backward()
+    assert [label for label, p in model.named_parameters() if not p.grad.any()] == []
+
+
+def test_a_standardised_network_sees_each_channel_less_its_mean_and_over_its_deviation():
+    torch.manual_seed(0)
+    inner = network("butt").eval()
+    model = Standardised(inner, 12)
+    x, valid = torch.randn(2, 12, 320) * 3 + 7, torch.ones(2, 320, dtype=torch.bool)
+    valid[0, 300:] = False
+    with torch.no_grad():
+        torch.testing.assert_close(model(x, valid), inner(x, valid))  # nothing is known yet
+        model.mean.copy_(x.mean((0, 2))[:, None])
+        model.deviation.copy_(x.std((0, 2))[:, None])
+        expected = inner((x - x.mean((0, 2))[:, None]) / x.std((0, 2))[:, None], valid)
+        torch.testing.assert_close(model(x, valid), expected)
+        torch.testing.assert_close(fuse(model)(x, valid), expected, rtol=1e-4, atol=1e-4)
+    assert {"mean", "deviation"} <= set(model.state_dict())  # they are kept with the weights
+
+
+# crnn fills recordings up with zeros of its own, which are signal to it: its input may not be standardised
+@pytest.mark.parametrize("name", sorted({*models.names()} - {"crnn"}))
+def test_padding_does_not_exist_for_a_standardised_network_either(name):
+    """What was zero is not zero any more once the mean is taken off."""
+    model = Standardised(used(network(name)), 12)
+    model.mean.fill_(0.7)
+    model.deviation.fill_(1.3)
+    x, valid = torch.randn(1, 12, 333), torch.ones(1, 640, dtype=torch.bool)
+    valid[:, 333:] = False
+    with torch.no_grad():
+        alone, padded = model(x), model(torch.nn.functional.pad(x, (0, 307)), valid)
+    torch.testing.assert_close(alone, padded, rtol=0, atol=1e-4)
+
+
+class Seen(torch.nn.Module):
+    """Shows what a network is given."""
+
+    def forward(self, x, valid=None, side=None):
+        return x
+
+
+def of_a_dipole(batch=4, time=500, seed=0) -> tuple[torch.Tensor, torch.Tensor]:
+    """Twelve leads that see a heart vector of three dimensions, and their covariance."""
+    random = np.random.default_rng(seed)
+    view = random.normal(size=(12, 3))
+    x = np.einsum("ld,bdt->blt", view, random.normal(size=(batch, 3, time)))
+    return torch.tensor(x, dtype=torch.float32), torch.tensor(view @ view.T, dtype=torch.float32)
+
+
+@pytest.mark.parametrize("missing", [[7], [6, 7, 8, 9, 10, 11], [0, 3, 8], list(range(1, 12)), list(range(3, 12))])
+def test_missing_leads_are_the_best_linear_estimate_from_the_others(missing):
+    """Σ_mp (Σ_pp + ridge)⁻¹ in numpy; of a heart vector three leads tell the others."""
+    x, covariance = of_a_dipole()
+    model = FilledLeads(Seen(), 12)
+    model.covariance.copy_(covariance)
+    there = [lead for lead in range(12) if lead not in missing]
+    part = x.clone()
+    part[:, missing] = 0
+    filled = model(part)
+    assert torch.equal(filled[:, there], x[:, there])
+    sigma = covariance.double().numpy()
+    ridge = 1e-3 * np.diag(sigma).mean() * np.eye(len(there))
+    weights = sigma[np.ix_(missing, there)] @ np.linalg.inv(sigma[np.ix_(there, there)] + ridge)
+    np.testing.assert_allclose(filled[:, missing], weights @ part[:, there].double().numpy(), atol=2e-3)
+    if len(there) >= 3:
+        assert float((filled - x)[:, missing].square().mean()) < 0.02 * float(x.square().mean())
+
+
+@pytest.mark.parametrize("name", models.names())
+def test_filled_leads_depend_on_neither_padding_nor_company_and_cost_nothing_where_none_is_missing(name):
+    inner = used(network(name))
+    model = FilledLeads(inner, 12)
+    model.covariance.copy_(of_a_dipole()[1])
+    x, valid = torch.randn(4, 12, 640), torch.ones(4, 640, dtype=torch.bool)
+    x[1, 4:], x[2] = 0, 0                   # a recording with four leads, one with none
+    valid[3, 400:] = False
+    x = torch.where(valid[:, None], x, 0.0)
+    with torch.no_grad():
+        batch = model(x, valid)
+        assert batch.isfinite().all() and torch.equal(model(x[3:], valid[3:]), inner(x[3:], valid[3:]))
+        for row in range(4):
+            torch.testing.assert_close(model(x[row:row + 1], valid[row:row + 1]), batch[row:row + 1], rtol=0, atol=1e-4)
+        torch.testing.assert_close(model(x[3:, :, :400]), batch[3:], rtol=0, atol=1e-4)
+
+
+def test_missing_leads_stay_zero_in_padding_and_where_nothing_is_known_of_them():
+    model = FilledLeads(Seen(), 12)  # leads that have nothing to do with each other
+    x = torch.randn(2, 12, 100)
+    x[:, 5], x[0, :, 60:] = 0, 0
+    assert torch.equal(model(x), x)
+    model.covariance.copy_(of_a_dipole()[1])
+    filled = model(x)
+    assert not filled[0, :, 60:].any() and filled[0, 5, :60].any() and filled[1, 5].any()

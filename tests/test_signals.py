@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 
 import numpy as np
 import pytest
@@ -12,21 +13,25 @@ from scipy import signal as scipy_signal
 
 from twelvelead.errors import RecordingError
 from twelvelead.recipes import Input
-from twelvelead.recording import LEADS, Recording
-from twelvelead.signals import derive_limb_leads, envelopes, prepare, resample, windows_of
+from twelvelead.recording import LEADS, Recording, find_recordings, read_recording
+from twelvelead.signals import (amplitude_of, derive_limb_leads, envelopes, high_pass, prepare, resample, right_arms,
+                                side_of, windows_of)
+from twelvelead.synthetic import make_recording
 
 RATES = (100, 125, 128, 250, 257, 300, 360, 400, 500, 1000)
 
 
 def recording(signal_mv, leads=LEADS, frequency_hz=500.0) -> Recording:
-    return Recording("made", np.asarray(signal_mv, dtype=np.float32), tuple(leads), frequency_hz, np.nan, "unknown", (), ())
+    signal_mv = np.asarray(signal_mv, dtype=np.float32)
+    return Recording("made", signal_mv, tuple(leads), frequency_hz, np.nan, "unknown", (), ())
 
 
 def ecg_like(seconds=10.0, frequency_hz=500.0, seed=0) -> np.ndarray:
     """(12, samples) of band-limited noise that obeys Einthoven's and Goldberger's equations."""
     t = np.arange(round(seconds * frequency_hz)) / frequency_hz
     random = np.random.default_rng(seed)
-    tones = sum(np.sin(2 * np.pi * (f * t[None] + random.random((12, 1)))) * random.random((12, 1)) for f in (1, 5, 11, 23))
+    tones = sum(np.sin(2 * np.pi * (f * t[None] + random.random((12, 1)))) * random.random((12, 1))
+                for f in (1, 5, 11, 23))
     one, two = tones[0], tones[1]
     tones[2:6] = two - one, -(one + two) / 2, one - two / 2, two - one / 2
     return tones.astype(np.float32)
@@ -52,7 +57,8 @@ def test_resampling_passes_50_hz_and_stops_what_lies_above_the_new_nyquist_frequ
 def test_upsampling_keeps_the_band_and_makes_no_image():
     for tone in (1, 10, 30, 40):
         assert gain_at(tone, 100) == pytest.approx(1, abs=0.005)
-    image = np.abs(np.fft.rfft(resample(np.sin(2 * np.pi * 30 * np.arange(2000) / 100)[None].astype("f4"), 100, 125)[0]))
+    wave = np.sin(2 * np.pi * 30 * np.arange(2000) / 100, dtype=np.float32)[None]
+    image = np.abs(np.fft.rfft(resample(wave, 100, 125)[0]))
     frequency = np.fft.rfftfreq(2500, 1 / 125)
     assert image[frequency > 50].max() < 0.01 * image.max()
 
@@ -71,7 +77,7 @@ def test_resampling_agrees_with_scipys_polyphase_filter_in_the_pass_band(rate, u
     assert np.abs(resample(x, rate, 125) - scipy_signal.resample_poly(x, up, down, axis=1))[:, 50:-50].max() < 0.01
 
 
-@given(samples=st.integers(1, 3000), rate=st.one_of(st.sampled_from(RATES), st.floats(20, 4000)), level=st.floats(-5, 5))
+@given(samples=st.integers(1, 3000), rate=st.sampled_from(RATES) | st.floats(20, 4000), level=st.floats(-5, 5))
 @settings(max_examples=60, deadline=None)
 def test_any_length_and_rate_gives_the_expected_length_and_keeps_a_constant(samples, rate, level):
     out = resample(np.full((2, samples), level, dtype=np.float32), rate, 125.0)
@@ -99,7 +105,8 @@ def test_prepare_scales_millivolts_and_orders_leads():
 def test_any_two_limb_leads_give_the_other_four(pair):
     signal = ecg_like()
     kept = [*pair, *range(6, 12)]
-    whole, part = prepare(recording(signal), Input()), prepare(recording(signal[kept], [LEADS[k] for k in kept]), Input())
+    whole = prepare(recording(signal), Input())
+    part = prepare(recording(signal[kept], [LEADS[k] for k in kept]), Input())
     assert part.leads.all()
     np.testing.assert_allclose(part.signal, whole.signal, atol=2e-5)
 
@@ -208,3 +215,199 @@ def test_envelopes_are_finite_and_never_negative_at_any_length_and_rate(samples,
     out = envelopes(signal, rate)
     assert out.shape == (2 * leads, samples) and np.isfinite(out).all() and (out >= 0).all()
     np.testing.assert_array_equal(signal, before)
+
+
+# --------------------------------------------------------------------------- what the recipes ask for beyond resampling
+
+
+def tone(frequency_hz: float, seconds=10.0, rate=125.0, phase=0.3) -> np.ndarray:
+    return np.sin(2 * np.pi * frequency_hz * np.arange(round(seconds * rate)) / rate + phase, dtype=np.float32)[None]
+
+
+@pytest.mark.parametrize("slow", [np.full((1, 1250), 3.0, dtype=np.float32), tone(0.2) * 2, tone(0.1) + tone(0.25) - 1])
+def test_a_high_pass_removes_wander_and_offset_and_keeps_the_heart(slow):
+    middle = slice(250, -250)
+    assert np.abs(high_pass(slow, 125, 0.5))[:, middle].max() < 0.02 * np.abs(slow).max()
+    for hz in (2, 10, 40):
+        out = high_pass(slow + tone(hz), 125, 0.5)
+        assert out.dtype == np.float32 and np.abs(out - tone(hz))[:, middle].max() < 0.03 * np.abs(slow).max() + 0.01
+        assert np.sqrt(np.mean((out - tone(hz)) ** 2)) < 0.1 * np.abs(slow).max()  # the ends too
+
+
+def test_a_drift_makes_no_step_at_the_ends():
+    drift = np.linspace(-2, 2, 1250, dtype=np.float32)[None]
+    assert np.abs(high_pass(drift, 125, 0.5)).max() < 0.2
+
+
+def test_a_high_pass_moves_nothing_in_time_and_is_the_same_backwards():
+    pulse = np.zeros((2, 1250), dtype=np.float32)
+    pulse[0, 600:605], pulse[1, 100] = 1, -1
+    out = high_pass(pulse, 125, 0.5)
+    assert out[0].argmax() in range(600, 605) and out[1].argmin() == 100 and np.abs(out - pulse).max() < 0.05
+    np.testing.assert_allclose(high_pass(pulse[:, ::-1], 125, 0.5), out[:, ::-1], atol=1e-6)
+
+
+@pytest.mark.parametrize("samples", [1, 2, 3, 100, 249, 250, 251])
+def test_short_signals_survive_a_high_pass_and_those_below_a_period_lose_their_mean_alone(samples):
+    signal = np.random.default_rng(samples).normal(2, 1, size=(12, samples)).astype(np.float32)
+    out = high_pass(signal, 125, 0.5)
+    assert out.shape == signal.shape and np.isfinite(out).all()
+    if samples < 250:
+        np.testing.assert_allclose(out, signal - signal.mean(axis=1, keepdims=True), atol=1e-5)
+    np.testing.assert_allclose(out.mean(axis=1), 0, atol=1e-5)
+
+
+def test_preparing_with_a_high_pass_keeps_missing_leads_and_samples_at_zero():
+    signal = ecg_like() + 5
+    signal[8], signal[:, 2000:3000] = 0.7, np.nan
+    prepared = prepare(recording(signal), Input(high_pass_hz=0.5, unit_mv=1))
+    assert not prepared.signal[8].any() and not prepared.signal[:, ~prepared.valid].any()
+    assert np.abs(prepared.signal[:, prepared.valid].mean(axis=1)).max() < 0.2
+
+
+OWN = Input(own_scale=True, high_pass_hz=0.5)
+
+
+@pytest.mark.parametrize("recipe", [OWN, Input(own_scale=True, centred=True, envelopes_hz=(8.0, 24.0))])
+@given(decades=st.floats(-3, 3))
+@settings(max_examples=15, deadline=None)
+def test_on_its_own_scale_a_recording_is_the_same_at_any_gain(recipe, decades):
+    """A wrong gain costs nothing: only the amplitude in `side` hears of it."""
+    signal = ecg_like()
+    signal[7] = 0.3  # flat, whatever the gain
+    signal[9, 100:200] = np.nan
+    plain, scaled = (prepare(recording(signal * gain), recipe) for gain in (1.0, 10.0**decades))
+    np.testing.assert_allclose(scaled.signal, plain.signal, atol=1e-4)
+    assert np.array_equal(scaled.leads, plain.leads) and np.array_equal(scaled.valid, plain.valid)
+    np.testing.assert_array_equal(scaled.side[:5], plain.side[:5])
+    if plain.side[6] and scaled.side[6]:
+        assert scaled.side[5] - plain.side[5] == pytest.approx(decades, abs=1e-3)
+
+
+def test_millivolts_stay_millivolts_without_a_scale_of_ones_own():
+    plain, scaled = (prepare(recording(ecg_like() * gain), Input()) for gain in (1, 3))
+    np.testing.assert_allclose(scaled.signal, 3 * plain.signal, atol=1e-4)
+    assert not plain.side.any()
+
+
+def test_on_its_own_scale_most_leads_reach_one_and_an_artefact_is_cut_at_twenty():
+    signal = ecg_like()
+    signal[:, 2500:2505] = 1000
+    prepared = prepare(recording(signal), Input(own_scale=True))
+    assert np.median(np.percentile(np.abs(prepared.signal), 98, axis=1)) == pytest.approx(1, rel=1e-5)
+    assert prepared.signal.max() == 20
+
+
+def test_one_wild_lead_or_one_that_is_off_moves_a_recordings_amplitude_little():
+    signal = ecg_like(frequency_hz=125)
+    plain = amplitude_of(signal)
+    assert plain == pytest.approx(np.median([np.quantile(np.abs(lead), 0.98) for lead in signal]))
+    for wild in (1e4, 0.0):
+        for lead in range(12):
+            changed = signal.copy()
+            changed[lead] *= wild
+            neighbours = np.sort(np.percentile(np.abs(signal), 98, axis=1))[4:8]
+            assert neighbours[0] <= amplitude_of(changed) <= neighbours[-1]
+    spiked = signal.copy()
+    spiked[:, 300:310] = 1e4  # 0.8 % of the samples of every lead
+    assert amplitude_of(spiked) == pytest.approx(plain, rel=0.1)
+
+
+@pytest.mark.parametrize("signal", [np.zeros((12, 500)), np.zeros((12, 0)), np.zeros((0, 9)), np.full((1, 5), 1e-320)])
+def test_a_recording_without_an_amplitude_is_divided_by_one(signal):
+    assert amplitude_of(signal) == 1.0
+
+
+def test_an_amplitude_is_that_of_rare_beats_where_most_samples_are_flat():
+    signal = np.zeros((3, 1000))
+    signal[:, 500] = -2.5
+    assert amplitude_of(signal) == 2.5
+
+
+@pytest.mark.parametrize("age,sex,amplitude,expected", [
+    (50, "female", 1.0, [0.5, 1, 1, 0, 1, 0, 1]), (0, "male", 0.1, [0, 1, 0, 1, 1, -1, 1]),
+    (np.nan, "unknown", np.nan, [0] * 7), (np.nan, "male", 100, [0, 0, 0, 1, 1, 0, 0]),
+    (89, "unknown", 8.0, [0.89, 1, 0, 0, 0, math.log10(8), 1]), (89, "unknown", 8.1, [0.89, 1, 0, 0, 0, 0, 0]),
+    (np.inf, "", 0.08, [0, 0, 0, 0, 0, math.log10(0.08), 1]), (30, "female", 0.0, [0.3, 1, 1, 0, 1, 0, 0])])
+def test_what_is_known_besides_the_signal_has_a_one_behind_it_and_what_is_not_is_zero(age, sex, amplitude, expected):
+    side = side_of(age, sex, amplitude)
+    assert side.dtype == np.float32
+    np.testing.assert_allclose(side, expected, rtol=1e-6)
+
+
+def test_preparing_tells_age_and_sex_always_and_the_amplitude_where_the_signal_was_divided_by_it():
+    source = dataclasses.replace(recording(ecg_like()), age_years=70.0, sex="female")
+    np.testing.assert_allclose(prepare(source, Input()).side, [0.7, 1, 1, 0, 1, 0, 0], rtol=1e-6)
+    own = prepare(source, Input(own_scale=True))
+    amplitude = amplitude_of(resample(source.signal_mv, 500, 125))
+    np.testing.assert_allclose(own.side, [0.7, 1, 1, 0, 1, math.log10(amplitude), 1], rtol=1e-5)
+    np.testing.assert_allclose(own.signal * amplitude, prepare(source, Input(unit_mv=1)).signal, atol=1e-5)
+
+
+def test_envelopes_are_channels_12_to_35_each_bands_leads_in_their_order():
+    recipe = Input(frequency_hz=250, unit_mv=1, centred=True, envelopes_hz=(8.0, 24.0))
+    signal = ecg_like() + 2
+    signal[:, 2000:3000] = np.nan
+    prepared = prepare(recording(signal), recipe)
+    assert recipe.channels == 36 and prepared.signal.shape == (36, 2500) and prepared.leads.shape == (12,)
+    np.testing.assert_allclose(prepared.signal[:12, prepared.valid].mean(axis=1), 0, atol=1e-5)
+    assert not prepared.signal[:, ~prepared.valid].any()
+    signal[:, 2000:3000] = 0
+    whole = prepare(recording(signal), recipe).signal
+    np.testing.assert_array_equal(whole[12:], envelopes(whole[:12], 250, (8.0, 24.0)))
+    for k in range(12):
+        narrow, wide = (np.mean(whole[first + k] ** 2) for first in (12, 24))
+        assert narrow < wide  # 8 Hz, then 24 Hz
+
+
+# ------------------------------------------------------------------------------------------------------- exchanged arms
+
+ARMS = Input(high_pass_hz=0.5, right_arms=True)
+
+
+def with_arms_exchanged(source: Recording) -> Recording:
+    """By the leads' definitions: I is turned over, II and III, aVR and aVL change places."""
+    one, two, three, right, left, *others = source.signal_mv
+    return dataclasses.replace(source, signal_mv=np.stack([-one, three, two, left, right, *others]))
+
+
+def test_exchanged_arms_are_set_right_and_right_ones_left_alone():
+    for seed, diagnosis in enumerate(["NSR", "AF", "LBBB", "CRBBB", "SB", "PAC", "LAD"]):
+        source = make_recording([diagnosis], seed)
+        plain, right, undone = (prepare(each, recipe) for each, recipe in (
+            (source, dataclasses.replace(ARMS, right_arms=False)), (source, ARMS), (with_arms_exchanged(source), ARMS)))
+        np.testing.assert_array_equal(right.signal, plain.signal)
+        np.testing.assert_allclose(undone.signal, plain.signal, atol=1e-5)
+
+
+@pytest.mark.parametrize("leads", [(1, 2, 6, 7), (0, 6, 7, 8), (0, 1), (10, 11)])
+def test_without_lead_i_or_v5_and_v6_nobody_can_tell_and_nothing_is_exchanged(leads):
+    source = with_arms_exchanged(make_recording(["NSR"], 1))
+    signal = np.zeros_like(source.signal_mv)
+    signal[list(leads)] = source.signal_mv[list(leads)]
+    present = signal.any(axis=1)
+    out, still = right_arms(signal, present)
+    assert out is signal and still is present
+
+
+def test_presence_of_leads_is_exchanged_with_them():
+    source = with_arms_exchanged(make_recording(["NSR"], 1))
+    signal = source.signal_mv - source.signal_mv.mean(axis=1, keepdims=True)
+    present = np.array([True, True, False, True, False, False, *[True] * 6])
+    signal[~present] = 0
+    out, there = right_arms(signal, present)
+    assert there.tolist() == [True, False, True, False, True, False, *[True] * 6] and there.dtype == bool
+    assert out.any(axis=1).tolist() == there.tolist()
+    np.testing.assert_array_equal(out[[0, 2, 4]], [-signal[0], signal[1], signal[3]])
+    np.testing.assert_array_equal(out[6:], signal[6:])
+
+
+def test_in_real_recordings_exchanged_arms_are_seen_and_right_ones_hardly_ever_changed(real_data):
+    recordings = [read_recording(path) for path in find_recordings(real_data)[::25]]
+    plain = dataclasses.replace(ARMS, right_arms=False)
+
+    def changed(cohort):
+        return np.mean([not np.array_equal(prepare(one, ARMS).signal, prepare(one, plain).signal) for one in cohort])
+
+    assert len(recordings) > 100 and changed(recordings) < 0.03
+    assert changed(map(with_arms_exchanged, recordings)) > 0.85

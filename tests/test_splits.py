@@ -1,6 +1,8 @@
 """Splits: nothing lost, patients together, classes shared out as well as the published package does it; the files."""
 
+import csv
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,9 +11,15 @@ from hypothesis import strategies as st
 from iterstrat.ml_stratifiers import MultilabelStratifiedKFold, MultilabelStratifiedShuffleSplit
 
 from twelvelead import splits
+from twelvelead.classes import DIAGNOSES, EQUIVALENT, NEVER_ANNOTATED, load_weights, scored_classes
 from twelvelead.errors import UserError
-from twelvelead.splits import (leave_one_source_out, read_groups, read_splits, source_of, stratified_folds,
-                               stratified_parts, write_splits)
+from twelvelead.header import read_header
+from twelvelead.recording import find_recordings
+from twelvelead.splits import (known_labels, leave_one_source_out, read_groups, read_splits, source_of,
+                               stratified_folds, stratified_parts, write_splits)
+
+ROOT = Path(__file__).resolve().parent.parent
+REFERENCE = ROOT.parent / "shared" / "reference"
 
 quickly = settings(deadline=None, max_examples=60)
 
@@ -147,6 +155,93 @@ def test_each_source_is_left_out_once():
     for sources in (["a", "a"], []):
         with pytest.raises(UserError, match="at least 2 sources"):
             leave_one_source_out(sources)
+
+
+# ------------------------------------------------------------------------------------------- what a source annotates
+
+AF, BRADY, IAVB, NSR = "164889003", "426627000", "270492004", "426783006"
+
+
+def test_the_challenges_sources_never_annotate_what_the_organizers_tables_count_as_never():
+    """Both years' tables of scored diagnoses, codes that mean the same counted together."""
+    if not REFERENCE.is_dir():
+        pytest.skip(f"needs {REFERENCE}")
+    columns = {"CPSC": "cpsc_2018 A", "CPSC-Extra": "cpsc_2018_extra Q", "StPetersburg": "st_petersburg_incart I",
+               "PTB": "ptb S", "PTB-XL": "ptb-xl HR", "Georgia": "georgia E", "Chapman-Shaoxing": "chapman_shaoxing",
+               "Ningbo": "ningbo"}
+    counts = {source: dict.fromkeys({EQUIVALENT.get(code, code) for code in DIAGNOSES}, 0) for source in columns}
+    for year in ("2020", "2021"):
+        with open(REFERENCE / f"dx_mapping_scored-{year}.csv", newline="") as file:
+            for row in csv.DictReader(file):
+                codes = (row.get("SNOMED CT Code") or row["SNOMEDCTCode"]).split("|")
+                for source in columns:
+                    count = row.get(source) or row.get(source.replace("-", "_")) or 0
+                    counts[source][EQUIVALENT.get(codes[0], codes[0])] += int(count)
+    assert set(" ".join(columns.values()).split()) == set(NEVER_ANNOTATED)
+    for source, names in columns.items():
+        never = {code for code, count in counts[source].items() if count == 0}
+        for name in names.split():
+            assert NEVER_ANNOTATED[name] == never, name
+
+
+def test_no_real_recording_has_a_diagnosis_that_its_source_never_annotates(real_data):
+    for path in find_recordings(real_data):
+        source = source_of(path, real_data)
+        own = {EQUIVALENT.get(code, code) for code in read_header(str(path)).codes}
+        assert not own & NEVER_ANNOTATED.get(source, set()), path
+
+
+def test_of_the_challenges_sources_it_is_known_what_they_never_annotate():
+    codes = (AF, BRADY, IAVB, NSR)
+    sources = ["ptb-xl"] * 3 + ["HR"] * 2 + ["ningbo"] * 2 + ["elsewhere"]
+    labels = np.zeros((8, 4), bool)
+    labels[[0, 7], [0, 1]] = True  # fibrillation here, bradycardia elsewhere
+    known = known_labels(labels, sources, codes)
+    assert known[:5].tolist() == [[True, False, True, True]] * 5  # of PTB-XL, under both names
+    assert known[5:7].tolist() == [[False, True, True, True]] * 2 and known[7].all()
+
+
+def test_headers_that_show_otherwise_overrule_the_table_and_nobodys_class_is_absent_everywhere():
+    sources = ["ptb-xl"] * 4 + ["A"] * 4
+    labels = np.zeros((8, 4), bool)
+    assert known_labels(labels, sources, (AF, BRADY, IAVB, NSR)).all()  # nobody has bradycardia
+    labels[5, 1] = True
+    assert not known_labels(labels, sources, (AF, BRADY, IAVB, NSR))[:4, 1].any()
+    labels[2, 1] = True  # this PTB-XL does annotate it
+    assert known_labels(labels, sources, (AF, BRADY, IAVB, NSR)).all()
+
+
+@pytest.mark.parametrize("share, own, masked", [
+    (0.1, 50, True), (0.1, 49, False), (0.01, 499, False), (0.01, 500, True), (0.0, 5000, False)])
+def test_another_source_does_not_annotate_a_class_if_five_were_to_be_expected_and_none_is_there(share, own, masked):
+    labels = np.zeros((1000 + own, 2), bool)
+    labels[:round(1000 * share), 0] = labels[::2, 1] = True
+    sources = ["north"] * 1000 + ["south"] * own
+    known = known_labels(labels, sources, (IAVB, NSR))
+    assert known[:, 1].all() and known[:1000].all()
+    assert known[1000:, 0].any() != masked and known[1000:, 0].all() != masked
+    labels[1000, 0] = True
+    assert known_labels(labels, sources, (IAVB, NSR)).all()
+
+
+@quickly
+@given(st.integers(0, 2**32))
+def test_a_positive_label_is_always_known_and_one_source_knows_everything(seed):
+    rng = np.random.default_rng(seed)
+    classes = scored_classes(load_weights(ROOT / "weights.csv"))
+    labels = random_labels(seed, 300)
+    names = np.array(["A", "ptb-xl", "S", "north", "south"])
+    sources = rng.choice(names, 300)
+    for source in names:
+        labels[np.ix_(sources == source, rng.random(24) < 0.3)] = False
+    known = known_labels(labels, sources, classes.codes)
+    assert known[labels].all() and known.shape == labels.shape
+    for source in names:  # what is known is the same for all recordings of a source
+        assert len(np.unique(known[sources == source], axis=0)) == 1
+    assert known_labels(labels, ["A"] * 300, classes.codes).all()
+
+
+# ------------------------------------------------------------------------------------------------------------- files
 
 
 def test_groups_are_read_from_any_two_columns_and_blanks_are_none(tmp_path):

@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from twelvelead import scoring
-from twelvelead.classes import load_weights, scored_classes
+from twelvelead.classes import classes_for, load_weights, scored_classes
 from twelvelead.errors import UserError
-from twelvelead.thresholds import (METHODS, at_least_one_label, best_cut, challenge_metric, common, decide, optimise,
-                                   unofficial_metric, vote)
+from twelvelead.thresholds import (METHODS, at_least_one_label, best_cut, challenge_metric, common, decide,
+                                   objective_of, optimise, shrink, unofficial_metric, vote)
 
 CLASSES = scored_classes(load_weights(Path(__file__).parents[1] / "weights.csv"))
 QUICK = {"bayesian": {"random_points": 20, "guided_points": 4}, "simplex": {"evaluations": 100},
@@ -156,6 +156,29 @@ def test_a_class_without_positives_is_not_lowered_for_partial_credit(method):
     half = np.full(len(CLASSES.codes), 0.5)
     assert best_cut(objective, flutter, half)[1] > objective(half) and common(objective).values[flutter] == 0.5
     assert optimise(objective, method, **QUICK.get(method, {})).values[flutter] >= 0.5
+
+
+@every_metric
+@pytest.mark.parametrize("method", ["bayesian", "constrained_grid"])
+def test_shrunk_thresholds_lie_on_the_way_to_the_best_common_one(method, metric):
+    objective = METRICS[metric](*recordings(4, 80))
+    found, target = optimise(objective, method, **QUICK.get(method, {})), common(objective).values
+    assert np.ptp(found.values) > 0.1
+    assert shrink(objective, found, 0) is found
+    for part in (0.25, 0.5, 1.0):
+        shrunk = shrink(objective, found, part)
+        np.testing.assert_allclose(shrunk.values, (1 - part) * found.values + part * target)
+        assert shrunk.stages == (*found.stages, ("shrunk", objective(shrunk.values)))
+    np.testing.assert_allclose(shrunk.values, target)
+
+
+def test_classes_are_optimised_for_the_metric_of_their_year():
+    labels, scores = recordings(5, 40)
+    at = np.random.default_rng(0).random(24)
+    assert objective_of(CLASSES, labels, scores)(at) == METRICS["challenge"](labels, scores)(at)
+    nine = classes_for("cpsc", load_weights(Path(__file__).parents[1] / "weights.csv"))
+    labels, scores = labels[:, :9], scores[:, :9]
+    assert objective_of(nine, labels, scores)(at[:9]) == unofficial_metric(labels, scores)(at[:9])
 
 
 def test_an_unknown_method_is_an_error_that_lists_the_known_ones():

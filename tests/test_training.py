@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import dataclasses
+import types
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from twelvelead import training
+from twelvelead import models, training
 from twelvelead.batches import Data, epoch_order, gather, predict, stack
 from twelvelead.budget import affordable
 from twelvelead.classes import Classes
+from twelvelead.job import Job
+from twelvelead.losses import LOSSES
+from twelvelead.models.layers import mean_over_time
 from twelvelead.recipes import Augmentation, Input, Phase, get_recipe
-from twelvelead.signals import Prepared
+from twelvelead.signals import Prepared, windows_of
+from twelvelead.thresholds import Thresholds
 from twelvelead.training import NaNLoss, train_member
 
 CLASSES = Classes(("426783006", "164889003", "270492004"), np.array([[1, .3, .4], [.3, 1, .2], [.4, .2, 1]]))
 RECIPE = dataclasses.replace(
-    get_recipe("butt").scaled(epochs=6, width=4), network=dict(width=4, levels=3, convolutions=2, kernel=7))
+    get_recipe("butt-2020").scaled(epochs=6, width=4), network=dict(width=4, levels=3, convolutions=2, kernel=7))
 
 
 def toy(count=96, seed=0, seconds=4.0) -> tuple[Data, np.ndarray]:
@@ -77,7 +83,8 @@ def test_equal_seeds_give_equal_members_and_others_do_not(tmp_path):
 
 
 @pytest.mark.parametrize("batches_before_the_kill", [1, 3, 7, 13, 17])
-def test_a_killed_member_goes_on_and_ends_where_an_uninterrupted_one_ends(tmp_path, monkeypatch, batches_before_the_kill):
+def test_a_killed_member_goes_on_and_ends_where_an_uninterrupted_one_ends(
+        tmp_path, monkeypatch, batches_before_the_kill):
     whole, _ = run(tmp_path / "..")
     (tmp_path / ".." / "c.checkpoint").unlink()
     left = [batches_before_the_kill]
@@ -150,6 +157,230 @@ def test_a_damaged_checkpoint_is_one_line(tmp_path):
         run(tmp_path)
 
 
+# ------------------------------------------------------------------------------------------------------------ schedules
+
+
+class Plain(torch.nn.Module):
+    """Small and fast; without batch normalisation and dropout a recording's gradient does not depend on its company."""
+
+    def __init__(self, leads, classes):
+        super().__init__()
+        self.mix, self.head = torch.nn.Conv2d(leads, 5, (1, 7), padding=(0, 3)), torch.nn.Linear(5, classes)
+
+    def forward(self, x, valid=None, side=None):
+        mask = None if valid is None else valid[:, None, None, :].float()
+        x = torch.relu(self.mix(x[:, :, None]))
+        return self.head(mean_over_time(x if mask is None else x * mask, mask))
+
+
+@pytest.fixture
+def plain(monkeypatch):
+    """A recipe of that network with training values of its own."""
+    monkeypatch.setitem(models._REGISTRY, "plain", Plain)
+
+    def recipe(**changes):
+        return dataclasses.replace(RECIPE, network={}, model="plain",
+                                   training=dataclasses.replace(RECIPE.training, averaged_epochs=0.0, **changes))
+
+    return recipe
+
+
+def constant(epochs, rate=1e-3, schedule="constant", loss="cross_entropy"):
+    return Phase(loss, rate, epochs, schedule)
+
+
+def scripted(monkeypatch, metrics):
+    """Validation finds these metrics, epoch by epoch."""
+    values = iter(metrics)
+    monkeypatch.setattr(training.thresholds, "common",
+                        lambda objective: Thresholds(np.full(3, 0.5), (("common", next(values)),)))
+
+
+# the first epoch is the best yet; halving counts from the last best or the last halving
+@pytest.mark.parametrize("metrics,halved_after", [
+    ([.1] * 7, [3, 5]), ([.1, .2, .3, .4, .5, .6, .7], []), ([.5, .4, .6, .6, .59, .1, .2], [5]),
+    ([.3, .2, .4, .1, .1, .1, .5], [5])])
+def test_the_rate_is_halved_after_so_many_epochs_without_a_better_validation(
+        tmp_path, monkeypatch, plain, metrics, halved_after):
+    scripted(monkeypatch, metrics)
+    trained, _ = run(tmp_path, plain(phases=(constant(7),), halve_after=2))
+    expected = [1e-3 * 0.5 ** sum(epoch > after for after in halved_after) for epoch in range(1, 8)]
+    assert [row["learning_rate"] for row in trained.history] == expected
+
+
+@pytest.mark.parametrize("metrics,last", [
+    ([.1] * 8, 4), ([.1, .2, .1, .3, .2, .2, .3, .1], 7), ([.1, .2, .3, .4, .5, .6, .7, .8], 8)])
+def test_training_stops_after_so_many_epochs_without_a_better_validation_and_keeps_the_best(
+        tmp_path, monkeypatch, plain, metrics, last):
+    scripted(monkeypatch, metrics)
+    trained, lines = run(tmp_path, plain(phases=(constant(8),), stop_after=3))
+    assert len(trained.history) == last and ("training ends" in lines[-1]) == (last < 8)
+    best = int(np.argmax(metrics[:last]))
+    scripted(monkeypatch, metrics)
+    until_best, _ = run(tmp_path / "..", plain(phases=(constant(8),), stop_after=3),
+                        epochs_allowed=lambda done, seconds: best + 1)
+    (tmp_path / ".." / "c.checkpoint").unlink()
+    assert same(trained, until_best)
+
+
+def test_the_last_epoch_is_kept_where_the_recipe_says_so_and_the_least_loss_where_it_says_that(tmp_path, plain):
+    phases = (constant(2, 1e-3), constant(2, 0.3))  # the second ruins it
+    kept = {}
+    for select in ("last", "loss"):
+        (tmp_path / select).mkdir()
+        trained, _ = run(tmp_path / select, plain(phases=phases, select=select))
+        losses = [row["validation_loss"] for row in trained.history]
+        positive = toy()[1][72:]
+        found = -np.log(np.where(positive, trained.scores, 1 - trained.scores.astype(np.float64))).mean()
+        kept[select] = [k for k, loss in enumerate(losses) if found == pytest.approx(loss, rel=1e-3)]
+    assert kept["last"] == [3] and kept["loss"] == [int(np.argmin(losses))] != [3]
+
+
+@pytest.mark.parametrize("batches_before_the_kill", [4, 11, 16, 22])
+def test_plateaus_stops_and_cosines_are_restored_from_a_checkpoint(
+        tmp_path, monkeypatch, plain, batches_before_the_kill):
+    """Killed in any epoch and resumed is as uninterrupted: what is counted, halved and drawn goes on."""
+    metrics = [.3, .2, .2, .4, .3, .3, .3, .3, .3]
+    recipe = plain(phases=(constant(5), constant(5, 2e-3, "cosine", "challenge_metric")), halve_after=2, stop_after=4)
+    (tmp_path / "whole").mkdir()
+    scripted(monkeypatch, metrics)
+    whole, _ = run(tmp_path / "whole", recipe)
+    assert len(whole.history) == 8 and [row["learning_rate"] for row in whole.history] == [
+        1e-3, 1e-3, 1e-3, 5e-4, 5e-4, 1e-3, 5e-4, 5e-4]
+    left, real = [batches_before_the_kill], training.gather
+
+    def dying(*arguments):
+        left[0] -= 1
+        if left[0] < 0:
+            raise KeyboardInterrupt
+        return real(*arguments)
+
+    scripted(monkeypatch, metrics)
+    monkeypatch.setattr(training, "gather", dying)
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path, recipe)
+    monkeypatch.setattr(training, "gather", real)
+    resumed, lines = run(tmp_path, recipe)
+    assert f"going on after epoch {batches_before_the_kill // 3}" in lines[0]
+    assert same(whole, resumed) and history(whole) == history(resumed)
+
+
+class Rates(torch.optim.SGD):
+    """Notes the learning rate of each step."""
+
+    seen: list[float] = []
+
+    def step(self, *arguments):
+        self.seen.append(self.param_groups[0]["lr"])
+        return super().step(*arguments)
+
+
+@pytest.mark.parametrize("allowed", [8, 3])
+def test_a_cosine_rises_from_nothing_to_the_rate_and_falls_to_nothing_batch_by_batch(
+        tmp_path, monkeypatch, plain, allowed):
+    """Also over the epochs that a deadline leaves. Recomputed here: a line up over a tenth, half a cosine down."""
+    monkeypatch.setattr(Rates, "seen", [])
+    monkeypatch.setitem(training.OPTIMIZERS, "rates", Rates)
+    recipe = plain(phases=(constant(8, 1e-2, "cosine"),), optimizer="rates", batch_size=8)
+    trained, _ = run(tmp_path, recipe, epochs_allowed=lambda done, seconds: allowed if done == 1 else 99)
+    rates = np.array(Rates.seen)
+    steps = 9 * allowed
+    assert len(rates) == steps and len(trained.history) == allowed
+    position = np.arange(1, steps + 1) / steps
+    expected = 1e-2 * np.where(position < 0.1, position / 0.1, (1 + np.cos(np.pi * (position - 0.1) / 0.9)) / 2)
+    told_late = 9 if allowed < 8 else 0  # the deadline was not known in the first epoch
+    np.testing.assert_allclose(rates[told_late:], expected[told_late:], atol=1e-12)
+    assert rates[0] < 0.2 * 1e-2 and rates[-1] < 1e-6 and rates.max() > 0.98e-2
+    assert (np.diff(rates[told_late + rates[told_late:].argmax():]) < 0).all()
+
+
+def test_each_phase_has_a_cosine_of_its_own(tmp_path, monkeypatch, plain):
+    monkeypatch.setattr(Rates, "seen", [])
+    monkeypatch.setitem(training.OPTIMIZERS, "rates", Rates)
+    run(tmp_path, plain(phases=(constant(2, 1e-2, "cosine"), constant(1, 5e-3), constant(2, 1e-3, "cosine")),
+                        optimizer="rates", batch_size=8))
+    first, middle, last = np.split(np.array(Rates.seen), [18, 27])
+    assert first.max() > 0.95e-2 and first[-1] < 1e-9 and (middle == 5e-3).all()
+    np.testing.assert_allclose(last, first / 10, atol=1e-12)
+
+
+# -------------------------------------------------------------------------------------------- what a member learns from
+
+
+@pytest.mark.parametrize("loss", sorted(LOSSES))
+@pytest.mark.parametrize("masked", [False, True])
+def test_a_batch_taken_in_parts_gives_the_gradient_of_the_whole(tmp_path, monkeypatch, plain, loss, masked):
+    """One step of plain gradient descent: the weights afterwards tell the gradient."""
+    monkeypatch.setitem(training.OPTIMIZERS, "sgd", torch.optim.SGD)
+    recipe = plain(phases=(constant(1, 1.0, loss=loss),), optimizer="sgd", batch_size=72, select="last")
+    known = np.random.default_rng(0).random((96, 3)) < 0.7 if masked else None
+    found = []
+    for samples in (10**9, 5000, 1000, 1):  # in one, some, many parts; one recording is the smallest part
+        monkeypatch.setattr(training, "PART_SAMPLES", samples)
+        (tmp_path / str(samples)).mkdir()
+        found.append(run(tmp_path / str(samples), recipe, known=known)[0])
+    start = training.new_model(recipe, 3)
+    assert any((found[0].state[name] - weights).abs().max() > 1e-3 for name, weights in start.state_dict().items())
+    for other in found[1:]:
+        for name, weights in found[0].state.items():
+            torch.testing.assert_close(other.state[name], weights, rtol=1e-4, atol=1e-6)
+        assert other.history[0]["train_loss"] == pytest.approx(found[0].history[0]["train_loss"], rel=1e-5)
+
+
+def test_labels_that_nobody_knows_teach_nothing(tmp_path, plain):
+    data, labels = toy()
+    known = np.random.default_rng(1).random(labels.shape) < 0.7
+    known[72:] = True  # the validation part's metric is of all labels
+    other = np.where(known, labels, ~labels)
+    assert (other != labels).any()
+    recipe = plain(phases=(constant(2, loss="weighted_cross_entropy"), constant(1, loss="challenge_metric")))
+    for folder in ("a", "b", "c"):
+        (tmp_path / folder).mkdir()
+    a, _ = run(tmp_path / "a", recipe, (data, labels), known=known)
+    b, _ = run(tmp_path / "b", recipe, (data, other), known=known)
+    c, _ = run(tmp_path / "c", recipe, (data, labels))
+    assert same(a, b) and history(a) == history(b) and not same(a, c)
+
+
+def test_what_sources_never_annotate_is_masked_where_the_recipe_says_so():
+    store = types.SimpleNamespace(headers=["ptb-xl/g1/HR1.hea", "g1/HR2.hea", "ningbo/JS1.hea", "here/X1.hea"])
+    classes = Classes(("164889003", "426627000", "426783006"), np.eye(3))  # AF, bradycardia, sinus rhythm
+    labels = np.array([[1, 0, 0], [0, 0, 1], [0, 0, 1], [0, 1, 0]], dtype=bool)
+    masked = dataclasses.replace(RECIPE, training=dataclasses.replace(RECIPE.training, unknown_labels="masked"))
+    negative = dataclasses.replace(RECIPE, training=dataclasses.replace(RECIPE.training, unknown_labels="negative"))
+    jobs = [Job(Path(), "", "", recipe, classes, 0, [None] * 4, store) for recipe in (negative, masked)]
+    assert jobs[0].known_labels(labels) is None
+    assert jobs[1].known_labels(labels).tolist() == [
+        [True, False, True], [True, False, True], [False, True, True], [True] * 3]
+
+
+def test_a_standardised_input_knows_the_valid_training_samples_alone(tmp_path):
+    data, labels = toy()
+    data.samples[:, 4] = 0.0  # a lead without a signal
+    for row in range(72, 96):  # the validation part is far off
+        data.samples[data.offsets[row]:data.offsets[row] + data.lengths[row]] += 100
+    data.samples[~data.valid] = 1000
+    recipe = dataclasses.replace(RECIPE.scaled(epochs=1), input=Input(standardised=True))
+    trained, _ = run(tmp_path, recipe, (data, labels))
+    rows = [slice(data.offsets[row], data.offsets[row] + data.lengths[row]) for row in range(72)]
+    samples = np.concatenate([data.samples[piece][data.valid[piece]].double().numpy() for piece in rows])
+    np.testing.assert_allclose(trained.state["mean"][:, 0], samples.mean(axis=0), atol=1e-4)
+    expected = samples.std(axis=0)
+    expected[4] = 1.0
+    np.testing.assert_allclose(trained.state["deviation"][:, 0], expected, rtol=1e-4)
+
+
+def test_missing_leads_are_filled_by_the_covariance_of_the_valid_training_samples(tmp_path):
+    data, labels = toy()
+    data.samples[data.offsets[72]:] *= 50  # the validation part
+    data.samples[~data.valid] = 1000
+    recipe = dataclasses.replace(RECIPE.scaled(epochs=1), input=Input(fill_leads=True))
+    trained, _ = run(tmp_path, recipe, (data, labels))
+    rows = [slice(data.offsets[row], data.offsets[row] + data.lengths[row]) for row in range(72)]
+    samples = np.concatenate([data.samples[piece][data.valid[piece]].double().numpy() for piece in rows])
+    np.testing.assert_allclose(trained.state["covariance"], samples.T @ samples / len(samples), rtol=1e-4)
+
+
 # ------------------------------------------------------------------------------------------------------------- batches
 
 
@@ -176,12 +407,14 @@ def test_unaugmented_batches_are_the_recordings_themselves():
 
 def test_augmentation_stretches_and_amplifies_within_its_bounds():
     t = np.arange(1280) / 125
-    item = Prepared(np.tile(np.sin(2 * np.pi * 2 * t), (12, 1)).astype(np.float32), np.ones(12, bool), np.ones(1280, bool))
+    wave = np.tile(np.sin(2 * np.pi * 2 * t), (12, 1)).astype(np.float32)
+    item = Prepared(wave, np.ones(12, bool), np.ones(1280, bool))
     data = stack([item] * 64, torch.device("cpu"))
     augmentation = Augmentation(stretch=0.1, stretch_probability=0.8, gain=0.2, gain_probability=0.8)
     x, valid, _ = gather(data, np.arange(64), Input(), augmentation, np.random.default_rng(0))
     lengths = valid.sum(1).numpy() / 1280
-    assert 0.895 < lengths.min() < 0.95 and 1.05 < lengths.max() < 1.105 and (lengths == 1).mean() == pytest.approx(0.2, abs=.15)
+    assert 0.895 < lengths.min() < 0.95 and 1.05 < lengths.max() < 1.105
+    assert (lengths == 1).mean() == pytest.approx(0.2, abs=0.15)
     peaks = x.abs().amax(2)
     assert 0.78 < float(peaks.min()) < 0.9 and 1.1 < float(peaks.max()) < 1.22 and float(peaks.std(1).mean()) > 0.05
     row = int(lengths.argmax())
@@ -190,7 +423,8 @@ def test_augmentation_stretches_and_amplifies_within_its_bounds():
 
 
 def test_long_recordings_are_trained_on_in_random_pieces():
-    item = Prepared(np.tile(np.arange(20000) / 20000, (12, 1)).astype(np.float32), np.ones(12, bool), np.ones(20000, bool))
+    ramp = np.tile(np.arange(20000) / 20000, (12, 1)).astype(np.float32)
+    item = Prepared(ramp, np.ones(12, bool), np.ones(20000, bool))
     data = stack([item], torch.device("cpu"))
     starts = set()
     for seed in range(5):
@@ -213,13 +447,75 @@ def test_long_recordings_are_scored_in_pieces_joined_by_the_maximum():
     np.testing.assert_allclose(scores[0], expected, atol=1e-6)
 
 
+SECONDS = [2, 7, 10, 15, 16, 31, 64]
+
+
+def noises() -> Data:
+    random = np.random.default_rng(0)
+    items = []
+    for seconds in SECONDS:
+        samples = round(125 * seconds) + int(random.integers(-3, 3))
+        valid = random.random(samples) < 0.97
+        items.append(Prepared((random.normal(size=(12, samples)) * valid).astype(np.float32), np.ones(12, bool), valid))
+    return stack(items, torch.device("cpu"))
+
+
+def loudest_and_mean(x, valid, side):
+    valid = torch.ones_like(x[:, 0], dtype=torch.bool) if valid is None else valid
+    mean = (x * valid[:, None]).sum(2) / valid.sum(1, keepdim=True)
+    return torch.cat([torch.where(valid[:, None], x, -9).amax(2)[:, :2] - 3, 30 * mean[:, :2]], dim=1)
+
+
+@pytest.mark.parametrize("join", ["max", "mean", "first"])
+@pytest.mark.parametrize("batch_samples", [1, 32 * 1280])
+def test_pieces_are_joined_as_a_loop_over_them_does(join, batch_samples):
+    recipe, data = Input(longest_s=15, piece_s=10, overlap_s=5, join=join), noises()
+    scores = predict(loudest_and_mean, data, np.arange(6, -1, -1), recipe, batch_samples)
+    for place, row in enumerate(range(6, -1, -1)):
+        part = slice(data.offsets[row], data.offsets[row] + data.lengths[row])
+        x, valid = data.samples[part].T.float(), data.valid[part]
+        pieces = windows_of(len(valid), 1250, 625) if len(valid) > 1875 else [(0, len(valid))]
+        each = np.array([torch.sigmoid(loudest_and_mean(x[None, :, a:b], valid[None, a:b], None))[0]
+                         for a, b in pieces])
+        expected = {"max": each.max(axis=0), "mean": each.mean(axis=0), "first": each[0]}[join]
+        np.testing.assert_allclose(scores[place], expected, atol=1e-5)
+        assert (len(pieces) > 1) == (SECONDS[row] > 15)
+
+
+@pytest.mark.parametrize("join,starts", [("first", 1), ("mean", 12), ("max", 12)])
+def test_training_hears_the_first_piece_alone_where_inference_does(join, starts):
+    item = Prepared(np.tile(np.arange(2000) / 2048, (12, 1)).astype(np.float32), np.ones(12, bool), np.ones(2000, bool))
+    data = stack([item], torch.device("cpu"))
+    recipe = Input(longest_s=10, piece_s=8, overlap_s=2, join=join)
+    found = set()
+    for seed in range(12):
+        x, valid, _ = gather(data, np.array([0]), recipe, Augmentation(), np.random.default_rng(seed))
+        assert int(valid.sum()) == 1000
+        found.add(round(float(x[0, 0, 0]) * 2048))
+        assert torch.equal(x[0, 0, :1000] * 2048, min(found) + torch.arange(1000.0)) or join != "first"
+    assert len(found) == starts and max(found) <= 1000 and (join != "first" or found == {0})
+
+
+def test_what_is_known_of_the_person_comes_with_every_piece():
+    signal = np.random.default_rng(0).normal(size=(12, 5000)).astype(np.float32)
+    items = [Prepared(signal[:, :length], np.ones(12, bool), np.ones(length, bool), np.full(7, k + 1, np.float32))
+             for k, length in enumerate((5000, 800, 3000))]
+    data = stack(items, torch.device("cpu"))
+    recipe = Input(longest_s=15, piece_s=10, overlap_s=5, join="max")
+    scores = predict(lambda x, valid, side: side[:, :3] - 2, data, np.array([2, 0, 1]), recipe, batch_samples=4000)
+    np.testing.assert_allclose(scores[:, 0], 1 / (1 + np.exp([-1.0, 1.0, 0.0])), atol=1e-6)
+    for row in range(3):
+        assert (gather(data, np.array([row]), recipe, Augmentation(), np.random.default_rng(0))[2] == row + 1).all()
+
+
 @pytest.mark.parametrize("limit", [1, 5000, 10 ** 9])
 def test_scores_do_not_depend_on_how_recordings_are_batched(limit):
     data, _ = toy(9)
     torch.manual_seed(0)
     model = training.new_model(RECIPE, 3).eval()
     rows = np.array([4, 0, 8, 2])
-    np.testing.assert_allclose(predict(model, data, rows, Input(), limit), predict(model, data, rows, Input()), atol=1e-5)
+    expected = predict(model, data, rows, Input())
+    np.testing.assert_allclose(predict(model, data, rows, Input(), limit), expected, atol=1e-5)
 
 
 # -------------------------------------------------------------------------------------------------------------- budget
