@@ -142,7 +142,7 @@ def test_one_fold_and_groups_of_another_length_are_refused():
 @pytest.mark.parametrize("recording, source", [
     ("data/ptb-xl/g1/HR00001.hea", "ptb-xl"), ("data/north/A0001.hea", "north"), ("data/A0001.hea", "A"),
     ("data/g12/HR00001.hea", "HR"), ("data/Q0001", "Q"), ("data/JS00001.mat", "JS"), ("data/00001_hr.hea", "unknown"),
-    ("elsewhere/north/E00001.hea", "E"),
+    ("elsewhere/north/E00001.hea", "E"), ("data/training/georgia/g3/E00001.hea", "georgia"), ("data/a/b/X1.hea", "a"),
 ])
 def test_the_source_is_the_folder_or_the_letters_of_the_name(recording, source):
     assert source_of(recording, "data") == source

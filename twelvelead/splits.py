@@ -127,15 +127,16 @@ def _stratify(labels, group, shares, seed):
 def source_of(recording: str | Path, data_folder: str | Path) -> str:
     """The source of a recording: the folder below the data folder that it lies in, as in ptb-xl/g1/HR00001.hea.
 
-    Folders named g1, g2, … only divide a source. Where no other folder says the source, the letters that the name
+    Of several folders it is the one that is called as a source of the Challenge, or else the first. Folders named g1, g2, … only divide a source. Where no other folder says the source, the letters that the name
     begins with do: A and Q are CPSC, I St Petersburg, S PTB, HR PTB-XL, E Georgia, JS Chapman-Shaoxing and Ningbo.
     A name that begins otherwise has the source "unknown".
     """
     recording = Path(recording)
     if recording.is_relative_to(data_folder):
-        for folder in recording.relative_to(data_folder).parts[:-1]:
-            if not re.fullmatch(r"g\d+", folder):
-                return folder
+        folders = [folder for folder in recording.relative_to(data_folder).parts[:-1]
+                   if not re.fullmatch(r"g\d+", folder)]
+        if folders:
+            return next((folder for folder in folders if folder in NEVER_ANNOTATED), folders[0])
     letters = re.match("[A-Za-z]+", recording.name)
     return letters.group() if letters else "unknown"
 

@@ -67,9 +67,9 @@ def new_model(recipe: Recipe, classes: int) -> torch.nn.Module:
     """The recipe's network with random weights from torch's global generator."""
     channels = recipe.input.channels
     model = models.build(recipe.model, leads=channels, classes=classes, **recipe.network)
-    if recipe.input.fill_leads:
-        model = FilledLeads(model, channels)
-    return Standardised(model, channels) if recipe.input.standardised else model
+    if recipe.input.standardised:
+        model = Standardised(model, channels)
+    return FilledLeads(model, channels) if recipe.input.fill_leads else model
 
 
 def seed_of(*numbers: int) -> int:
