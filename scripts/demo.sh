@@ -22,7 +22,7 @@ run -m twelvelead synthesize "$out/test" --hospitals elm --count 400 --seed 2
 header=$(find "$out/test" -name '*.hea' | sort | head -n 1)
 run -m twelvelead draw "$header" "$out/recording.png"
 
-say "Training a small ensemble: 4 members, both losses"
+say "Training a small ensemble: 4 members of 9 epochs"
 # TWELVELEAD_… variables, as the organizers' scripts leave no room for options
 TWELVELEAD_MEMBERS=4 TWELVELEAD_EPOCHS=9 TWELVELEAD_WIDTH=12 TWELVELEAD_SEED=1 run train_model.py "$out/train" "$out/model"
 
