@@ -168,20 +168,23 @@ def _standard_leads(recording: Recording) -> tuple[np.ndarray, np.ndarray, np.nd
         raise RecordingError(f"{recording.name}: the signal has no samples")
     rows = [(k, recording.leads.index(lead)) for k, lead in enumerate(LEADS) if lead in recording.leads]
     if recording.leads == LEADS:
-        signal = source.astype(np.float32, copy=True)
+        signal = source.astype(np.float32, copy=False)  # copied before anything is written to it
     else:
         signal = np.zeros((len(LEADS), source.shape[1]), dtype=np.float32)
         for k, row in rows:
             signal[k] = source[row]
     missing = None
-    gaps = ~np.isfinite(signal)
-    if gaps.any():
+    low, high = signal.min(axis=1), signal.max(axis=1)
+    if not (np.isfinite(low).all() and np.isfinite(high).all()):  # NaN and infinity show in them
+        signal, gaps = signal.copy(), ~np.isfinite(signal)
         there = [k for k, _ in rows if not gaps[k].all()]
         missing = gaps[there].all(axis=0) if there else None
         for k in np.flatnonzero(gaps.any(axis=1)):
             signal[k] = fill_gaps(signal[k], gaps[k])
-    present = signal.max(axis=1) > signal.min(axis=1)
-    signal[~present] = 0  # a flat lead keeps no offset
+        low, high = signal.min(axis=1), signal.max(axis=1)
+    present = high > low
+    if not present.all():
+        signal = np.where(present[:, None], signal, np.float32(0))  # a flat lead keeps no offset
     return signal, present, missing if missing is not None and missing.any() else None
 
 
