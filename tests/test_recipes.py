@@ -84,6 +84,7 @@ PUBLISHED = {
             ("weighted_cross_entropy", 1e-5, 10),
             ("challenge_metric", 1e-3, 15), ("challenge_metric", 1e-4, 10), ("challenge_metric", 1e-5, 10)],
         "voting.members": 3, "voting.train_fraction": 0.9, "voting.threshold_method": "bayesian",
+        "voting.threshold_options": {"random_points": 250, "guided_points": 50},
         "voting.thresholds": "members", "voting.at_least_one": False, "label_set": "challenge"},
     "butt-cpsc": {  # the same authors' abstract for the unofficial phase, small variant
         "input.frequency_hz": 500, "input.standardised": True, "input.channels": 12,
@@ -101,6 +102,7 @@ PUBLISHED = {
         "training.optimizer": "adam", "training.batch_size": 64,
         "training.phases": [("cross_entropy", 3e-3, 20), ("cross_entropy", 3e-4, 20), ("cross_entropy", 3e-5, 10)],
         "voting.members": 5, "voting.folds": 5, "voting.threshold_method": "constrained_grid",
+        "voting.threshold_options": {"common_step": 0.1, "class_step": 0.01},
         "voting.thresholds": "members", "label_set": "challenge"},
     "crnn": {  # B.-J. Singstad and C. Tronstad, abstract and code for the unofficial phase
         "input.frequency_hz": 500, "input.piece_s": 20, "input.longest_s": 20, "input.join": "first",
@@ -108,7 +110,8 @@ PUBLISHED = {
         "network": dict(width=1024, blocks=7, kernel=5, pool=5, pool_stride=3, last_pool=3, last_pool_stride=1,
                         samples=10_000, dropout=0.5),
         "training.select": "loss", "training.phases": [("categorical_cross_entropy", 1e-3, 10)],
-        "voting.members": 10, "voting.folds": 10, "voting.threshold_method": "simplex", "label_set": "cpsc"},
+        "voting.members": 10, "voting.folds": 10, "voting.threshold_method": "simplex",
+        "voting.threshold_options": {"common_step": 0.05}, "label_set": "cpsc"},
     "cnn-gru": {  # P. Nejedly et al., CinC 2020, paper 32
         "input.frequency_hz": 250, "input.unit_mv": 1, "input.centred": True, "input.envelopes_hz": (8, 24),
         "input.channels": 36, "input.piece_s": 120, "input.longest_s": 120, "input.join": "first",

@@ -66,8 +66,8 @@ class Book:
     def _optimise(self, labels: np.ndarray, scores: np.ndarray, title: str) -> thresholds.Thresholds:
         classes, voting = self.job.classes, self.job.recipe.voting
         objective = thresholds.objective_of(classes, labels, scores)
-        found = thresholds.shrink(objective, thresholds.optimise(objective, voting.threshold_method, seed=self.job.seed),
-                                  voting.shrinkage)
+        found = thresholds.optimise(objective, voting.threshold_method, self.job.seed, **voting.threshold_options)
+        found = thresholds.shrink(objective, found, voting.shrinkage)
         self.log(f"{title}: thresholds from {len(labels)} recordings, {thresholds.METRIC_OF[classes.year]} there: "
                  + ", ".join(f"{stage} {value:.3f}" for stage, value in found.stages))
         return found

@@ -90,6 +90,7 @@ class Voting:
     train_fraction: float = 0.0  # each member trains on its own random part of the recordings; the rest validates
     folds: int = 0  # instead of that: member k validates on fold k of so many
     threshold_method: str = "bayesian"  # a name in thresholds.METHODS
+    threshold_options: dict[str, float] = field(default_factory=dict)  # arguments of that method
     thresholds: str = "ensemble"  # "ensemble": mean score against out-of-bag thresholds; "members": majority vote
     shrinkage: float = 0.0  # thresholds are moved by this part of the way to the best common threshold
     at_least_one: bool = False  # a recording without a label gets its likeliest one
@@ -224,7 +225,8 @@ BUTT_2020 = Recipe(
             Phase("challenge_metric", 1e-3, 15), Phase("challenge_metric", 1e-4, 10), Phase("challenge_metric", 1e-5, 10)),
         # "over the last epochs": how many, the paper does not say
         batch_size=32, optimizer="adamw", weight_decay=1e-5, averaged_epochs=0.5),
-    voting=Voting(members=3, train_fraction=0.9, threshold_method="bayesian", thresholds="members"),
+    voting=Voting(members=3, train_fraction=0.9, threshold_method="bayesian",
+                  threshold_options=dict(random_points=250, guided_points=50), thresholds="members"),
 )
 
 BUTT_CPSC = Recipe(
@@ -242,7 +244,8 @@ BUTT_CPSC = Recipe(
         phases=tuple(Phase("weighted_cross_entropy", rate, epochs)  # × 0.1 every 35 epochs, 107 epochs
                      for rate, epochs in ((1e-2, 35), (1e-3, 35), (1e-4, 35), (1e-5, 2))),
         batch_size=32, optimizer="adam"),
-    voting=Voting(members=11, train_fraction=0.8, threshold_method="bayesian", thresholds="ensemble"),
+    voting=Voting(members=11, train_fraction=0.8, threshold_method="bayesian",
+                  threshold_options=dict(random_points=250, guided_points=50), thresholds="ensemble"),
 )
 
 SE_RESNET = Recipe(
@@ -256,7 +259,8 @@ SE_RESNET = Recipe(
     training=Training(
         phases=(Phase("cross_entropy", 3e-3, 20), Phase("cross_entropy", 3e-4, 20), Phase("cross_entropy", 3e-5, 10)),
         batch_size=64, optimizer="adam"),
-    voting=Voting(members=5, folds=5, threshold_method="constrained_grid", thresholds="members"),
+    voting=Voting(members=5, folds=5, threshold_method="constrained_grid",
+                  threshold_options=dict(common_step=0.1, class_step=0.01), thresholds="members"),
 )
 
 CRNN = Recipe(
@@ -273,7 +277,8 @@ CRNN = Recipe(
         # are Keras's usual ones: neither tells them.
         phases=(Phase("categorical_cross_entropy", 1e-3, 10),),
         batch_size=32, optimizer="adam", select="loss", stop_after=3),
-    voting=Voting(members=10, folds=10, threshold_method="simplex", thresholds="ensemble"),
+    voting=Voting(members=10, folds=10, threshold_method="simplex", threshold_options=dict(common_step=0.05),
+                  thresholds="ensemble"),
 )
 
 CNN_GRU = Recipe(
@@ -313,7 +318,8 @@ BUTT = Recipe(
     training=Training(
         phases=(Phase("weighted_cross_entropy", 2e-3, 60, "cosine"),),
         batch_size=32, optimizer="adamw", weight_decay=1e-5, largest_class_weight=10.0, unknown_labels="masked"),
-    voting=Voting(members=11, train_fraction=0.8, threshold_method="bayesian", thresholds="ensemble", shrinkage=0.3,
+    voting=Voting(members=11, train_fraction=0.8, threshold_method="bayesian",
+                  threshold_options=BUTT_2020.voting.threshold_options, thresholds="ensemble", shrinkage=0.3,
                   at_least_one=True),
 )
 

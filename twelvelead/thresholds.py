@@ -204,10 +204,11 @@ def bayesian(objective: Objective, seed: int = 0, random_points: int = 250, guid
     return Thresholds(best, tuple(stages))
 
 
-def constrained_grid(objective: Objective, seed: int = 0) -> Thresholds:
+def constrained_grid(objective: Objective, seed: int = 0, common_step: float = 0.1,
+                     class_step: float = 0.01) -> Thresholds:
     """Zhao et al. 2020: one common value on a 0.1 grid, then each class on a 0.01 grid with the others fixed, once."""
-    best, floor, stages = _best_common(objective, np.linspace(0, 1, 11))
-    grid = np.linspace(0, 1, 101)
+    best, floor, stages = _best_common(objective, _grid(common_step))
+    grid = _grid(class_step)
     for k in range(len(best)):
         above = np.searchsorted(-objective.scores[k, objective.order[k]], -grid, side="right")  # how many score >= grid
         allowed = grid >= floor[k]
@@ -223,14 +224,14 @@ def common(objective: Objective, seed: int = 0) -> Thresholds:
     return Thresholds(best, tuple(stages))
 
 
-def simplex(objective: Objective, seed: int = 0, evaluations: int = 4800) -> Thresholds:
+def simplex(objective: Objective, seed: int = 0, common_step: float = 0.05, evaluations: int = 4800) -> Thresholds:
     """Singstad and Tronstad 2020: Nelder–Mead from the best common threshold on a 0.05 grid.
 
     The first simplex is one grid step wide along each class: with scipy's own, 5 % of the start, the gain was half or
     less.
     """
-    best, floor, stages = _best_common(objective, np.linspace(0, 1, 21))
-    corners = np.vstack([best, best + 0.05 * np.eye(len(best))])
+    best, floor, stages = _best_common(objective, _grid(common_step))
+    corners = np.vstack([best, best + common_step * np.eye(len(best))])
     found = optimize.minimize(lambda point: -objective(np.clip(point, floor, 1)), best, method="Nelder-Mead",
                               options={"initial_simplex": corners, "maxfev": evaluations, "xatol": 1e-4, "fatol": 1e-6})
     best = _better(objective, best, np.clip(found.x, floor, 1))
@@ -310,6 +311,10 @@ def best_cut(objective: Objective, k: int, thresholds: np.ndarray, floor: float 
     possible = (upper > lower) & (middle <= upper)
     possible[-1] = middle[-1] <= upper[-1]  # nothing has to lie below the last cut, so it may be 0
     return _nearest_of_best(middle[possible], objective.cuts(k, thresholds)[possible], thresholds[k])
+
+
+def _grid(step):
+    return np.linspace(0, 1, round(1 / step) + 1)
 
 
 def _best_common(objective, grid):
