@@ -177,17 +177,21 @@ class Classes:
                     row[k] = True
         return labels
 
-    def as_output(self, values: np.ndarray, missing) -> np.ndarray:
-        """Values of the classes (…, classes) laid out over `outputs` (…, outputs).
+    def laid_out(self, values: np.ndarray, codes: tuple[str, ...], missing) -> np.ndarray:
+        """Values of the classes (…, classes) as columns for `codes` (…, codes).
 
-        Equivalent codes get the same value; a code that the model was not trained for gets `missing`.
+        Equivalent codes get the same value; a code that is none of the classes gets `missing`.
         """
         values = np.asarray(values)
-        out = np.full((*values.shape[:-1], len(self.outputs)), missing, dtype=values.dtype)
-        for column, code in enumerate(self.outputs):
+        out = np.full((*values.shape[:-1], len(codes)), missing, dtype=values.dtype)
+        for column, code in enumerate(codes):
             if code in self.index:
                 out[..., column] = values[..., self.index[code]]
         return out
+
+    def as_output(self, values: np.ndarray, missing) -> np.ndarray:
+        """Values of the classes (…, classes) laid out over `outputs` (…, outputs)."""
+        return self.laid_out(values, self.outputs, missing)
 
     def spelled_as(self, codes_of_recordings) -> Classes:
         """The same classes; with the nine, output rows say text labels if the recordings' headers do.

@@ -5,9 +5,10 @@
 
 All recipes are scored on the same resamples of the same recordings, so that a difference is paired. Everything is
 scored by the Challenge's classes and metrics of 2020, and once more with the outputs of a class left away where the
-recording's source never has it ("annotated classes"): there it is unknown, not wrong. A recipe for the nine classes of the unofficial phase says no,
-with score 0, to the classes that it does not know; such recipes are also scored by that phase's metrics, on the
-recordings that have one of the nine classes (those metrics divide by a recording's number of labels).
+recording's source never has it ("annotated classes"): there it is unknown, not wrong. A recipe for the nine classes of
+the unofficial phase says no, with score 0, to the classes that it does not know; such recipes are also scored by that
+phase's metrics, on the recordings that have one of the nine classes (those metrics divide by a recording's number of
+labels).
 """
 
 from __future__ import annotations
@@ -73,11 +74,7 @@ class Trial:
 
 def laid_out(values: np.ndarray, own: Classes, classes: Classes) -> np.ndarray:
     """Values (recordings, own classes) over other classes; 0 or False for a class that `own` does not know."""
-    out = np.zeros((len(values), len(classes.codes)), dtype=values.dtype)
-    for k, code in enumerate(classes.codes):
-        if code in own.index:
-            out[:, k] = values[:, own.index[code]]
-    return out
+    return own.laid_out(values, classes.codes, 0)
 
 
 def score(labels: np.ndarray, predictions: dict[str, tuple[np.ndarray, np.ndarray]], classes: Classes,

@@ -143,14 +143,12 @@ def leave_one_source_out(cohort: Cohort, pool_below: int = 0) -> Plan:
     """Each source is tested by a model of the others; those of fewer recordings than `pool_below` are one, "small"."""
     size = Counter(cohort.sources)
     sources = [SMALL if size[source] < pool_below else source for source in cohort.sources]
-    splits.leave_one_source_out(sources)  # there must be two
     return _each_against_the_rest(dict(command="leave-one-source-out", pool_below=pool_below), sources)
 
 
 def _each_against_the_rest(experiment: dict[str, Any], parts: list[str]) -> Plan:
-    of_row = np.array(parts)
-    return Plan(experiment, {name: (np.flatnonzero(of_row != name), np.flatnonzero(of_row == name))
-                             for name in sorted(set(parts))}, tuple(parts))
+    return Plan(experiment, {name: (np.flatnonzero(~test), np.flatnonzero(test))
+                             for name, test in splits.leave_one_source_out(parts).items()}, tuple(parts))
 
 
 def holdout(cohort: Cohort, groups: dict[str, str], log: Log = print) -> Plan:

@@ -81,7 +81,6 @@ def prepare(recording: Recording, recipe: Input) -> Prepared:
         valid = ~missing[np.minimum(nearest, len(missing) - 1)]
     if recipe.high_pass_hz:
         signal = high_pass(signal, recipe.frequency_hz, recipe.high_pass_hz)
-        signal[~present] = 0
     if recipe.right_arms:
         signal, present = right_arms(signal, present)
     if recipe.centred and valid.any():

@@ -121,9 +121,9 @@ def train_member(data: Data, labels: np.ndarray, train_rows: np.ndarray, validat
     while state.epoch < epochs:
         started = time.perf_counter()
         schedule = _by_epoch(scale_phases(phases, epochs))
-        phase, _ = schedule[state.epoch]
+        phase, done = schedule[state.epoch]
         state.start_phase(phase, recipe)
-        loss, whole = _train_epoch(state, task, *schedule[state.epoch], random=[seed, member, state.epoch],
+        loss, whole = _train_epoch(state, task, phase, done, random=[seed, member, state.epoch],
                                    out_of_time=out_of_time, title=f"member {member} epoch {state.epoch + 1}/{epochs}")
         if not math.isfinite(loss):
             raise NaNLoss(f"member {member}, epoch {state.epoch + 1}: the loss ({phase.loss}) is {loss} at learning "
