@@ -20,7 +20,7 @@ import numpy as np
 import torch
 
 from profiles import best_of, giga_macs
-from shared import CLASSES, make_model, markdown, process, ten_seconds, with_epochs
+from shared import CLASSES, make_model, process, ten_seconds, with_epochs, write_table
 
 from twelvelead.batches import on_device, predict, stack
 from twelvelead.ensemble import load_ensemble, member_scores
@@ -119,10 +119,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as work:
         table = measure(arguments.data, torch.device(arguments.device), arguments.recordings, arguments.epoch,
                         [int(count) for count in arguments.at_once.split(",")], arguments.members, arguments.width, Path(work))
-    text = markdown(["work", "measured", "share of the chip's peak, or what to reach"], table)
-    print("\n" + text)
-    if arguments.out:
-        arguments.out.write_text(text)
+    write_table(["work", "measured", "share of the chip's peak, or what to reach"], table, arguments.out)
 
 
 if __name__ == "__main__":

@@ -35,7 +35,7 @@ from twelvelead.classes import Classes
 from twelvelead.comparison import MAIN, NAMES, difference, score
 from twelvelead.ensemble import Ensemble, load_ensemble, manifest_of, write_json
 from twelvelead.errors import RecordingError, UserError
-from twelvelead.inference import CHUNK, Row, classify, fallback_row
+from twelvelead.inference import CHUNK, rows_of
 from twelvelead.recipes import Input
 from twelvelead.recording import Recording, find_recordings, read_header, read_recording
 from twelvelead.signals import Prepared, prepare
@@ -94,7 +94,7 @@ def classify_copies(models: list[Ensemble], headers: list[Path], names: list[str
     outputs = {(name, k): np.zeros(shape, dtype=bool) for name in names for k in range(len(models))}
     scores = {key: np.zeros(shape) for key in outputs}
     fell_back = dict.fromkeys(outputs, 0)
-    inputs, columns = [model.recipe.input for model in models], [_columns(model.classes, classes) for model in models]
+    inputs = [model.recipe.input for model in models]
     started = time.perf_counter()
     # threads: corrupting and resampling spend their time in numpy, which lets go of the interpreter's lock
     with joblib.Parallel(n_jobs=-1, prefer="threads") as parallel, tqdm(
@@ -104,9 +104,9 @@ def classify_copies(models: list[Ensemble], headers: list[Path], names: list[str
             for name in names:
                 copies = parallel(joblib.delayed(_prepared)(item, name, inputs, seed) for item in recordings)
                 for k, model in enumerate(models):
-                    for place, row in enumerate(_rows(model, [copy[k] for copy in copies]), first):
-                        outputs[name, k][place] = np.append(row.labels, 0)[columns[k]] == 1
-                        scores[name, k][place] = np.append(row.scores, 0.0)[columns[k]]
+                    for place, row in enumerate(rows_of(model, [copy[k] for copy in copies]), first):
+                        outputs[name, k][place] = model.classes.of_output(row.labels, classes.codes) == 1
+                        scores[name, k][place] = model.classes.of_output(row.scores, classes.codes)
                         fell_back[name, k] += row.fault is not None
                 bar.update(len(recordings))
             if bar.disable:
@@ -131,17 +131,6 @@ def _prepared(recording: Recording | str, name: str, inputs: list[Input], seed: 
         return [prepare(copy, own) for own in inputs]
     except RecordingError as error:
         return [str(error)] * len(inputs)
-
-
-def _rows(model: Ensemble, prepared: list[Prepared | str]) -> list[Row]:
-    classified = iter(classify(model, [item for item in prepared if isinstance(item, Prepared)]))
-    return [next(classified) if isinstance(item, Prepared) else fallback_row(model, item) for item in prepared]
-
-
-def _columns(own: Classes, classes: Classes) -> list[int]:
-    """Column of a model's output rows for each of `classes`; -1 for one that it does not know."""
-    column = {own.index[code]: k for k, code in enumerate(own.outputs) if code in own.index}
-    return [column.get(own.index.get(code), -1) for code in classes.codes]
 
 
 def compare(labels: np.ndarray, answers: Answers, classes: Classes, resamples: int, seed: int) -> list[dict[str, Any]]:

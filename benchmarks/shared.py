@@ -127,5 +127,13 @@ def figures(values: list[float], unit: str, best: Callable = min) -> str:
     return f"{statistics.median(values):.3g} {unit} (best {best(values):.3g})"
 
 
+def write_table(head: list[str], rows: list[list[str]], out: Path | None) -> None:
+    """Prints a table, and writes it if a file is given."""
+    text = markdown(head, rows)
+    print("\n" + text)
+    if out:
+        out.write_text(text)
+
+
 def markdown(head: list[str], rows: list[list[str]]) -> str:
     return "\n".join("| " + " | ".join(row) + " |" for row in [head, ["---"] * len(head), *rows]) + "\n"

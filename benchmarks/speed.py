@@ -22,7 +22,7 @@ import numpy as np
 import torch
 
 import reference
-from shared import CLASSES, ROOT, alternate, figures, make_model, markdown, process, seconds, ten_seconds, with_epochs
+from shared import CLASSES, ROOT, alternate, figures, make_model, process, seconds, ten_seconds, with_epochs, write_table
 
 from twelvelead.batches import on_device
 from twelvelead.ensemble import member_scores
@@ -207,10 +207,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as work:
         table = measure(arguments.data, arguments.recordings, arguments.repeats, set(arguments.rows.split(",")),
                         arguments.members, arguments.width, Path(work))
-    text = markdown(["work", "ours, median", "reference, median", "ratio of the medians", "to reach"], table)
-    print("\n" + text)
-    if arguments.out:
-        arguments.out.write_text(text)
+    write_table(["work", "ours, median", "reference, median", "ratio of the medians", "to reach"], table, arguments.out)
 
 
 if __name__ == "__main__":

@@ -276,10 +276,14 @@ def test_a_limit_is_kept_where_the_loss_is_not_above_it():
 def test_a_model_of_other_classes_is_scored_by_the_first_ones():
     """Its right bundle branch block counts for the complete one; a class that it does not know gets column -1."""
     ours, nine = classes_for("challenge", TABLE), classes_for("cpsc", TABLE)
-    columns = dict(zip(ours.codes, robustness._columns(nine, ours)))
+
+    def columns_of(own):
+        return own.of_output(np.arange(1, len(own.outputs) + 1), ours.codes) - 1
+
+    columns = dict(zip(ours.codes, columns_of(nine)))
     assert {nine.outputs[k] for k in columns.values() if k >= 0} <= set(nine.codes)
     assert nine.outputs[columns["713427006"]] == "59118001" and columns["39732003"] == -1
-    assert [ours.index[ours.outputs[k]] for k in robustness._columns(ours, ours)] == list(range(24))
+    assert [ours.index[ours.outputs[k]] for k in columns_of(ours)] == list(range(24))
 
 
 def test_recordings_without_a_scored_diagnosis_make_no_table():

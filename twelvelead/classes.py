@@ -193,6 +193,12 @@ class Classes:
         """Values of the classes (…, classes) laid out over `outputs` (…, outputs)."""
         return self.laid_out(values, self.outputs, missing)
 
+    def of_output(self, values: np.ndarray, codes: tuple[str, ...]) -> np.ndarray:
+        """Values of output rows (…, outputs) as columns for `codes` (…, codes); 0 for a code that no output is for."""
+        column = {self.index[code]: k for k, code in enumerate(self.outputs) if code in self.index}
+        padded = np.concatenate([values, np.zeros_like(values[..., :1])], axis=-1)
+        return padded[..., [column.get(self.index.get(code), -1) for code in codes]]
+
     def spelled_as(self, codes_of_recordings) -> Classes:
         """The same classes; with the nine, output rows say text labels if the recordings' headers do.
 

@@ -266,15 +266,13 @@ def score_recordings(ensemble: Ensemble, headers: Sequence[Path],
         One line for each recording that has the fallback row, because it cannot be read or scored.
     """
     classes = ensemble.classes
-    column = {classes.index[code]: k for k, code in enumerate(classes.outputs) if code in classes.index}
-    columns = [column.get(k, -1) for k in range(len(classes.codes))]  # -1: a class that no output file has
     scores, outputs, faults = [], [], []
     with tqdm(total=len(headers), desc="testing", unit="rec", file=sys.stderr, disable=None) as bar:
         for _, row in classified(ensemble, headers, jobs):
             if row.fault:
                 faults.append(row.fault)
-            scores.append(np.append(row.scores, 0.0)[columns])
-            outputs.append(np.append(row.labels, 0)[columns] == 1)
+            scores.append(classes.of_output(row.scores, classes.codes))
+            outputs.append(classes.of_output(row.labels, classes.codes) == 1)
             bar.update()
     return np.array(scores), np.array(outputs), faults
 

@@ -149,12 +149,16 @@ def classified(ensemble: Ensemble, headers: Sequence[Path], jobs: int = -1) -> I
             several = chunks[k:k + ROUND]
             read = parallel(joblib.delayed(_read_chunk)(chunk, ensemble.recipe.input) for chunk in several)
             for chunk, items in zip(several, read):
-                rows = iter(classify(ensemble, [item for item in items if isinstance(item, Prepared)]))
-                for header, item in zip(chunk, items):
-                    row = next(rows) if isinstance(item, Prepared) else fallback_row(ensemble, item)
+                for header, row in zip(chunk, rows_of(ensemble, items)):
                     if row.fault and str(header.stem) not in row.fault:
                         row = replace(row, fault=f"{header}: {row.fault}")
                     yield header, row
+
+
+def rows_of(ensemble: Ensemble, items: Sequence[Prepared | str]) -> list[Row]:
+    """A row for each item, scored together: a recording as it was prepared, or one line that says why it could not be."""
+    rows = iter(classify(ensemble, [item for item in items if isinstance(item, Prepared)]))
+    return [next(rows) if isinstance(item, Prepared) else fallback_row(ensemble, item) for item in items]
 
 
 def _read_chunk(headers: Sequence[Path], recipe: Input) -> list[Prepared | str]:
