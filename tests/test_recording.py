@@ -40,7 +40,7 @@ def assert_equals_wfdb(header_path: Path):
 def assert_sound(recording):
     """What every Recording promises."""
     signal = recording.signal_mv
-    assert signal.dtype == np.float32 and signal.flags.c_contiguous and signal.size
+    assert signal.dtype == np.float32 and signal.T.flags.c_contiguous and signal.size
     assert signal.shape[0] == len(recording.leads) == len(set(recording.leads))
     standard = [lead for lead in LEADS if lead in recording.leads]
     assert list(recording.leads[:len(standard)]) == standard

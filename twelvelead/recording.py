@@ -29,6 +29,10 @@ __all__ = ["LEADS", "Header", "Recording", "Signal", "find_recordings", "header_
 
 _RANK = {lead: rank for rank, lead in enumerate(LEADS)}
 
+# glibc hands large blocks back to the system and has each of their pages zeroed anew, unless it has seen a larger one freed;
+# for recordings that took as long as reading and preparing them.
+np.empty(2**24, np.uint8)
+
 _MOST_VALUES = 2**30  # of a multi-segment record, whose header alone says how long its gaps are
 
 
@@ -41,7 +45,7 @@ class Recording:
     name : str
         Record name without extension.
     signal_mv : ndarray, float32, (leads, samples)
-        Millivolts, C-contiguous; NaN where a sample is missing.
+        Millivolts; NaN where a sample is missing. In memory as in files: the leads of a sample lie together.
     leads : tuple of str
         One a row, each once: standard leads in standard order and spelling, then the others as written.
     frequency_hz : float
@@ -174,14 +178,14 @@ def _single(header: Header, path: str) -> Recording:
     if not header.signals:
         raise RecordingError(f"{path}: the header describes no signal; it needs a line for each lead")
     notes: list[str] = []
-    files = list(dict.fromkeys(signal.file for signal in header.signals))
-    rows, signals = [], []
-    for file in files:
+    blocks, signals = [], []
+    for file in dict.fromkeys(signal.file for signal in header.signals):
         stored = tuple(signal for signal in header.signals if signal.file == file)
         signal_path = _signal_path(path, file, notes)
         block, kept = _fitted(read_adc(signal_path, stored, header.n_samples, notes), stored, signal_path, notes)
-        rows.extend(block)
+        blocks.append(block)
         signals.extend(kept)
+    rows = blocks[0] if len(blocks) == 1 else [row for block in blocks for row in block]
     return _recording(header, rows, signals, notes)
 
 
@@ -214,7 +218,7 @@ def _joined_segments(header: Header, path: str) -> Recording:
     leads = _ordered(lead for _, _, part in parts for lead in part.leads)
     if not parts or n_samples * len(leads) > _MOST_VALUES:
         raise RecordingError(f"{path}: {n_samples} samples in {len(parts)} segments are no recording")
-    signal_mv = np.full((len(leads), n_samples), np.nan, np.float32)
+    signal_mv = np.full((n_samples, len(leads)), np.nan, np.float32).T
     for start, length, part in parts:
         for row, lead in enumerate(part.leads):
             samples = part.signal_mv[row, :length]
@@ -240,44 +244,70 @@ def _fitted(block: np.ndarray, signals: Sequence[Signal], where: str, notes: lis
                              f"{block.shape[0]} rows and {block.shape[1]} samples in the signal")
     if rows < max(len(signals), len(block)):
         notes.append(f"the header has {len(signals)} leads, the signal {len(block)} rows: read were the first {rows}")
-    # interleaved samples are laid out lead by lead before anything else: cheapest while they are small integers
-    return np.ascontiguousarray(block[:rows]), signals[:rows]
+    return block[:rows], signals[:rows]
 
 
-def _recording(header: Header, rows: Sequence[np.ndarray], signals: Sequence[Signal], notes: list[str]) -> Recording:
+def _recording(header: Header, rows: np.ndarray | list[np.ndarray], signals: Sequence[Signal],
+               notes: list[str]) -> Recording:
     """Millivolts of the rows of ADC units, one row for each signal, in standard order of the leads."""
-    n_samples = min(map(len, rows))
     row_of: dict[str, int] = {}
     for row, signal in enumerate(signals):
         if row_of.setdefault(signal.lead, row) != row:
             notes.append(f"lead {signal.lead} comes more than once: the first is taken")
     leads = _ordered(row_of)
-    signal_mv = np.empty((len(leads), n_samples), np.float32)
-    n_missing = 0
+    chosen = [row_of[lead] for lead in leads]
+    signals = [signals[row] for row in chosen]
     with np.errstate(all="ignore"):  # NaN and overflow are dealt with
-        for row, out in zip(map(row_of.get, leads), signal_mv):
-            n_missing += _to_millivolts(rows[row][:n_samples], signals[row], out)
+        signal_mv = _block_in_millivolts(rows, chosen, signals) if isinstance(rows, np.ndarray) else None
+        n_missing = 0
+        if signal_mv is None:
+            n_samples = min(map(len, rows))
+            signal_mv = np.empty((n_samples, len(leads)), np.float32).T
+            for row, signal, out in zip(chosen, signals, signal_mv):
+                n_missing += _to_millivolts(rows[row][:n_samples], signal, out)
     if n_missing:
         notes.append(f"{n_missing} of {signal_mv.size} samples are missing")
     return _described(header, signal_mv, leads, notes)
 
 
+def _exact_in_float32(signal: Signal, dtype: np.dtype) -> bool:
+    """Whether (samples − baseline) / gain in float32 is that in float64, rounded.
+
+    A quotient of float32 numbers is the same rounded once or by way of float64, so it is where the difference and the gain
+    are exact in float32 (and the quotient is a normal number).
+    """
+    gain, baseline = signal.gain_per_mv, signal.baseline
+    return (dtype.kind in "iu" and dtype.itemsize <= 2 and abs(baseline) < 2**23
+            and float(np.float32(gain)) == gain and 1e-30 < abs(gain) < 1e30)
+
+
+def _block_in_millivolts(block: np.ndarray, chosen: list[int], signals: list[Signal]) -> np.ndarray | None:
+    """Millivolts of the chosen rows at once, or None if their signals differ or a sample is missing."""
+    if len({(signal.gain_per_mv, signal.baseline, signal.format, signal.skew) for signal in signals}) > 1:
+        return None
+    signal, missing = signals[0], MISSING_ADC.get(signals[0].format, -2**15)
+    if signal.skew or not _exact_in_float32(signal, block.dtype) or (missing is not None and block.min() <= missing):
+        return None
+    if chosen != list(range(len(block))):
+        block = block[chosen]
+    values = block.T.astype(np.float32, order="C")
+    if signal.baseline:
+        values -= np.float32(signal.baseline)
+    values /= np.float32(signal.gain_per_mv)
+    return values.T
+
+
 def _to_millivolts(samples: np.ndarray, signal: Signal, out: np.ndarray) -> int:
     """Writes (samples − baseline) / gain to `out`, NaN for missing samples, and returns how many are missing."""
-    gain, baseline, missing = signal.gain_per_mv, signal.baseline, MISSING_ADC.get(signal.format, -2**15)
-    # A quotient of float32 numbers is the same rounded once or by way of float64, so where the difference and the gain
-    # are exact in float32 (and the quotient is a normal number), half the work gives the same bits.
-    narrow = (samples.dtype.kind in "iu" and samples.dtype.itemsize <= 2 and abs(baseline) < 2**23
-              and float(np.float32(gain)) == gain and 1e-30 < abs(gain) < 1e30)
-    values = out if narrow else np.empty(len(samples))
-    values[:] = samples
-    if baseline:
-        values -= baseline
-    values /= gain
-    lost = samples == missing if missing is not None else np.zeros(len(samples), bool)
-    if not narrow:
-        out[:] = values
-        lost |= ~np.isfinite(out)
+    missing = MISSING_ADC.get(signal.format, -2**15)
+    values = samples.astype(np.float32 if _exact_in_float32(signal, samples.dtype) else np.float64)
+    if signal.baseline:
+        values -= signal.baseline
+    values /= signal.gain_per_mv
+    out[:] = values
+    lost = ~np.isfinite(out)
+    if missing is not None:
+        lost |= samples == missing
     n_lost = np.count_nonzero(lost)
     if n_lost:
         out[lost] = np.nan
