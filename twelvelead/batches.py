@@ -177,16 +177,18 @@ def _cut(data: Data, start: np.ndarray, length: np.ndarray, stretch: np.ndarray 
 
 
 @torch.inference_mode()
-def predict(model, data: Data, rows: np.ndarray, recipe: Input, batch_samples: int = 32 * 1280) -> np.ndarray:
+def predict(model, data: Data, rows: np.ndarray, recipe: Input, batch_samples: int | None = None) -> np.ndarray:
     """Scores float32 (rows, classes): sigmoid of the model's logits; long recordings in pieces, joined as the recipe says.
 
     Parameters
     ----------
     model : callable
         (x, valid, side) → logits (batch, classes).
-    batch_samples : int
-        Samples of a batch, padding included: 32 recordings of 10 s at 125 Hz, 3 pieces of 90 s.
+    batch_samples : int, optional
+        Samples of a batch, padding included; a longer piece is a batch of its own. By default 8 recordings of 10 s at 125 Hz
+        on a CPU, which its caches hold, and 128 elsewhere.
     """
+    batch_samples = batch_samples or (8 if data.device.type == "cpu" else 128) * 1280
     rate = recipe.frequency_hz
     piece, overlap = round(recipe.piece_s * rate), round(recipe.overlap_s * rate)
     pieces = []  # (place in rows, start, length)

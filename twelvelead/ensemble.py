@@ -29,6 +29,7 @@ from .batches import Data, predict
 from .classes import Classes
 from .errors import UserError
 from .models.layers import fuse
+from .models.winograd import with_minimal_filtering
 from .recipes import Recipe, recipe_from_dict
 from .training import new_model
 
@@ -65,13 +66,16 @@ class Ensemble:
 def member_scores(ensemble: Ensemble, data: Data) -> np.ndarray:
     """Scores float32 (members, recordings, classes) of all recordings of `data`."""
     rows = np.arange(len(data.lengths))
-
-    def scores_of(model: torch.nn.Module) -> np.ndarray:
-        return predict(model, data, rows, ensemble.recipe.input)
-
-    # On a CPU a thread for each member: the convolutions of one recording are too small to share out over threads.
-    over = _threads(torch.get_num_threads()).map if ensemble.device.type == "cpu" else map
-    return np.stack(list(over(scores_of, ensemble.models)))
+    if ensemble.device.type != "cpu":
+        return np.stack([predict(model, data, rows, ensemble.recipe.input) for model in ensemble.models])
+    # On a CPU a thread for each member: the convolutions of one recording are too small to share out over threads. Of many
+    # recordings a part each, so that no thread waits for another's last member.
+    threads = torch.get_num_threads()
+    parts = np.array_split(rows, max(1, min(threads, len(rows) // 8)))
+    tasks = [(model, part) for part in parts for model in ensemble.models]
+    scores = list(_threads(threads).map(lambda task: predict(task[0], data, task[1], ensemble.recipe.input), tasks))
+    members = len(ensemble.models)
+    return np.concatenate([np.stack(scores[k:k + members]) for k in range(0, len(tasks), members)], axis=1)
 
 
 @lru_cache(maxsize=1)
@@ -117,7 +121,8 @@ def load_ensemble(folder: str | Path, device: torch.device | str = "cpu") -> Ens
         for member in manifest["members"]:
             model = new_model(recipe, len(classes.codes))
             model.load_state_dict(load_file(member_path(folder, member)))
-            models.append(fuse(model.eval()).to(device))
+            model = fuse(model.eval()).to(device=device, memory_format=torch.channels_last)
+            models.append(with_minimal_filtering(model) if device.type == "cpu" else model)
         return Ensemble(recipe, classes, models, _in_order(cuts["ensemble"], classes),
                         np.stack([_in_order(cuts["members"][str(member)], classes) for member in manifest["members"]]),
                         np.array(values["priors"], dtype=np.float64), device)
