@@ -33,7 +33,8 @@ from corruptions import CLEAN, CORRUPTIONS, corrupted
 from twelvelead.bootstrap import interval
 from twelvelead.classes import Classes
 from twelvelead.comparison import MAIN, NAMES, difference, score
-from twelvelead.ensemble import Ensemble, load_ensemble, manifest_of, write_json
+from twelvelead.ensemble import Ensemble, load_ensemble, manifest_of
+from twelvelead.files import write_json
 from twelvelead.errors import RecordingError, UserError
 from twelvelead.inference import CHUNK, rows_of
 from twelvelead.recipes import Input

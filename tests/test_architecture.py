@@ -11,7 +11,7 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parent.parent / "twelvelead"
 FLOORS = [
-    {"errors", "classes", "header", "formats", "recording", "recipes", "synthetic"},
+    {"errors", "files", "classes", "header", "formats", "recording", "recipes", "synthetic"},
     {"signals", "store", "splits", "scoring", "settings"},
     {"models", "losses", "batches", "augmentation", "evaluation", "evaluation_files", "bootstrap", "report"},
     {"training", "budget", "thresholds"},

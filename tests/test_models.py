@@ -11,6 +11,7 @@ from twelvelead import models
 from twelvelead.errors import UserError
 from twelvelead.models.cnn_gru import Attention, BothWays
 from twelvelead.models.layers import ConvNorm, ConvNormReLU, FilledLeads, MaskedBatchNorm, Standardised, fuse
+from twelvelead.models.winograd import INPUTS, OUTPUTS, TAPS, WORTH, MinimalConv, transforms, with_minimal_filtering
 from twelvelead.signals import SIDE, side_of
 
 SMALL = {
@@ -317,6 +318,54 @@ def test_folding_batch_norm_keeps_the_scores(name):
         after = torch.sigmoid(fuse(model)(x, valid))
     np.testing.assert_allclose(after, before, atol=1e-5)
     assert not [m for m in model.modules() if isinstance(m, (ConvNorm, ConvNormReLU)) and m.norm is not None]
+
+
+def test_minimal_filtering_is_the_filter():
+    outputs, taps, inputs = transforms()
+    assert (outputs.shape, taps.shape, inputs.shape) == ((OUTPUTS, INPUTS), (INPUTS, TAPS), (INPUTS, INPUTS))
+    generator = torch.Generator().manual_seed(0)
+    filter_, samples = (torch.randn(count, generator=generator, dtype=torch.float64) for count in (TAPS, INPUTS))
+    expected = torch.stack([filter_ @ samples[k:k + TAPS] for k in range(OUTPUTS)])
+    torch.testing.assert_close(outputs @ ((taps @ filter_) * (inputs @ samples)), expected, rtol=1e-12, atol=1e-12)
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("batch, time", [(1, 1), (1, 3), (2, 4), (3, 5), (1, 7), (2, 66), (1, 1280)])
+def test_a_convolution_by_minimal_filtering_is_the_convolution(batch, time):
+    torch.manual_seed(0)
+    conv = torch.nn.Conv2d(50, 70, (1, TAPS), padding=(0, TAPS // 2))
+    x = torch.randn(batch, 50, 1, time)
+    expected = conv(x)
+    for signal in (x, x.contiguous(memory_format=torch.channels_last)):
+        torch.testing.assert_close(MinimalConv(conv)(signal), expected, rtol=1e-4, atol=1e-4)
+
+
+@torch.inference_mode()
+def test_minimal_filtering_takes_the_convolutions_that_gain_by_it_and_keeps_the_scores():
+    torch.manual_seed(0)
+    model = fuse(models.build("butt", leads=12, classes=24, width=30).eval())
+    x, valid = torch.randn(2, 12, 640), torch.arange(640)[None, :] < torch.tensor([[640], [500]])
+    before = torch.sigmoid(model(x, valid))
+    small = [(conv.in_channels, conv.out_channels) for conv in model.modules() if isinstance(conv, torch.nn.Conv2d)
+             and conv.in_channels * conv.out_channels < WORTH]
+    with_minimal_filtering(model)
+    left = [(conv.in_channels, conv.out_channels) for conv in model.modules() if isinstance(conv, torch.nn.Conv2d)]
+    assert left == small == [(12, 30), (30, 30), (30, 30), (30, 30)]
+    torch.testing.assert_close(torch.sigmoid(model(x, valid)), before, rtol=0, atol=1e-5)
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("name", models.names())
+def test_minimal_filtering_leaves_strides_and_other_kernels_alone(name):
+    torch.manual_seed(0)
+    model = fuse(models.build(name, leads=12, classes=24, **{**SMALL[name], "width": 60}).eval())
+    other = [conv for conv in model.modules() if isinstance(conv, torch.nn.Conv2d)
+             and (conv.kernel_size[1] != TAPS or conv.stride[1] != 1)]
+    x = torch.randn(2, 12, 1024)
+    before = model(x)
+    kept = [conv for conv in with_minimal_filtering(model).modules() if isinstance(conv, torch.nn.Conv2d)]
+    assert all(any(conv is one for one in kept) for conv in other)
+    torch.testing.assert_close(model(x), before, rtol=1e-3, atol=1e-4)
 
 
 def test_options_that_make_no_network_are_an_error():

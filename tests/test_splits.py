@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from iterstrat.ml_stratifiers import MultilabelStratifiedKFold, MultilabelStratifiedShuffleSplit
 
-from twelvelead import splits
 from twelvelead.classes import DIAGNOSES, EQUIVALENT, NEVER_ANNOTATED, load_weights, scored_classes
 from twelvelead.errors import UserError
 from twelvelead.header import read_header
@@ -289,7 +289,7 @@ def test_splits_are_read_as_they_were_written_and_a_failed_write_leaves_the_old_
     def full(*_):
         raise OSError("no space left on device")
 
-    monkeypatch.setattr(splits.os, "replace", full)
+    monkeypatch.setattr(os, "replace", full)
     with pytest.raises(UserError, match="splits.json: the splits cannot be written .no space left"):
         write_splits(path, {})
     assert read_splits(path) == first

@@ -17,8 +17,9 @@ import torch
 
 from . import __version__, thresholds
 from .budget import Deadline
-from .ensemble import FORMAT, member_path, replace_file, write_json
+from .ensemble import FORMAT, member_path
 from .errors import UserError
+from .files import replace_file, write_json
 from .job import Job
 from .recipes import to_dict
 from .report.progress import draw_progress, write_history

@@ -26,8 +26,8 @@ import numpy as np
 from . import scoring
 from .bootstrap import draw_counts, interval, resampled_metrics
 from .classes import CPSC, Classes
-from .ensemble import replace_file, write_json
 from .errors import UserError
+from .files import replace_file, write_json
 
 MAIN = {"2020": "challenge_metric", "unofficial": "geometric_mean"}
 NAMES = {**scoring.METRICS["2020"], **scoring.METRICS["unofficial"]}

@@ -11,8 +11,6 @@ classes.json, member_00.safetensors …, thresholds.json, history.csv, splits.js
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
@@ -147,15 +145,3 @@ def manifest_of(folder: Path) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return values if isinstance(values, dict) else {}
-
-
-def write_json(path: Path, values: Any) -> None:
-    """Writes JSON, by another name and a rename."""
-    replace_file(path, lambda partial: partial.write_text(json.dumps(values, indent=1) + "\n"))
-
-
-def replace_file(path: Path, write: Callable[[Path], Any]) -> None:
-    """Writes by another name and renames, so that a killed run leaves the old file or the new one."""
-    partial = path.with_name(f".{path.name}.part{path.suffix}")
-    write(partial)
-    os.replace(partial, path)

@@ -31,8 +31,9 @@ from tqdm import tqdm
 from . import __version__, splits
 from .classes import LABEL_SETS, Classes, WeightTable, classes_for
 from .comparison import Answers, Trial, as_markdown, compare, write_results
-from .ensemble import Ensemble, manifest_of, replace_file, write_json
+from .ensemble import Ensemble, manifest_of
 from .errors import UserError
+from .files import replace_file, write_json
 from .inference import classified
 from .members import Log, say, train_ensemble
 from .plans import Cohort, Plan, get_recipes

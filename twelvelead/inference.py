@@ -9,7 +9,6 @@ scores) and is named; it never costs another recording its result.
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -22,6 +21,7 @@ from tqdm import tqdm
 from .batches import stack
 from .ensemble import Ensemble, labels_of, member_scores
 from .errors import RecordingError, UserError
+from .files import replace_file
 from .recipes import Input
 from .recording import Recording, find_recordings, orphan_signals, read_recording
 from .signals import Prepared, prepare
@@ -173,11 +173,9 @@ def _read_chunk(headers: Sequence[Path], recipe: Input) -> list[Prepared | str]:
 
 
 def write_row(path: Path, text: str) -> None:
-    """Writes an output file by another name and renames it: a killed run leaves whole files only."""
-    partial = path.with_name(path.name + ".part")
+    """Writes an output file, whole or not at all."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_text(text, newline="\n")
-        os.replace(partial, path)
+        replace_file(path, lambda partial: partial.write_text(text, newline="\n"))
     except OSError as error:
         raise UserError(f"{path}: the output cannot be written ({error.strerror or error})") from None

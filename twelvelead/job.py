@@ -17,8 +17,9 @@ from pathlib import Path
 import numpy as np
 
 from .classes import Classes
-from .ensemble import FORMAT, manifest_of, write_json
+from .ensemble import FORMAT, manifest_of
 from .errors import UserError
+from .files import write_json
 from .recipes import Recipe, recipe_from_dict, to_dict
 from .splits import known_labels, source_of, stratified_folds, stratified_parts
 from .store import Store, build_store, open_store

@@ -28,8 +28,9 @@ from .assembly import Book
 from .batches import on_device
 from .budget import Deadline, affordable, deadline
 from .classes import Classes
-from .ensemble import Ensemble, load_ensemble, manifest_of, member_path, replace_file
+from .ensemble import Ensemble, load_ensemble, manifest_of, member_path
 from .errors import UserError
+from .files import replace_file
 from .job import Job, prepare_job, read_job
 from .recipes import Recipe
 from .training import train_member

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import re
 from pathlib import Path
 
@@ -22,6 +21,7 @@ import numpy as np
 
 from .classes import NEVER_ANNOTATED
 from .errors import UserError
+from .files import write_json
 
 
 def stratified_folds(labels: np.ndarray, count: int, seed: int, groups=None) -> np.ndarray:
@@ -248,10 +248,8 @@ def write_splits(path: str | Path, splits: dict[str, dict[str, list[str]]]) -> N
     """
     path = Path(path)
     _check_disjoint(path, splits)
-    part = path.with_name(path.name + ".part")
     try:
-        part.write_text(json.dumps(splits, indent=1) + "\n", encoding="utf-8")
-        os.replace(part, path)
+        write_json(path, splits)
     except OSError as error:
         raise UserError(f"{path}: the splits cannot be written ({error})") from None
 

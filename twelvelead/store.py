@@ -22,6 +22,7 @@ import numpy as np
 from tqdm import tqdm
 
 from .errors import RecordingError, UserError
+from .files import replace_file
 from .recipes import Input
 from .recording import read_recording
 from .signals import prepare
@@ -155,10 +156,8 @@ def _write(headers: list[Path], recipe: Input, folder: Path, key: str, root: Pat
                 valid.write(result.pop("valid").data)
                 rows.append({**result, "header": str(header.relative_to(root) if root else header)})
             bar.update(len(chunk))
-    partial = folder / "store.json.part"
-    partial.write_text(json.dumps(dict(key=key, channels=recipe.channels, lengths=lengths, rows=rows,
-                                        left_out=left_out)))
-    os.replace(partial, folder / "store.json")
+    values = json.dumps(dict(key=key, channels=recipe.channels, lengths=lengths, rows=rows, left_out=left_out))
+    replace_file(folder / "store.json", lambda partial: partial.write_text(values))
 
 
 def open_store(folder: Path, key: str) -> Store | None:

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import copy
 import math
-import os
 import sys
 import time
 from collections.abc import Callable
@@ -29,6 +28,7 @@ from . import models, thresholds
 from .batches import Data, epoch_order, gather, predict
 from .classes import Classes
 from .errors import UserError
+from .files import replace_file
 from .losses import LOSSES, Weighting, class_weights
 from .models.layers import FilledLeads, MaskedBatchNorm, Standardised
 from .recipes import Phase, Recipe, scale_phases
@@ -273,11 +273,9 @@ class _State:
             self.rate, self.rate_stale = self.rate / 2, 0
 
     def save(self, path: Path, epochs: int) -> None:
-        partial = path.with_name(path.name + ".part")
-        torch.save(dict(model=self.model.state_dict(), optimizer=self.optimizer.state_dict(), epochs=epochs,
-                        scaler=self.scaler.state_dict(), loss=self.loss, **{name: getattr(self, name) for name in self.SAVED}),
-                   partial)
-        os.replace(partial, path)
+        values = dict(model=self.model.state_dict(), optimizer=self.optimizer.state_dict(), epochs=epochs,
+                      scaler=self.scaler.state_dict(), loss=self.loss, **{name: getattr(self, name) for name in self.SAVED})
+        replace_file(path, lambda partial: torch.save(values, partial))
 
     def load(self, path: Path, device: torch.device, recipe: Recipe) -> int:
         """Restores everything; returns how many epochs the member was to have."""

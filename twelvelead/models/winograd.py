@@ -16,7 +16,6 @@ from functools import lru_cache
 import numpy as np
 import torch
 from torch import nn
-from torch.nn import functional as F
 
 OUTPUTS, TAPS = 4, 7
 INPUTS = OUTPUTS + TAPS - 1
