@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from twelvelead.classes import load_weights, scored_classes
-from twelvelead.losses import (LOSSES, Weighting, categorical_cross_entropy, class_weights, cross_entropy, metric_loss,
-                               weighted_cross_entropy)
+from twelvelead.losses import (LOSSES, Weighting, categorical_cross_entropy, class_weights, cross_entropy, frequency_log_odds,
+                               metric_loss, weighted_cross_entropy)
 from twelvelead.scoring import unnormalised_challenge_metric
 
 WEIGHTS = Path(__file__).resolve().parent.parent / "weights.csv"
@@ -180,3 +180,14 @@ def test_class_weights_count_the_known_labels_alone():
     for ours, plain in zip(class_weights(labels, known=np.ones_like(labels)), class_weights(labels)):
         np.testing.assert_array_equal(ours, plain)
     assert class_weights(labels, largest=2, known=known)[0].max() <= 2
+
+
+def test_what_frequency_adds_to_log_odds():
+    labels = np.zeros((100, 4), dtype=bool)
+    labels[:50, 0] = labels[:2, 1] = labels[:, 3] = True  # half, 2 %, none, all
+    np.testing.assert_allclose(frequency_log_odds(labels, weighted=False), [0, np.log(2 / 98), 0, 0], atol=1e-7)
+    np.testing.assert_allclose(frequency_log_odds(labels), 0, atol=1e-6)  # weights without limit make up for it
+    # at most 10: w+ = 10, w- = 100 / 98
+    np.testing.assert_allclose(frequency_log_odds(labels, largest=10), [0, np.log(10 * 2 / (100 / 98 * 98)), 0, 0], atol=1e-6)
+    known = np.arange(100)[:, None] < np.array([100, 40, 100, 100])
+    np.testing.assert_allclose(frequency_log_odds(labels, known, weighted=False)[1], np.log(2 / 38))

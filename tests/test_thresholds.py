@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.special import expit, logit
 
 from twelvelead import scoring
 from twelvelead.classes import classes_for, load_weights, scored_classes
@@ -165,11 +166,31 @@ def test_shrunk_thresholds_lie_on_the_way_to_the_best_common_one(method, metric)
     found, target = optimise(objective, method, **QUICK.get(method, {})), common(objective).values
     assert np.ptp(found.values) > 0.1
     assert shrink(objective, found, 0) is found
+    own = np.clip(found.values, 0.03, 0.97)
     for part in (0.25, 0.5, 1.0):
         shrunk = shrink(objective, found, part)
-        np.testing.assert_allclose(shrunk.values, (1 - part) * found.values + part * target)
+        np.testing.assert_allclose(logit(shrunk.values), (1 - part) * logit(own) + part * logit(target))
         assert shrunk.stages == (*found.stages, ("shrunk", objective(shrunk.values)))
     np.testing.assert_allclose(shrunk.values, target)
+
+
+def test_the_common_threshold_follows_half_of_what_frequency_adds_to_the_scores():
+    objective = METRICS["challenge"](*recordings(4, 80))
+    found = optimise(objective, "common")
+    log_odds = np.linspace(-4, 2, len(CLASSES.codes))
+    values = shrink(objective, found, 1.0, log_odds).values
+    cut = logit(values) - log_odds / 2
+    np.testing.assert_allclose(cut, cut[0])
+    assert objective(values) == max(objective(expit(point + log_odds / 2)) for point in logit(np.linspace(0.01, 0.99, 99)))
+
+
+def test_a_class_without_positives_is_not_given_more_freely_for_shrinking():
+    labels, scores = recordings(4, 80)
+    labels[:, 3] = False
+    objective = METRICS["challenge"](labels, scores)
+    found = optimise(objective, "common")
+    log_odds = np.where(np.arange(len(CLASSES.codes)) == 3, -8.0, 0.0)
+    assert shrink(objective, found, 1.0, log_odds).values[3] >= found.values[3]
 
 
 def test_classes_are_optimised_for_the_metric_of_their_year():

@@ -21,6 +21,7 @@ from .ensemble import FORMAT, member_path
 from .errors import UserError
 from .files import replace_file, write_json
 from .job import Job
+from .losses import frequency_log_odds
 from .recipes import to_dict
 from .report.progress import draw_progress, write_history
 from .training import Trained
@@ -36,6 +37,7 @@ class Book:
         self.found: dict[int, thresholds.Thresholds] = {}
         self.validation: dict[int, np.ndarray] = {}  # rows of the store
         self.noted = 0.0
+        self.log_odds = _log_odds(job, self.labels)
         self.look()
 
     def look(self) -> None:
@@ -68,7 +70,7 @@ class Book:
         classes, voting = self.job.classes, self.job.recipe.voting
         objective = thresholds.objective_of(classes, labels, scores)
         found = thresholds.optimise(objective, voting.threshold_method, self.job.seed, **voting.threshold_options)
-        found = thresholds.shrink(objective, found, voting.shrinkage)
+        found = thresholds.shrink(objective, found, voting.shrinkage, self.log_odds)
         self.log(f"{title}: thresholds from {len(labels)} recordings, {thresholds.METRIC_OF[classes.year]} there: "
                  + ", ".join(f"{stage} {value:.3f}" for stage, value in found.stages))
         return found
@@ -108,3 +110,11 @@ class Book:
         write_json(job.folder / "recipe.json", dict(
             format=FORMAT, twelvelead=__version__, torch=torch.__version__, complete=complete, members=sorted(self.results),
             seed=job.seed, recordings=len(job.rows), key=job.key, recipe=to_dict(job.recipe)))
+
+
+def _log_odds(job: Job, labels: np.ndarray) -> np.ndarray:
+    """What each class's frequency among the training recordings adds to its scores' log-odds."""
+    training, known = job.recipe.training, job.known_labels(labels)
+    weighted = any(phase.loss == "weighted_cross_entropy" for phase in training.phases)
+    return frequency_log_odds(labels[job.rows], None if known is None else known[job.rows], weighted,
+                              training.largest_class_weight)

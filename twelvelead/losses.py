@@ -61,6 +61,29 @@ def class_weights(labels: np.ndarray, largest: float | None = None,
     return weight(positives), weight(count - positives)
 
 
+def frequency_log_odds(labels: np.ndarray, known: np.ndarray | None = None, weighted: bool = True,
+                       largest: float | None = None) -> np.ndarray:
+    """What the frequency of each class adds to the log-odds of scores trained on these labels: log(w⁺N⁺ / w⁻N⁻).
+
+    0 for weights without a limit, which make up for it, and for a class without positives or without negatives.
+
+    Parameters
+    ----------
+    weighted : bool
+        Trained with the weights of `class_weights`, whose arguments the others are; else w⁺ = w⁻ = 1.
+
+    Returns
+    -------
+    ndarray, float64 (classes,)
+    """
+    known = np.ones_like(labels) if known is None else known
+    count, positives = known.sum(axis=0), (labels & known).sum(axis=0)
+    positive, negative = class_weights(labels, largest, known) if weighted else (1.0, 1.0)
+    there = (positives > 0) & (positives < count)
+    odds = np.divide(positive * positives, negative * (count - positives), out=np.ones(len(count)), where=there)
+    return np.log(odds)
+
+
 def cross_entropy(logits: torch.Tensor, labels: torch.Tensor, weighting: Weighting,
                   known: torch.Tensor | None = None) -> torch.Tensor:
     """Binary cross-entropy, −L·log R − (1 − L)·log(1 − R), mean over recordings and classes."""

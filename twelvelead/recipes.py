@@ -92,7 +92,7 @@ class Voting:
     threshold_method: str = "bayesian"  # a name in thresholds.METHODS
     threshold_options: dict[str, float] = field(default_factory=dict)  # arguments of that method
     thresholds: str = "ensemble"  # "ensemble": mean score against out-of-bag thresholds; "members": majority vote
-    shrinkage: float = 0.0  # thresholds are moved by this part of the way to the best common threshold
+    shrinkage: float = 0.0  # thresholds are moved by this part of the way to a common one, see thresholds.shrink
     at_least_one: bool = False  # a recording without a label gets its likeliest one
 
 
@@ -319,7 +319,7 @@ BUTT = Recipe(
         phases=(Phase("weighted_cross_entropy", 2e-3, 60, "cosine"),),
         batch_size=32, optimizer="adamw", weight_decay=1e-5, largest_class_weight=10.0, unknown_labels="masked"),
     voting=Voting(members=11, train_fraction=0.8, threshold_method="bayesian",
-                  threshold_options=BUTT_2020.voting.threshold_options, thresholds="ensemble", shrinkage=0.3,
+                  threshold_options=BUTT_2020.voting.threshold_options, thresholds="ensemble", shrinkage=0.6,
                   at_least_one=True),
 )
 

@@ -24,12 +24,14 @@ from typing import Callable
 import numpy as np
 from scipy import linalg, optimize
 from scipy.spatial.distance import cdist
-from scipy.special import ndtr
+from scipy.special import expit, logit, ndtr
 
 from .classes import Classes
 from .errors import UserError
 
 START = 0.5
+FREQUENCY_PART = 0.5  # see `shrink`
+SURE = 0.03  # a threshold below gives the class to nearly all recordings; how far below, says nothing
 
 
 @dataclass(frozen=True)
@@ -286,14 +288,27 @@ def optimise(objective: Objective, method: str = "bayesian", seed: int = 0, **co
     return METHODS[method](objective, seed, **counts)
 
 
-def shrink(objective: Objective, found: Thresholds, part: float) -> Thresholds:
-    """Thresholds moved by `part` of the way to the best common one: what fits few recordings less holds for others more.
+def shrink(objective: Objective, found: Thresholds, part: float, log_odds: np.ndarray | float = 0.0) -> Thresholds:
+    """Thresholds moved by `part` of the way to a common one, in log-odds: what fits few recordings less holds for more.
 
-    The stage that this adds is as a rule not better than the one before, on the recordings that were learned from.
+    The common one is the best for scores from whose log-odds half of `log_odds` is taken away: what a class's frequency
+    in training adds to them (losses.frequency_log_odds). Elsewhere other classes are frequent. The stage that this adds is as
+    a rule not better than the one before, on the recordings that were learned from.
+
+    Parameters
+    ----------
+    part : float
+        In [0, 1].
+    log_odds : ndarray (classes,), or 0
     """
     if part == 0:
         return found
-    values = found.values + part * (common(objective).values - found.values)
+    offsets = np.broadcast_to(FREQUENCY_PART * np.asarray(log_odds), found.values.shape)
+    grid = logit(np.linspace(0.01, 0.99, 99))
+    cut, _ = _nearest_of_best(grid, np.array([objective(expit(point + offsets)) for point in grid]), 0.0)
+    own = logit(np.clip(found.values, SURE, 1 - SURE))
+    values = expit(own + part * (cut + offsets - own))
+    values = np.where(objective.positives > 0, values, np.maximum(values, found.values))
     return Thresholds(values, (*found.stages, ("shrunk", objective(values))))
 
 
