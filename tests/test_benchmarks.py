@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import importlib
+import json
+import re
 import sys
 from concurrent.futures import Future
 from contextlib import contextmanager
+from itertools import product
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from twelvelead.ensemble import load_ensemble, member_scores
 from twelvelead.batches import stack
+from twelvelead.ensemble import load_ensemble, member_scores
+from twelvelead.models.winograd import MinimalConv
 from twelvelead.recipes import Input
 from twelvelead.recording import LEADS, find_recordings, read_recording
 from twelvelead.signals import Prepared, prepare
@@ -42,7 +46,7 @@ def benchmark(monkeypatch):
         return module
 
     yield load
-    for name in ("reference", "shared", "speed", "scale", "profiles", "gpu"):
+    for name in ("reference", "shared", "speed", "scale", "profiles", "gpu", "over_seeds"):
         sys.modules.pop(name, None)
 
 
@@ -74,8 +78,9 @@ def test_the_reference_input_is_ours_but_for_the_filter(benchmark, hospital):
 
 def test_equal_weights_and_input_give_equal_scores(benchmark, hospital, tmp_path):
     reference = benchmark("reference")
-    model = benchmark("shared").make_model(tmp_path / "model", find_recordings(hospital), members=2, width=4)
+    model = benchmark("shared").make_model(tmp_path / "model", find_recordings(hospital), members=2, width=30)
     ensemble, networks = load_ensemble(model), reference.load_model(model)
+    assert any(isinstance(module, MinimalConv) for module in ensemble.models[0].modules())
     prepared = prepare(read_recording(find_recordings(hospital)[0]), Input())
     # a multiple of 64 samples: the reference knows no mask
     short = Prepared(prepared.signal[:, :640], prepared.leads, prepared.valid[:640])
@@ -130,3 +135,45 @@ def test_the_gpu_script_runs_on_a_cpu(benchmark, tmp_path):
     assert [row[0].split(",")[0] for row in table] == [
         "training", "training", "scoring", "default recipe", "largest difference of scores to the CPU's"]
     assert table[-1][1] == "0.0e+00"
+
+
+def experiment(folder: Path, seed: int, wrong: int) -> Path:
+    """A finished experiment: recipe "good" is right everywhere, "bad" says nothing of the first `wrong` recordings."""
+    fixed = {"experiment": {"command": "leave-one-source-out"}, "budget": {}, "data": "d", "weights": "w",
+             "splits": {"a": {}, "b": {}}, "recipes": {"good": {}, "bad": {}}}
+    for recipe, split in product(fixed["recipes"], fixed["splits"]):
+        labels = np.eye(24, dtype=bool)[np.arange(20) % 7]
+        outputs = labels.copy()
+        outputs[:wrong if recipe == "bad" else 0] = False
+        (folder / recipe / split).mkdir(parents=True)
+        np.savez(folder / recipe / split / "scores.npz", recordings=[f"{split}/{k}" for k in range(20)], labels=labels,
+                 outputs=outputs)
+    (folder / "results.json").write_text(json.dumps({**fixed, "seed": seed}))
+    return folder
+
+
+def test_seeds_are_taken_together(benchmark, tmp_path, monkeypatch, capsys):
+    over_seeds = benchmark("over_seeds")
+    folders = [experiment(tmp_path / str(seed), seed, wrong) for seed, wrong in ((0, 5), (1, 10))]
+    monkeypatch.setattr(sys, "argv", ["over_seeds.py", *map(str, folders), "--resamples", "50"])
+    over_seeds.main()
+    lines = [[cell.strip() for cell in line.split("|")[1:-1]] for line in capsys.readouterr().out.strip().splitlines()]
+    assert [row[:3] for row in lines[2:]] == [[name, count, kind] for name, count in (("all together", "40"), ("a", "20"), ("b", "20"))
+                                              for kind in ("all", "annotated")]
+    good, bad, apart = lines[2][3:]
+    assert good == "1.000 (1.000 to 1.000)"
+    mean, low, high = map(float, re.fullmatch(r"(\S+) \((\S+) to (\S+)\)", bad).groups())
+    assert low < mean < high < 1 and mean == pytest.approx((low + high) / 2, abs=0.001)
+    assert float(apart.split()[0]) == pytest.approx(1 - mean, abs=0.001)
+
+
+def test_experiments_that_differ_in_more_than_the_seed_are_not_taken_together(benchmark, tmp_path):
+    over_seeds = benchmark("over_seeds")
+    one, same = experiment(tmp_path / "one", 0, 3), experiment(tmp_path / "same", 0, 3)
+    with pytest.raises(SystemExit, match="same seed"):
+        over_seeds.read([one, same])
+    other = experiment(tmp_path / "other", 1, 3)
+    results = json.loads((other / "results.json").read_text())
+    (other / "results.json").write_text(json.dumps({**results, "budget": {"epochs": 3}}))
+    with pytest.raises(SystemExit, match="more than their seed"):
+        over_seeds.read([one, other])

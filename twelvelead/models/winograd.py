@@ -46,10 +46,12 @@ class MinimalConv(nn.Module):
 
     def __init__(self, conv: nn.Conv2d):
         super().__init__()
-        outputs, taps, inputs = transforms()
-        weight = torch.einsum("pk,oik->pio", taps, conv.weight.detach()[:, :, 0].double())  # 10, channels in, out
-        for name, tensor in (("outputs", outputs), ("inputs", inputs), ("weight", weight)):
-            self.register_buffer(name, tensor.float().contiguous(), persistent=False)
+        outputs, taps, inputs = (matrix.float() for matrix in transforms())
+        by_tap = conv.weight.detach()[:, :, 0].permute(2, 1, 0)                           # 7, channels in, channels out
+        weight = taps @ by_tap.reshape(TAPS, -1)
+        self.register_buffer("outputs", outputs, persistent=False)
+        self.register_buffer("inputs", inputs, persistent=False)
+        self.register_buffer("weight", weight.view(INPUTS, *by_tap.shape[1:]), persistent=False)
         self.register_buffer("bias", conv.bias.detach().clone(), persistent=False)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
