@@ -277,17 +277,29 @@ def test_age_and_sex_count_where_the_paper_uses_them(name):
     assert ((logits[1] - logits[2]).abs().max() > 1e-4) == (name in KNOWS_THE_PERSON)
 
 
-def test_masked_batch_norm_is_batch_norm_of_the_valid_samples():
+@pytest.mark.parametrize("relu", [False, True])
+def test_masked_batch_norm_is_batch_norm_of_the_valid_samples_in_its_gradients_too(relu):
     torch.manual_seed(0)
-    ours, theirs = MaskedBatchNorm(5), torch.nn.BatchNorm1d(5)
-    x = torch.randn(3, 5, 1, 50) * 4 + 2
+    ours, theirs = MaskedBatchNorm(5).train(), torch.nn.BatchNorm1d(5).train()
+    for norm in (ours, theirs):
+        with torch.no_grad():
+            norm.weight.copy_(torch.linspace(0.5, 2, 5))
+            norm.bias.copy_(torch.linspace(-1, 1, 5))
+    x = (torch.randn(3, 5, 1, 50) * 4 + 2).requires_grad_()
     valid = (torch.rand(3, 1, 1, 50) > 0.3).float()
-    out = ours.train()(x, valid)
+    out = ours(x, valid, relu=relu)
+    assert not out.permute(0, 2, 3, 1)[~valid[:, 0].bool()].any()
     columns = x.permute(0, 2, 3, 1)[valid[:, 0].bool()]  # valid samples, channels
-    expected = theirs.train()(columns)
+    expected = torch.relu(theirs(columns)) if relu else theirs(columns)
     torch.testing.assert_close(out.permute(0, 2, 3, 1)[valid[:, 0].bool()], expected, rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(ours.running_mean, theirs.running_mean)
     torch.testing.assert_close(ours.running_var, theirs.running_var)
+    slope = torch.randn_like(out)
+    own = torch.autograd.grad((out * slope).sum(), [x, ours.weight, ours.bias])
+    plain = torch.autograd.grad((expected * slope.permute(0, 2, 3, 1)[valid[:, 0].bool()]).sum(),
+                                [x, theirs.weight, theirs.bias])
+    for one, other in zip(own, plain):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
 
 
 def test_the_head_is_independent_for_each_class():
