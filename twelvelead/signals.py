@@ -28,8 +28,8 @@ from .recording import LEADS, Recording
 # The anti-aliasing filter passes up to 0.8 of the lower Nyquist frequency (50 Hz where the output is 125 Hz) within
 # 0.1 % and stops from 1.0 of it by 60 dB: Kaiser's formulas (Oppenheim, Schafer: Discrete-Time Signal Processing, 7.5.3).
 PASS, STOP, ATTENUATION_DB = 0.8, 1.0, 60.0
-# Multiplications of a matrix product that OpenBLAS does without threads. Its threads would gain nothing here, and spin for
-# milliseconds afterwards beside the network's: measured, that doubled the time of run_model.
+# Multiplications of a matrix product that OpenBLAS does without threads, as all of `resample` are. Its threads would gain
+# nothing here, and spin for milliseconds afterwards beside the network's: measured, that doubled the time of run_model.
 SMALL_PRODUCT = 2**18
 # Keeps a signal with a gain wrong by 1,000 finite in the float16 store: two volts at 0.2 mV a unit.
 LARGEST_INPUT = 10_000.0
@@ -199,7 +199,9 @@ def _standard_leads(recording: Recording) -> tuple[np.ndarray, np.ndarray, np.nd
         signal = np.zeros((source.shape[1], len(LEADS)), dtype=np.float32).T
         for k, row in rows:
             signal[k] = source[row]
-    if np.isfinite(signal.sum()) and (np.ptp(signal[:, ::64], axis=1) > 0).all():  # quick, and mostly so
+    with np.errstate(over="ignore", invalid="ignore"):
+        whole = np.isfinite(signal.sum()) and (np.ptp(signal[:, ::64], axis=1) > 0).all()
+    if whole:  # quick to say, and mostly so
         return signal, np.ones(len(LEADS), dtype=bool), None
     missing = None
     low, high = signal.min(axis=1), signal.max(axis=1)
