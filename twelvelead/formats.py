@@ -111,7 +111,7 @@ def _matlab4_values(data: bytes) -> tuple[tuple[int, ...], np.ndarray]:
     kind, rows, columns, is_complex, name_length = struct.unpack(order + "5i", data[:20])
     if kind - offset not in range(0, 60, 10) or is_complex or name_length != 4:
         raise ValueError("'val' is no matrix of real numbers")
-    return (rows, columns), _whole(data[24:], order + _MATLAB4_TYPES[(kind - offset) // 10])
+    return (rows, columns), _whole(data, order + _MATLAB4_TYPES[(kind - offset) // 10], 24)
 
 
 def _matlab5_values(data: bytes, order: str) -> tuple[tuple[int, ...], np.ndarray]:
@@ -144,9 +144,9 @@ def _element(data: bytes, at: int, order: str, padded: bool = True) -> tuple[int
     return kind, data[at + 8:at + 8 + length], at + 8 + length + (-length % 8 if padded else 0)
 
 
-def _whole(data: bytes, dtype: str) -> np.ndarray:
-    """The whole numbers of a type that bytes hold; a rest is dropped."""
-    return np.frombuffer(data, dtype, len(data) // np.dtype(dtype).itemsize)
+def _whole(data: bytes, dtype: str, offset: int = 0) -> np.ndarray:
+    """The whole numbers of a type that bytes hold from an offset on; a rest is dropped."""
+    return np.frombuffer(data, dtype, (len(data) - offset) // np.dtype(dtype).itemsize, offset)
 
 
 # All else
