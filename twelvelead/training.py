@@ -131,14 +131,14 @@ def train_member(data: Data, labels: np.ndarray, train_rows: np.ndarray, validat
         state.epoch += 1
         if not whole:
             epochs = state.epoch
-        rate = phase.learning_rate * state.rate
+        rate = state.rate_at(phase, (done + 0.5) / phase.epochs)  # in the middle of the epoch
         state.stale, state.rate_stale = state.stale + 1, state.rate_stale + 1
         found = state.keep_best(task)
         state.ease(recipe)
         seconds = time.perf_counter() - started
         state.history.append(dict(member=member, epoch=state.epoch, loss=phase.loss, learning_rate=rate, train_loss=loss,
                                   **found, seconds=round(seconds, 2)))
-        log(f"member {member}  epoch {state.epoch}/{epochs}  {phase.loss} {loss:.4f}  rate {rate:g}  validation loss "
+        log(f"member {member}  epoch {state.epoch}/{epochs}  {phase.loss} {loss:.4f}  rate {rate:.3g}  validation loss "
             f"{found['validation_loss']:.4f}, metric {found['metric']:.3f} (one threshold, {found['threshold']:.2f})  "
             f"{seconds:.1f} s")
         if recipe.training.stop_after and state.stale >= recipe.training.stop_after and state.epoch < epochs:
@@ -240,13 +240,16 @@ class _State:
             self.optimizer = OPTIMIZERS[recipe.training.optimizer](
                 self.model.parameters(), lr=phase.learning_rate, weight_decay=recipe.training.weight_decay)
 
-    def set_rate(self, phase: Phase, position: float) -> None:
-        """Sets the learning rate for a batch at this position, in [0, 1], of its phase."""
+    def rate_at(self, phase: Phase, position: float) -> float:
+        """The learning rate at a position, in [0, 1], of its phase."""
         factor = self.rate
         if phase.schedule == "cosine":
             factor *= min(position / WARM_UP, 0.5 + 0.5 * math.cos(math.pi * max(0.0, position - WARM_UP) / (1 - WARM_UP)))
+        return phase.learning_rate * factor
+
+    def set_rate(self, phase: Phase, position: float) -> None:
         for group in self.optimizer.param_groups:
-            group["lr"] = phase.learning_rate * factor
+            group["lr"] = self.rate_at(phase, position)
 
     def keep_best(self, task: _Task) -> dict[str, float]:
         """Scores the validation rows; a copy of the weights is kept if they are the best yet.
