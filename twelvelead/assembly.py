@@ -86,7 +86,7 @@ class Book:
             count[rows] += 1
         bag = np.flatnonzero(count)
         together = self._optimise(self.labels[bag], scores[bag] / count[bag, None],
-                                  f"out of bag, {len(members)} members")
+                                  f"out of bag, {len(members)} member{'s' * (len(members) > 1)}")
 
         def as_dict(found: thresholds.Thresholds, recordings: int) -> dict[str, Any]:
             return dict(recordings=recordings, thresholds=dict(zip(classes.codes, found.values.tolist())),
