@@ -28,6 +28,7 @@ from shared import CLASSES, ROOT, make_model, markdown, process, seconds, ten_se
 from twelvelead.batches import gather, on_device, predict, stack
 from twelvelead.ensemble import load_ensemble
 from twelvelead.losses import LOSSES, Weighting, class_weights
+from twelvelead.models.winograd import INPUTS, OUTPUTS, MinimalConv
 from twelvelead.recipes import get_recipe
 from twelvelead.recording import read_recording
 from twelvelead.signals import prepare
@@ -120,14 +121,20 @@ def of_torch(work: Callable[[], object]) -> list[list[str]]:
 
 
 def giga_macs(model: torch.nn.Module, samples: int) -> float:
-    """Billions of multiply-adds of the convolutions for one recording of so many samples."""
+    """Billions of multiply-adds of the convolutions for one recording of so many samples, as they are done."""
     total = 0
 
-    def count(module, _, output) -> None:
+    def count(module, inputs, output) -> None:
         nonlocal total
-        total += module.weight.numel() * output[0, 0].numel()
+        positions = output[0, 0].numel()
+        if isinstance(module, MinimalConv):  # products, then the sums of inputs and of outputs
+            pieces = -(-positions // OUTPUTS)
+            total += pieces * (module.weight.numel() + INPUTS * (INPUTS * inputs[0].shape[1] + OUTPUTS * output.shape[1]))
+        else:
+            total += positions * module.weight.numel()
 
-    hooks = [module.register_forward_hook(count) for module in model.modules() if isinstance(module, torch.nn.Conv2d)]
+    hooks = [module.register_forward_hook(count) for module in model.modules()
+             if isinstance(module, (torch.nn.Conv2d, MinimalConv))]
     with torch.no_grad():
         model(torch.zeros(1, 12, samples))
     for hook in hooks:
@@ -152,10 +159,11 @@ def scores(headers: list[Path], model: Path) -> tuple[str, list[list[str]]]:
         one = best_of(10, lambda: network(x, valid, side))
     many = best_of(5, lambda: predict(network, data, np.arange(len(data.lengths)), recipe)) / len(data.lengths)
     work = 2 * giga_macs(network, x.shape[2])
+    plain = 2 * giga_macs(new_model(ensemble.recipe, len(CLASSES.codes)).eval(), x.shape[2])
     with torch.inference_mode():
         table = of_torch(lambda: [network(x, valid, side) for _ in range(10)])
     return (f"a member, one recording: {1e3 * one:.1f} ms alone ({work / one:.0f} GFLOP/s), {1e3 * many:.1f} ms in a batch "
-            f"({work / many:.0f} GFLOP/s); {work:.2f} GFLOP each"), table
+            f"({work / many:.0f} GFLOP/s); {work:.2f} GFLOP each, {plain:.2f} without minimal filtering"), table
 
 
 def training(headers: list[Path], width: int) -> tuple[str, list[list[str]]]:

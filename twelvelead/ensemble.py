@@ -10,6 +10,7 @@ classes.json, member_00.safetensors …, thresholds.json, history.csv, splits.js
 
 from __future__ import annotations
 
+import copy
 import json
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -115,9 +116,9 @@ def load_ensemble(folder: str | Path, device: torch.device | str = "cpu") -> Ens
         values = json.loads((folder / "classes.json").read_text())
         classes = Classes.from_dict(values)
         cuts = json.loads((folder / "thresholds.json").read_text())
-        models = []
+        models, empty = [], new_model(recipe, len(classes.codes))
         for member in manifest["members"]:
-            model = new_model(recipe, len(classes.codes))
+            model = copy.deepcopy(empty)  # a new one would draw its weights, in vain and ten times as long
             model.load_state_dict(load_file(member_path(folder, member)))
             model = fuse(model.eval()).to(device=device, memory_format=torch.channels_last)
             models.append(with_minimal_filtering(model) if device.type == "cpu" else model)
