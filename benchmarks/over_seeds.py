@@ -23,7 +23,7 @@ import numpy as np
 from shared import CLASSES, write_table
 
 from twelvelead.bootstrap import interval
-from twelvelead.comparison import score
+from twelvelead.comparison import annotated_classes, score
 from twelvelead.splits import source_of
 
 METRIC = "challenge_metric"
@@ -62,28 +62,19 @@ def row(part: dict, recipes: list[str], annotated_only: bool, resamples: int) ->
     """The cells of a part: each recipe's mean over the seeds and their range, differences to the first recipe."""
     labels, outputs = part["labels"], part["outputs"]
     if annotated_only:
-        known = np.zeros_like(labels)
-        for source in np.unique(part["sources"]):
-            known[part["sources"] == source] = labels[part["sources"] == source].any(axis=0)
+        known = annotated_classes(labels, part["sources"])
         outputs = {key: given & known for key, given in outputs.items()}
     predictions = {key: (given, given.astype(float)) for key, given in outputs.items()}
     figures = score(labels, predictions, CLASSES, None, resamples, 0)
     seeds = sorted({seed for _, seed in outputs})
 
-    def of(recipe: str) -> tuple[np.ndarray, np.ndarray]:
-        """Metric of each seed, and of each seed and resample."""
-        pairs = [figures[recipe, seed] for seed in seeds]
-        return np.array([pair[0][METRIC] for pair in pairs]), np.stack([pair[1][METRIC] for pair in pairs])
-
-    cells = []
-    for recipe in recipes:
-        each, _ = of(recipe)
-        cells.append(f"{each.mean():.3f} ({each.min():.3f} to {each.max():.3f})")
-    first, first_samples = of(recipes[0])
+    # the metric of each seed, and of each seed and resample
+    metric = {recipe: np.array([figures[recipe, seed][0][METRIC] for seed in seeds]) for recipe in recipes}
+    samples = {recipe: np.stack([figures[recipe, seed][1][METRIC] for seed in seeds]) for recipe in recipes}
+    cells = [f"{each.mean():.3f} ({each.min():.3f} to {each.max():.3f})" for each in metric.values()]
     for recipe in recipes[1:]:
-        each, samples = of(recipe)
-        low, high = interval((first_samples - samples).mean(axis=0))
-        apart = first - each
+        low, high = interval((samples[recipes[0]] - samples[recipe]).mean(axis=0))
+        apart = metric[recipes[0]] - metric[recipe]
         cells.append(f"{apart.mean():+.3f} [{low:+.3f}, {high:+.3f}] ({apart.min():+.3f} to {apart.max():+.3f})")
     return cells
 

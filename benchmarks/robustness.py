@@ -34,8 +34,8 @@ from twelvelead.bootstrap import interval
 from twelvelead.classes import Classes
 from twelvelead.comparison import MAIN, NAMES, difference, score
 from twelvelead.ensemble import Ensemble, load_ensemble, manifest_of
-from twelvelead.files import write_json
 from twelvelead.errors import RecordingError, UserError
+from twelvelead.files import write_json
 from twelvelead.inference import CHUNK, rows_of
 from twelvelead.recipes import Input
 from twelvelead.recording import Recording, find_recordings, read_header, read_recording

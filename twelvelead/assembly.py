@@ -37,7 +37,7 @@ class Book:
         self.found: dict[int, thresholds.Thresholds] = {}
         self.validation: dict[int, np.ndarray] = {}  # rows of the store
         self.noted = 0.0
-        self.log_odds = _log_odds(job, self.labels)
+        self.log_odds = _log_odds(job, self.labels) if job.recipe.voting.shrinkage else 0.0
         self.look()
 
     def look(self) -> None:

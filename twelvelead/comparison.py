@@ -154,16 +154,22 @@ def compare(tested: Trial, challenge: Classes, resamples: int, seed: int) -> dic
     return tables
 
 
-def _views(tested: Trial, challenge: Classes) -> Iterator[tuple[str, Classes, np.ndarray, dict]]:
-    """Title, classes, labels and predictions: of all recipes by the Challenge, by its annotated classes, of the nine-class ones."""
-    codes = [[CPSC.get(code, code) for code in own] for own in tested.codes]  # headers of the unofficial phase say "AF"
-    labels, sources = challenge.labels(codes), np.array(tested.sources)
-    predictions = {name: (laid_out(own.outputs, own.classes, challenge), laid_out(own.scores, own.classes, challenge))
-                   for name, own in tested.answers.items()}
-    yield "2020", challenge, labels, predictions
+def annotated_classes(labels: np.ndarray, sources: np.ndarray) -> np.ndarray:
+    """Bool like `labels` (recordings, classes): whether any recording of the same source has the class; `sources` (recordings,)."""
     annotated = np.zeros_like(labels)
     for source in np.unique(sources):
         annotated[sources == source] = labels[sources == source].any(axis=0)
+    return annotated
+
+
+def _views(tested: Trial, challenge: Classes) -> Iterator[tuple[str, Classes, np.ndarray, dict]]:
+    """Title, classes, labels and predictions: of all recipes by the Challenge, by its annotated classes, of the nine-class ones."""
+    codes = [[CPSC.get(code, code) for code in own] for own in tested.codes]  # headers of the unofficial phase say "AF"
+    labels = challenge.labels(codes)
+    predictions = {name: (laid_out(own.outputs, own.classes, challenge), laid_out(own.scores, own.classes, challenge))
+                   for name, own in tested.answers.items()}
+    yield "2020", challenge, labels, predictions
+    annotated = annotated_classes(labels, np.array(tested.sources))
     yield ANNOTATED, challenge, labels, {name: (outputs & annotated, scores)
                                          for name, (outputs, scores) in predictions.items()}
     nine = {name: own for name, own in tested.answers.items() if own.classes.year == "unofficial"}
