@@ -12,7 +12,7 @@ import pytest
 PACKAGE = Path(__file__).resolve().parent.parent / "twelvelead"
 FLOORS = [
     {"errors", "files", "classes", "header", "formats", "recording", "recipes", "synthetic"},
-    {"signals", "store", "splits", "scoring", "settings"},
+    {"signals", "rate", "store", "splits", "scoring", "settings"},
     {"models", "losses", "batches", "augmentation", "evaluation", "evaluation_files", "bootstrap", "report"},
     {"training", "budget", "thresholds"},
     {"ensemble", "job", "assembly", "members", "inference"},

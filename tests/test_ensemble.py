@@ -24,6 +24,7 @@ from twelvelead.commands import WEIGHTS, train
 from twelvelead.ensemble import labels_of, load_ensemble, member_scores
 from twelvelead.errors import UserError
 from twelvelead.job import Job
+from twelvelead.rate import add_rate_labels
 from twelvelead.recording import find_recordings, read_recording
 from twelvelead.recipes import get_recipe
 from twelvelead.signals import prepare
@@ -132,8 +133,9 @@ def test_out_of_bag_scores_come_from_members_that_did_not_train_on_the_recording
     bag = np.flatnonzero(count)
     stored = json.loads((tiny_model / "thresholds.json").read_text())["ensemble"]
     assert stored["recordings"] == len(bag)
+    truth = add_rate_labels(classes.labels(store.codes), store.rates, classes.codes)
     objective = thresholds.challenge_metric(
-        classes.labels(store.codes)[bag], scores[bag] / count[bag, None], classes.weights, classes.sinus_rhythm)
+        truth[bag], scores[bag] / count[bag, None], classes.weights, classes.sinus_rhythm)
     assert objective(ensemble.thresholds) == pytest.approx(stored["metric_after"]["shrunk"], abs=1e-9)
 
 

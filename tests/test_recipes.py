@@ -85,7 +85,8 @@ PUBLISHED = {
             ("challenge_metric", 1e-3, 15), ("challenge_metric", 1e-4, 10), ("challenge_metric", 1e-5, 10)],
         "voting.members": 3, "voting.train_fraction": 0.9, "voting.threshold_method": "bayesian",
         "voting.threshold_options": {"random_points": 250, "guided_points": 50},
-        "voting.thresholds": "members", "voting.at_least_one": False, "label_set": "challenge"},
+        "voting.thresholds": "members", "voting.rate_labels": False, "voting.at_least_one": False,
+        "label_set": "challenge"},
     "butt-cpsc": {  # the same authors' abstract for the unofficial phase, small variant
         "input.frequency_hz": 500, "input.standardised": True, "input.channels": 12,
         "augmentation": Augmentation(stretch=0.2, stretch_probability=0.7, gain=0.2, gain_probability=0.7,

@@ -356,6 +356,20 @@ def test_what_sources_never_annotate_is_masked_where_the_recipe_says_so():
         [True, False, True], [True, False, True], [False, True, True], [True] * 3]
 
 
+def test_thresholds_are_searched_with_labels_by_heart_rate_where_the_recipe_says_so():
+    store = types.SimpleNamespace(rates=np.array([50, 50, 70, 50.0]))
+    classes = Classes(("164889003", "426177001", "426783006"), np.eye(3))  # AF, sinus bradycardia, sinus rhythm
+    annotated = np.array([[0, 1, 0], [0, 0, 1], [0, 0, 1], [1, 0, 0]], dtype=bool)
+
+    def truth(**changes):
+        voting = dataclasses.replace(RECIPE.voting, **changes)
+        job = Job(Path(), "", "", dataclasses.replace(RECIPE, voting=voting), classes, 0, [None] * 4, store)
+        return job.threshold_labels(annotated).tolist()
+
+    assert truth(rate_labels=False) == annotated.tolist()
+    assert truth(rate_labels=True) == [[False, True, False], [False, True, True], [False, False, True], [True, False, False]]
+
+
 def test_a_standardised_input_knows_the_valid_training_samples_alone(tmp_path):
     data, labels = toy()
     data.samples[:, 4] = 0.0  # a lead without a signal

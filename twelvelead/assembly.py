@@ -17,6 +17,7 @@ import torch
 
 from . import __version__, thresholds
 from .budget import Deadline
+from .classes import DIAGNOSES
 from .ensemble import FORMAT, member_path
 from .errors import UserError
 from .files import replace_file, write_json
@@ -33,6 +34,12 @@ class Book:
     def __init__(self, job: Job, used: float, started: float, until: Deadline, log: Callable[[str], None]):
         self.job, self.used, self.started, self.until, self.log = job, used, started, until, log
         self.labels = job.classes.labels(job.store.codes)
+        self.truth = job.threshold_labels(self.labels)
+        added = (self.truth & ~self.labels).sum(axis=0)
+        self.added = {code: int(count) for code, count in zip(job.classes.codes, added) if count}
+        if self.added:
+            log("thresholds: by its heart rate, sinus rhythm also counts as " + " and ".join(
+                f"{DIAGNOSES[code][1]} in {count} recordings" for code, count in self.added.items()))
         self.results: dict[int, Trained] = {}
         self.found: dict[int, thresholds.Thresholds] = {}
         self.validation: dict[int, np.ndarray] = {}  # rows of the store
@@ -55,7 +62,7 @@ class Book:
             with np.load(result) as arrays:
                 self.results[member] = Trained({}, arrays["scores"], json.loads(str(arrays["history"])))
             rows = self.validation[member] = self.job.member_rows(self.labels, member)[1]
-            self.found[member] = self._optimise(self.labels[rows], self.results[member].scores, f"member {member}")
+            self.found[member] = self._optimise(rows, self.results[member].scores, f"member {member}")
             grown = True
         if grown:
             self._write_parts()
@@ -66,12 +73,12 @@ class Book:
             raise UserError(f"{self.job.folder}: no member was trained")
         self._write_manifest(complete=True)
 
-    def _optimise(self, labels: np.ndarray, scores: np.ndarray, title: str) -> thresholds.Thresholds:
+    def _optimise(self, rows: np.ndarray, scores: np.ndarray, title: str) -> thresholds.Thresholds:
         classes, voting = self.job.classes, self.job.recipe.voting
-        objective = thresholds.objective_of(classes, labels, scores)
+        objective = thresholds.objective_of(classes, self.truth[rows], scores)
         found = thresholds.optimise(objective, voting.threshold_method, self.job.seed, **voting.threshold_options)
         found = thresholds.shrink(objective, found, voting.shrinkage, self.log_odds)
-        self.log(f"{title}: thresholds from {len(labels)} recordings, {thresholds.METRIC_OF[classes.year]} there: "
+        self.log(f"{title}: thresholds from {len(rows)} recordings, {thresholds.METRIC_OF[classes.year]} there: "
                  + ", ".join(f"{stage} {value:.3f}" for stage, value in found.stages))
         return found
 
@@ -85,7 +92,7 @@ class Book:
             scores[rows] += self.results[member].scores
             count[rows] += 1
         bag = np.flatnonzero(count)
-        together = self._optimise(self.labels[bag], scores[bag] / count[bag, None],
+        together = self._optimise(bag, scores[bag] / count[bag, None],
                                   f"out of bag, {len(members)} member{'s' * (len(members) > 1)}")
 
         def as_dict(found: thresholds.Thresholds, recordings: int) -> dict[str, Any]:
@@ -96,7 +103,7 @@ class Book:
         write_json(folder / "classes.json", dict(
             **classes.to_dict(), abbreviations=classes.abbreviations, priors=self.labels[job.rows].mean(axis=0).tolist()))
         write_json(folder / "thresholds.json", dict(
-            used=job.recipe.voting.thresholds, ensemble=as_dict(together, len(bag)),
+            used=job.recipe.voting.thresholds, labels_added_by_rate=self.added, ensemble=as_dict(together, len(bag)),
             members={member: as_dict(self.found[member], len(rows)) for member, rows in validation.items()}))
         write_json(folder / "splits.json", dict(
             recordings=[store.headers[row] for row in job.rows],

@@ -20,6 +20,7 @@ from .classes import Classes
 from .ensemble import FORMAT, manifest_of
 from .errors import UserError
 from .files import write_json
+from .rate import add_rate_labels
 from .recipes import Recipe, recipe_from_dict, to_dict
 from .splits import known_labels, source_of, stratified_folds, stratified_parts
 from .store import Store, build_store, open_store
@@ -86,6 +87,12 @@ class Job:
             return None
         sources = [source_of(Path(header), Path(".")) for header in self.store.headers]
         return known_labels(labels, sources, self.classes.codes)
+
+    def threshold_labels(self, labels: np.ndarray) -> np.ndarray:
+        """What the search for thresholds takes for true, bool like `labels`, which are the annotated ones."""
+        if not self.recipe.voting.rate_labels:
+            return labels
+        return add_rate_labels(labels, self.store.rates, self.classes.codes)
 
     def result_path(self, member: int) -> Path:
         return self.work / f"member_{member:02d}.npz"

@@ -93,6 +93,7 @@ class Voting:
     threshold_options: dict[str, float] = field(default_factory=dict)  # arguments of that method
     thresholds: str = "ensemble"  # "ensemble": mean score against out-of-bag thresholds; "members": majority vote
     shrinkage: float = 0.0  # thresholds are moved by this part of the way to a common one, see thresholds.shrink
+    rate_labels: bool = False  # in their search sinus rhythm is also bradycardia or tachycardia where the heart rate says so
     at_least_one: bool = False  # a recording without a label gets its likeliest one
 
 
@@ -320,7 +321,7 @@ BUTT = Recipe(
         batch_size=32, optimizer="adamw", weight_decay=1e-5, largest_class_weight=10.0, unknown_labels="masked"),
     voting=Voting(members=11, train_fraction=0.8, threshold_method="bayesian",
                   threshold_options=BUTT_2020.voting.threshold_options, thresholds="ensemble", shrinkage=0.6,
-                  at_least_one=True),
+                  rate_labels=True, at_least_one=True),
 )
 
 RECIPES = {recipe.name: recipe for recipe in (BUTT, BUTT_2020, BUTT_CPSC, SE_RESNET, CRNN, CNN_GRU)}

@@ -23,11 +23,12 @@ from tqdm import tqdm
 
 from .errors import RecordingError, UserError
 from .files import replace_file
+from .rate import heart_rate
 from .recipes import Input
-from .recording import read_recording
+from .recording import LEADS, read_recording
 from .signals import prepare
 
-VERSION = 3  # raise it when preparing a recording gives other numbers than before
+VERSION = 4  # raise it when preparing a recording gives other numbers than before
 CHUNK = 64  # recordings a job
 
 
@@ -50,6 +51,8 @@ class Store:
         Record name, path of the header below the data folder, SNOMED CT codes, patient or None.
     side : float32 (recordings, 7)
         See signals.side_of.
+    rates : float64 (recordings,)
+        Heart rates, beats a minute, NaN where there are not three beats; see rate.heart_rate.
     left_out : tuple of str
         One line for each recording that could not be read.
     repaired : tuple of str
@@ -66,6 +69,7 @@ class Store:
     codes: tuple[tuple[str, ...], ...]
     patients: tuple[str | None, ...]
     side: np.ndarray
+    rates: np.ndarray
     left_out: tuple[str, ...]
     repaired: tuple[str, ...]
 
@@ -130,7 +134,8 @@ def _prepare_chunk(headers: list[Path], recipe: Input) -> list[dict | str]:
             continue
         results.append(dict(
             samples=np.ascontiguousarray(prepared.signal.T).astype(np.float16), valid=prepared.valid,
-            leads=prepared.leads.tolist(), side=prepared.side.tolist(), notes=recording.notes, name=recording.name,
+            leads=prepared.leads.tolist(), side=prepared.side.tolist(),
+            rate=heart_rate(prepared.signal[:len(LEADS)], recipe.frequency_hz), notes=recording.notes, name=recording.name,
             codes=recording.codes, patient=recording.patient))
     return results
 
@@ -195,5 +200,6 @@ def open_store(folder: Path, key: str) -> Store | None:
         codes=tuple(tuple(row["codes"]) for row in rows),
         patients=tuple(row["patient"] for row in rows),
         side=np.array([row["side"] for row in rows], dtype=np.float32),
+        rates=np.array([row["rate"] for row in rows], dtype=np.float64),  # None becomes NaN
         left_out=left_out,
         repaired=tuple(f"{row['header']}: {'; '.join(row['notes'])}" for row in rows if row["notes"]))
