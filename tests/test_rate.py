@@ -10,7 +10,8 @@ import pytest
 from twelvelead.classes import SINUS_RHYTHM, load_weights, scored_classes
 from twelvelead.rate import add_rate_labels, heart_rate
 from twelvelead.recipes import get_recipe
-from twelvelead.recording import find_recordings
+from twelvelead.recording import find_recordings, read_recording
+from twelvelead.signals import prepare
 from twelvelead.store import build_store
 
 AF, BRADYCARDIA, TACHYCARDIA = "164889003", "426177001", "427084000"
@@ -90,3 +91,19 @@ def test_a_store_has_the_rates_that_its_recordings_were_made_with(recipe, hospit
     slow, fast = (labels[:, codes.index(code)] for code in (BRADYCARDIA, TACHYCARDIA))
     assert store.rates.shape == (len(store),) and np.isfinite(store.rates).mean() > 0.95
     assert np.nanmedian(store.rates[slow]) < 60 and np.nanmedian(store.rates[fast]) > 100
+
+
+def test_real_sinus_rhythms_keep_to_the_definition_but_in_ptb_xl(real_data):
+    classes = scored_classes(load_weights("weights.csv"))
+    codes = list(classes.codes)
+    rates = {code: [] for code in (SINUS_RHYTHM, BRADYCARDIA, TACHYCARDIA)}
+    for source in ("cpsc_2018", "cpsc_2018_extra", "chapman_shaoxing", "ningbo"):
+        for path in find_recordings(real_data / source):
+            recording = read_recording(path)
+            rate = heart_rate(prepare(recording, get_recipe("butt").input).signal, 125.0)
+            for code in rates:
+                if classes.labels([recording.codes])[0, codes.index(code)]:
+                    rates[code].append(rate)
+    assert [len(found) for found in rates.values()] == [29, 18, 15]
+    assert min(rates[SINUS_RHYTHM]) >= 60 and max(rates[SINUS_RHYTHM]) <= 100
+    assert sum(rate < 60 for rate in rates[BRADYCARDIA]) == 17 and sum(rate > 95 for rate in rates[TACHYCARDIA]) == 15

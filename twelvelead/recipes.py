@@ -93,7 +93,7 @@ class Voting:
     threshold_options: dict[str, float] = field(default_factory=dict)  # arguments of that method
     thresholds: str = "ensemble"  # "ensemble": mean score against out-of-bag thresholds; "members": majority vote
     shrinkage: float = 0.0  # thresholds are moved by this part of the way to a common one, see thresholds.shrink
-    rate_labels: bool = False  # in their search sinus rhythm is also bradycardia or tachycardia where the heart rate says so
+    rate_labels: bool = False  # searched with sinus rhythm also called bradycardia or tachycardia, by its heart rate
     at_least_one: bool = False  # a recording without a label gets its likeliest one
 
 
