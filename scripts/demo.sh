@@ -19,7 +19,7 @@ say "Recordings of four hospitals to train on, and of one that training never se
 rm -rf "$out/train" "$out/test" "$out/outputs"
 run -m twelvelead synthesize "$out/train" --hospitals alder,birch,cedar,dogwood --count 400 --seed 1
 run -m twelvelead synthesize "$out/test" --hospitals elm --count 400 --seed 2
-header=$(find "$out/test" -name '*.hea' | sort | head -n 1)
+header=$(find "$out/test" -name '*.hea' | sort | sed -n 1p)  # not head: sort would die of a closed pipe
 run -m twelvelead draw "$header" "$out/recording.png"
 
 say "Training a small ensemble: 4 members of 9 epochs"
