@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from twelvelead.classes import SINUS_RHYTHM, load_weights, scored_classes
+from twelvelead.commands import WEIGHTS
 from twelvelead.rate import add_rate_labels, heart_rate
 from twelvelead.recipes import get_recipe
 from twelvelead.recording import find_recordings, read_recording
@@ -15,6 +16,7 @@ from twelvelead.signals import prepare
 from twelvelead.store import build_store
 
 AF, BRADYCARDIA, TACHYCARDIA = "164889003", "426177001", "427084000"
+CLASSES = scored_classes(load_weights(WEIGHTS))
 
 
 def beats(rate: float, frequency_hz: float = 125.0, seconds: float = 10.0, jitter: float = 0.0) -> np.ndarray:
@@ -86,23 +88,20 @@ def test_classes_that_a_model_does_not_have_are_not_added():
 def test_a_store_has_the_rates_that_its_recordings_were_made_with(recipe, hospital, tmp_path):
     headers = find_recordings(hospital)
     store = build_store(headers, get_recipe(recipe).input, tmp_path, root=hospital, jobs=1)
-    labels = scored_classes(load_weights("weights.csv")).labels(store.codes)
-    codes = list(scored_classes(load_weights("weights.csv")).codes)
-    slow, fast = (labels[:, codes.index(code)] for code in (BRADYCARDIA, TACHYCARDIA))
+    labels = CLASSES.labels(store.codes)
+    slow, fast = (labels[:, CLASSES.index[code]] for code in (BRADYCARDIA, TACHYCARDIA))
     assert store.rates.shape == (len(store),) and np.isfinite(store.rates).mean() > 0.95
     assert np.nanmedian(store.rates[slow]) < 60 and np.nanmedian(store.rates[fast]) > 100
 
 
 def test_real_sinus_rhythms_keep_to_the_definition_but_in_ptb_xl(real_data):
-    classes = scored_classes(load_weights("weights.csv"))
-    codes = list(classes.codes)
     rates = {code: [] for code in (SINUS_RHYTHM, BRADYCARDIA, TACHYCARDIA)}
     for source in ("cpsc_2018", "cpsc_2018_extra", "chapman_shaoxing", "ningbo"):
         for path in find_recordings(real_data / source):
             recording = read_recording(path)
             rate = heart_rate(prepare(recording, get_recipe("butt").input).signal, 125.0)
             for code in rates:
-                if classes.labels([recording.codes])[0, codes.index(code)]:
+                if CLASSES.labels([recording.codes])[0, CLASSES.index[code]]:
                     rates[code].append(rate)
     assert [len(found) for found in rates.values()] == [29, 18, 15]
     assert min(rates[SINUS_RHYTHM]) >= 60 and max(rates[SINUS_RHYTHM]) <= 100

@@ -48,13 +48,13 @@ def heart_rate(signal: np.ndarray, frequency_hz: float) -> float | None:
     with np.errstate(over="ignore", invalid="ignore"):  # of a broken recording; what comes of it is no limit
         slope = signal[:, step:] - signal[:, :-step]
         energy = np.einsum("ct,ct->t", slope, slope)
-    steepness = uniform_filter1d(energy, max(1, round(0.1 * frequency_hz)))
+    steepness = uniform_filter1d(energy, round(0.1 * frequency_hz))
     place = int(0.96 * (len(steepness) - 1))
     limit = float(np.partition(steepness, place)[place])  # an artefact is steeper than any heart
     if not 0 < limit < math.inf:
         return None
     peaks, _ = find_peaks(np.minimum(steepness, limit), height=0.4 * limit, prominence=0.3 * limit,
-                          distance=max(1, round(0.28 * frequency_hz)))
+                          distance=round(0.28 * frequency_hz))
     if len(peaks) < 3:
         return None
     return 60 * frequency_hz / float(np.median(np.diff(peaks)))
@@ -80,7 +80,7 @@ def add_rate_labels(labels: np.ndarray, rates: np.ndarray, codes) -> np.ndarray:
     labels, codes = np.array(labels, dtype=bool), list(codes)
     if SINUS_RHYTHM not in codes:
         return labels
-    sinus = labels[:, codes.index(SINUS_RHYTHM)].copy()
+    sinus = labels[:, codes.index(SINUS_RHYTHM)]
     for code, (above, below) in BY_RATE.items():
         if code in codes:
             labels[:, codes.index(code)] |= sinus & (rates > above) & (rates < below)
