@@ -28,7 +28,7 @@ from shared import CLASSES, ROOT, make_model, markdown, process, seconds, ten_se
 from twelvelead.batches import gather, on_device, predict, stack
 from twelvelead.ensemble import load_ensemble
 from twelvelead.losses import LOSSES, Weighting, class_weights
-from twelvelead.models.winograd import INPUTS, OUTPUTS, MinimalConv
+from twelvelead.models.winograd import ScoringConv
 from twelvelead.recipes import get_recipe
 from twelvelead.recording import read_recording
 from twelvelead.signals import prepare
@@ -127,14 +127,15 @@ def giga_macs(model: torch.nn.Module, samples: int) -> float:
     def count(module, inputs, output) -> None:
         nonlocal total
         positions = output[0, 0].numel()
-        if isinstance(module, MinimalConv):  # products, then the sums of inputs and of outputs
-            pieces = -(-positions // OUTPUTS)
-            total += pieces * (module.weight.numel() + INPUTS * (INPUTS * inputs[0].shape[1] + OUTPUTS * output.shape[1]))
+        if isinstance(module, ScoringConv):  # products, then the sums of inputs and of outputs
+            points, channels_in, channels_out = module.weight.shape
+            outputs = points - module.taps + 1
+            total += -(-positions // outputs) * points * (channels_in * channels_out + points * channels_in + outputs * channels_out)
         else:
             total += positions * module.weight.numel()
 
     hooks = [module.register_forward_hook(count) for module in model.modules()
-             if isinstance(module, (torch.nn.Conv2d, MinimalConv))]
+             if isinstance(module, (torch.nn.Conv2d, ScoringConv))]
     with torch.no_grad():
         model(torch.zeros(1, 12, samples))
     for hook in hooks:

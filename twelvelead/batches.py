@@ -185,10 +185,10 @@ def predict(model, data: Data, rows: np.ndarray, recipe: Input, batch_samples: i
     model : callable
         (x, valid, side) → logits (batch, classes).
     batch_samples : int, optional
-        Samples of a batch, padding included; a longer piece is a batch of its own. By default 8 recordings of 10 s at 125 Hz
+        Samples of a batch, padding included; a longer piece is a batch of its own. By default 16 recordings of 10 s at 125 Hz
         on a CPU, which its caches hold, and 128 elsewhere.
     """
-    batch_samples = batch_samples or (8 if data.device.type == "cpu" else 128) * 1280
+    batch_samples = batch_samples or (16 if data.device.type == "cpu" else 128) * 1280
     rate = recipe.frequency_hz
     piece, overlap = round(recipe.piece_s * rate), round(recipe.overlap_s * rate)
     pieces = []  # (place in rows, start, length)

@@ -28,7 +28,7 @@ from .batches import Data, predict
 from .classes import Classes
 from .errors import UserError
 from .models.layers import fuse
-from .models.winograd import with_minimal_filtering
+from .models.winograd import prepared_for_scoring
 from .recipes import Recipe, recipe_from_dict
 from .training import new_model
 
@@ -121,7 +121,7 @@ def load_ensemble(folder: str | Path, device: torch.device | str = "cpu") -> Ens
             model = copy.deepcopy(empty)  # a new one would draw its weights, in vain and ten times as long
             model.load_state_dict(load_file(member_path(folder, member)))
             model = fuse(model.eval()).to(device=device, memory_format=torch.channels_last)
-            models.append(with_minimal_filtering(model) if device.type == "cpu" else model)
+            models.append(prepared_for_scoring(model) if device.type == "cpu" else model)
         return Ensemble(recipe, classes, models, _in_order(cuts["ensemble"], classes),
                         np.stack([_in_order(cuts["members"][str(member)], classes) for member in manifest["members"]]),
                         np.array(values["priors"], dtype=np.float64), device)

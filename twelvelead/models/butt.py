@@ -16,10 +16,9 @@ from __future__ import annotations
 
 import torch
 from torch import nn
-from torch.nn import functional as F
 
 from ..signals import SIDE
-from .layers import ConvNormReLU, as_masked, halve
+from .layers import ConvNormReLU, as_masked, halve, halve_mean
 
 
 class Level(nn.Module):
@@ -64,7 +63,7 @@ class Butt(nn.Module):
             # pooling before joining: the same numbers, half the copying
             pooled = halve(skip0), halve(out), halve(skip)
             x = torch.cat(pooled, dim=1)                        # batch, n + 2·i·n, 1, time / 2^i
-            skip0 = F.avg_pool2d(skip0, (1, 2))
+            skip0 = halve_mean(skip0)
             valid = None if valid is None else halve(valid)
         x = self.top(x, valid)                                  # batch, levels·n, 1, time / 2^levels
         # ReLU leaves no negative number and invalid samples are zero, so the maximum is that of the valid ones

@@ -23,7 +23,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from .layers import ConvNorm, as_masked, halve_valid
+from .layers import ConvNorm, as_masked, halve_mean, halve_valid
 
 
 class Block(nn.Module):
@@ -38,7 +38,7 @@ class Block(nn.Module):
         self.shortcut = nn.Conv2d(channels_in, channels_out, 1, bias=False)
 
     def forward(self, x: torch.Tensor, valid: torch.Tensor | None) -> torch.Tensor:
-        around = self.shortcut(F.avg_pool2d(x, (1, 2)))  # without bias: zero where nothing is valid
+        around = self.shortcut(halve_mean(x))  # without bias: zero where nothing is valid
         for convolution in self.convolutions:
             x = self.dropout(F.leaky_relu(convolution(x, valid)))
         return x + around

@@ -25,6 +25,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from .layers import MaskedBatchNorm
+from .winograd import MinimalConv
 
 
 class Crnn(nn.Module):
@@ -40,7 +41,7 @@ class Crnn(nn.Module):
         for k in range(blocks):
             size, stride = (pool, pool_stride) if k < blocks - 1 else (last_pool, last_pool_stride)
             self.blocks.append(nn.Sequential(
-                nn.Conv2d(leads if k == 0 else width, width, (1, kernel)), nn.ReLU(inplace=True),
+                MinimalConv(leads if k == 0 else width, width, kernel), nn.ReLU(inplace=True),
                 nn.MaxPool2d((1, size), (1, stride)), MaskedBatchNorm(width)))
             steps = (steps - kernel + 1 - size) // stride + 1
         if steps < 1:
