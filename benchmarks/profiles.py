@@ -191,7 +191,7 @@ def training(headers: list[Path], width: int) -> tuple[str, list[list[str]]]:
         each = best_of(4, step) / len(rows)
         work = 3 * 2 * giga_macs(model.eval(), 1280)
         model.train()
-        return f"{1 / each:.1f} recordings a second; about {work / each:.0f} GFLOP/s", of_torch(step)
+        return f"{1 / each:.1f} recordings a second; direct convolutions would need {work / each:.0f} GFLOP/s for that", of_torch(step)
 
 
 def store(headers: list[Path]) -> tuple[str, list[list[str]]]:

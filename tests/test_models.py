@@ -12,7 +12,8 @@ from twelvelead.errors import UserError
 from twelvelead.models.cnn_gru import Attention, BothWays
 from twelvelead.models.layers import ConvNorm, ConvNormReLU, FilledLeads, MaskedBatchNorm, Standardised, fuse, halve, halve_mean
 from twelvelead.models import winograd
-from twelvelead.models.winograd import FEWER_OUTPUTS, OUTPUTS, WORTH, MinimalConv, ScoringConv, prepared_for_scoring, transforms
+from twelvelead.models.winograd import (FEWER_OUTPUTS, OUTPUTS, SCORING_OUTPUTS, WORTH, MinimalConv, ScoringConv,
+                                        prepared_for_scoring, transforms)
 from twelvelead.signals import SIDE, side_of
 
 SMALL = {
@@ -333,7 +334,7 @@ def test_folding_batch_norm_keeps_the_scores(name):
     assert not [m for m in model.modules() if isinstance(m, (ConvNorm, ConvNormReLU)) and m.norm is not None]
 
 
-@pytest.mark.parametrize("taps, count", [*OUTPUTS.items(), *FEWER_OUTPUTS.items()])
+@pytest.mark.parametrize("taps, count", sorted({*OUTPUTS.items(), *SCORING_OUTPUTS.items(), *FEWER_OUTPUTS.items()}))
 def test_minimal_filtering_is_the_filter(taps, count):
     outputs, of_taps, inputs = transforms(taps, count)
     samples = count + taps - 1

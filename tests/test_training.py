@@ -12,7 +12,7 @@ import torch
 
 from twelvelead import models, training
 from twelvelead.batches import Data, epoch_order, gather, predict, stack
-from twelvelead.budget import affordable
+from twelvelead.budget import Deadline, Plan, affordable
 from twelvelead.classes import Classes
 from twelvelead.job import Job
 from twelvelead.losses import LOSSES
@@ -137,6 +137,11 @@ def test_the_schedule_is_scaled_to_the_epochs_allowed(tmp_path):
     trained, _ = run(tmp_path, RECIPE.scaled(epochs=12), epochs_allowed=allowed)
     assert len(trained.history) == 4 and asked == [1, 2, 3]
     assert [row["loss"] for row in trained.history][-1] == "challenge_metric"
+
+
+def test_epochs_that_did_not_fit_come_back_when_they_do(tmp_path):
+    trained, _ = run(tmp_path, RECIPE.scaled(epochs=6), epochs_allowed=lambda done, seconds: 3 if done == 1 else 99)
+    assert len(trained.history) == 6
 
 
 def test_when_time_is_out_the_epoch_ends_early_with_usable_weights(tmp_path):
@@ -284,7 +289,7 @@ def test_a_cosine_rises_from_nothing_to_the_rate_and_falls_to_nothing_batch_by_b
     monkeypatch.setattr(Rates, "seen", [])
     monkeypatch.setitem(training.OPTIMIZERS, "rates", Rates)
     recipe = plain(phases=(constant(8, 1e-2, "cosine"),), optimizer="rates", batch_size=8)
-    trained, _ = run(tmp_path, recipe, epochs_allowed=lambda done, seconds: allowed if done == 1 else 99)
+    trained, _ = run(tmp_path, recipe, epochs_allowed=lambda done, seconds: allowed)
     rates = np.array(Rates.seen)
     steps = 9 * allowed
     assert len(rates) == steps and len(trained.history) == allowed
@@ -545,3 +550,22 @@ def test_a_budget_takes_epochs_first_then_members_and_always_leaves_one():
     assert members < 11 and 32 <= epochs <= 95 and members * epochs <= 220
     assert affordable(0, 10, 11, 95) == (1, 1)
     assert affordable(-5, 10, 11, 95, done=7) == (1, 7)
+
+
+def test_a_slow_epoch_changes_no_plan_and_what_did_not_fit_comes_back(monkeypatch):
+    """Six members of 10 epochs, 10 s each, and 700 s for them."""
+    lines, clock = [], [0.0]
+    monkeypatch.setattr(Deadline, "left", lambda self: self.at - clock[0])
+    plan = Plan(list(range(6)), 10, Deadline(700.0), lines.append)
+
+    def epoch(place: int, done: int, seconds: float) -> int:
+        clock[0] += seconds
+        return plan.epochs_allowed(place, done, seconds)
+
+    assert [epoch(0, done, 10) for done in (1, 2, 3)] == [10, 10, 10]
+    assert epoch(0, 4, 50) == 10 and not lines              # one slow epoch
+    assert epoch(0, 5, 50) == 10
+    assert epoch(0, 6, 50) == 6 and plan.wanted == 5        # the machine is slow now: ten such epochs are left for six members
+    assert lines == ["time budget: members [5] are left out"]
+    assert [epoch(0, done, 10) for done in (7, 8, 9)][-1] == 9 and plan.wanted == 6  # 490 s, and it is fast again
+    assert lines[1:] == ["time budget: members [5] fit again"]

@@ -26,7 +26,7 @@ from safetensors.torch import save_file
 
 from .assembly import Book
 from .batches import on_device
-from .budget import Deadline, affordable, deadline
+from .budget import Deadline, Plan, deadline
 from .classes import Classes
 from .ensemble import Ensemble, load_ensemble, manifest_of, member_path
 from .errors import UserError
@@ -121,7 +121,7 @@ def train_members(job: Job, members: range, device: torch.device, until: Deadlin
     labels, data = job.classes.labels(job.store.codes), on_device(job.store, device)
     known = job.known_labels(labels)
     members = list(members)
-    wanted = len(members)
+    plan = Plan(members, job.epochs, until, log)
 
     def out_of_time() -> bool:
         if orphaned():
@@ -129,7 +129,7 @@ def train_members(job: Job, members: range, device: torch.device, until: Deadlin
         return until.is_over()
 
     for place, member in enumerate(members):
-        if place >= wanted:
+        if place >= plan.wanted:
             break
         if job.result_path(member).is_file() and member_path(job.folder, member).is_file():
             log(f"member {member}: trained before")
@@ -140,13 +140,8 @@ def train_members(job: Job, members: range, device: torch.device, until: Deadlin
         train_rows, validation_rows = job.member_rows(labels, member)
 
         def epochs_allowed(done: int, epoch_seconds: float) -> int:
-            nonlocal wanted
             look()
-            fewer, allowed = affordable(until.left(), epoch_seconds, wanted - place, job.epochs, done)
-            if fewer < wanted - place:
-                log(f"time budget: members {members[place + fewer:wanted]} are left out")
-                wanted = place + fewer
-            return allowed
+            return plan.epochs_allowed(place, done, epoch_seconds)
 
         checkpoint = job.work / f"member_{member:02d}.checkpoint"
         trained = train_member(data, labels, train_rows, validation_rows, job.recipe, job.classes, seed=job.seed,

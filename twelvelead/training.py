@@ -97,8 +97,8 @@ def train_member(data: Data, labels: np.ndarray, train_rows: np.ndarray, validat
     known : bool (recordings, classes), optional
         Labels that have a part in the loss; all by default.
     epochs_allowed : callable, optional
-        Told the epochs done and the seconds of the last one, returns how many the member may have in all; the schedule
-        is scaled to that (see recipes.scale_phases).
+        Told the epochs done and the seconds of the last one, returns how many the member may have in all, up to the
+        recipe's; the schedule is scaled to that (see recipes.scale_phases), which may be less or more than the time before.
     out_of_time : callable
         Asked after every batch; once it says so, the epoch ends early and training with it.
 
@@ -145,7 +145,7 @@ def train_member(data: Data, labels: np.ndarray, train_rows: np.ndarray, validat
             log(f"member {member}: no better for {state.stale} epochs, training ends")
             epochs = state.epoch
         if epochs_allowed is not None and state.epoch < epochs:
-            epochs = max(state.epoch, min(epochs, epochs_allowed(state.epoch, seconds)))
+            epochs = max(state.epoch, min(sum(phase.epochs for phase in phases), epochs_allowed(state.epoch, seconds)))
             schedule = _by_epoch(scale_phases(phases, epochs))
         if whole:
             _average(state, schedule, phase, task)

@@ -48,7 +48,7 @@ class _MaskedNorm(torch.autograd.Function):
         rows, valid = _rows(x), _rows(valid)                            # samples, channels; samples, 1
         count = valid.sum()
         mean = (valid.T @ rows)[0] / count
-        centred = (rows - mean).mul_(valid)
+        centred = rows - mean                                           # whatever where nothing is valid: it never counts
         variance = (valid.T @ centred.square())[0] / count
         inverse = torch.rsqrt(variance + eps)
         out = torch.addcmul(bias, centred, weight * inverse)
@@ -62,7 +62,8 @@ class _MaskedNorm(torch.autograd.Function):
     def backward(ctx, gradient, *_):
         centred, valid, out, weight, inverse, count = ctx.saved_tensors
         rows = _rows(gradient)
-        rows = rows * valid if out is None else rows * (out > 0)        # zero where nothing is valid, so is `out`
+        # zero where nothing is valid, so is `out`
+        rows = rows * valid if out is None else torch.ops.aten.threshold_backward(rows, out, 0)
         of_bias = (valid.T @ rows)[0]
         of_centred = (valid.T @ (rows * centred))[0]
         scale = weight * inverse
