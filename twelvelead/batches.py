@@ -186,7 +186,7 @@ def predict(model, data: Data, rows: np.ndarray, recipe: Input, batch_samples: i
         (x, valid, side) → logits (batch, classes).
     batch_samples : int, optional
         Samples of a batch, padding included; a longer piece is a batch of its own. By default 16 recordings of 10 s at 125 Hz
-        on a CPU, which its caches hold, and 128 elsewhere.
+        on a CPU, where more gain nothing, and 128 elsewhere.
     """
     batch_samples = batch_samples or (16 if data.device.type == "cpu" else 128) * 1280
     rate = recipe.frequency_hz

@@ -108,7 +108,7 @@ def train_member(data: Data, labels: np.ndarray, train_rows: np.ndarray, validat
         If the loss is no longer a finite number.
     """
     phases = recipe.training.phases
-    epochs = sum(phase.epochs for phase in phases)
+    wanted = epochs = sum(phase.epochs for phase in phases)
     torch.manual_seed(seed_of(seed, member))
     model = new_model(recipe, labels.shape[1]).to(data.device)
     _measure(model, data, train_rows)
@@ -145,7 +145,7 @@ def train_member(data: Data, labels: np.ndarray, train_rows: np.ndarray, validat
             log(f"member {member}: no better for {state.stale} epochs, training ends")
             epochs = state.epoch
         if epochs_allowed is not None and state.epoch < epochs:
-            epochs = max(state.epoch, min(sum(phase.epochs for phase in phases), epochs_allowed(state.epoch, seconds)))
+            epochs = max(state.epoch, min(wanted, epochs_allowed(state.epoch, seconds)))
             schedule = _by_epoch(scale_phases(phases, epochs))
         if whole:
             _average(state, schedule, phase, task)

@@ -12,7 +12,7 @@ from torch import nn
 from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from .winograd import MinimalConv
+from .winograd import MinimalConv, rows_of
 
 PERSON = 5  # of the values of signals.side_of the first ones are the person's
 
@@ -73,8 +73,8 @@ class _MaskedNorm(torch.autograd.Function):
 
 
 def _rows(x: torch.Tensor) -> torch.Tensor:
-    """(batch, channels, 1, time) → (batch · time, channels), without a copy where the channels of a sample lie together."""
-    return x.permute(0, 2, 3, 1).reshape(-1, x.shape[1])
+    """(batch, channels, 1, time) → (batch · time, channels)"""
+    return rows_of(x).flatten(0, 1)
 
 
 def _as(rows: torch.Tensor, like: torch.Tensor) -> torch.Tensor:

@@ -39,7 +39,6 @@ PART = 2**19  # numbers that are worked on at a time, so that they stay in a cor
 KEPT = 2**22  # numbers; a larger buffer is not kept for the next call
 
 
-@lru_cache(maxsize=None)
 def transforms(taps: int, outputs: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Matrices of outputs (m, n), taps (n, taps) and inputs (n, n), float64: y = outputs @ ((taps @ g) * (inputs @ d)).
 
@@ -146,11 +145,9 @@ class _Filter:
         """Outputs of the products of all points, with a bias, to `out` (batch, time, channels out)."""
         phases = _buffer("outputs", self.outputs, len(out), self.pieces, self.channels_out)
         torch.mm(self.of_outputs, products.view(self.inputs, -1), out=phases.view(self.outputs, -1))
-        if self.pieces == self.whole:
-            torch.add(phases.permute(1, 2, 0, 3), bias, out=out.view(len(out), self.whole, self.outputs, -1))
-            return
         torch.add(phases[:, :, :self.whole].permute(1, 2, 0, 3), bias, out=self.whole_of(out))
-        torch.add(phases[:self.time - self.end, :, self.whole].transpose(0, 1), bias, out=out[:, self.end:])
+        if self.pieces > self.whole:
+            torch.add(phases[:self.time - self.end, :, self.whole].transpose(0, 1), bias, out=out[:, self.end:])
 
     def phases_of(self, gradient: torch.Tensor) -> torch.Tensor:
         """The derivative of outputs phase by phase, zero where a piece goes beyond the time."""
@@ -172,15 +169,17 @@ class _Filter:
             products = torch.bmm(sums, of_taps, out=_buffer("products", self.inputs, sums.shape[1], self.channels_out))
             self.write(products, bias, to)
 
-    def backward(self, rows: torch.Tensor, of_taps: torch.Tensor, gradient: torch.Tensor,
-                 of_rows: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor]:
-        """Derivatives of weight and bias, and of `rows`, written to `of_rows`, from that of the output."""
-        of_sums, of_bias = torch.zeros_like(of_taps), of_taps.new_zeros(1, self.channels_out)
+    def backward(self, rows: torch.Tensor, of_taps: torch.Tensor, gradient: torch.Tensor, of_rows: torch.Tensor | None,
+                 of_bias: torch.Tensor | None) -> torch.Tensor:
+        """The derivative of the weight from that of the output; those of `rows` and of the bias go to `of_rows`, `of_bias`."""
+        of_sums = torch.zeros_like(of_taps)
         for k in range(0, len(rows), self.part):
             some = slice(k, k + self.part)
             phases = self.phases_of(gradient[some])
-            of_bias += phases.new_ones(1, phases[..., 0].numel()) @ phases.view(-1, self.channels_out)
-            products = _buffer("products", self.inputs, phases[0, ..., 0].numel(), self.channels_out)
+            if of_bias is not None:
+                by_output = phases.view(-1, self.channels_out)
+                of_bias += (by_output.new_ones(1, len(by_output)) @ by_output)[0]
+            products = _buffer("products", self.inputs, phases.shape[1] * self.pieces, self.channels_out)
             torch.mm(self.of_outputs.T, phases.view(self.outputs, -1), out=products.view(self.inputs, -1))
             sums = self.sums_of_inputs(rows[some])
             torch.baddbmm(of_sums, sums.transpose(1, 2), products, out=of_sums)
@@ -188,13 +187,13 @@ class _Filter:
                 torch.bmm(products, of_taps.transpose(1, 2), out=sums)
                 self.inputs_of(sums, of_rows[some])
         of_weight = (self.to_taps.T @ of_sums.view(self.inputs, -1)).view(self.taps, *of_sums.shape[1:])
-        return of_weight.permute(2, 1, 0).unsqueeze(2), of_bias[0]
+        return of_weight.permute(2, 1, 0).unsqueeze(2)
 
 
 _filter = lru_cache(maxsize=256)(_Filter)
 
 
-def _rows(x: torch.Tensor) -> torch.Tensor:
+def rows_of(x: torch.Tensor) -> torch.Tensor:
     """(batch, channels, 1, time) → (batch, time, channels), without a copy where the channels of a sample lie together."""
     return x.squeeze(2).transpose(1, 2).contiguous()
 
@@ -205,12 +204,12 @@ class _Minimal(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x, weight, bias, padding):
         channels_out, channels_in, _, taps = weight.shape
-        rows, of_taps = _rows(x), sums_of_taps(weight, OUTPUTS[taps])
+        rows, of_taps = rows_of(x), sums_of_taps(weight, OUTPUTS[taps])
         ctx.filter = _filter(x.shape[3], channels_in, channels_out, len(of_taps), taps, padding)
         ctx.save_for_backward(rows, of_taps)
         # no view of anything, so that it may be changed in place
         out = torch.empty((len(x), channels_out, 1, ctx.filter.time), memory_format=torch.channels_last)
-        ctx.filter.forward(rows, of_taps, bias, _rows(out))
+        ctx.filter.forward(rows, of_taps, bias, rows_of(out))
         return out
 
     @staticmethod
@@ -218,7 +217,8 @@ class _Minimal(torch.autograd.Function):
     def backward(ctx, gradient):
         rows, of_taps = ctx.saved_tensors
         of_rows = torch.empty_like(rows) if ctx.needs_input_grad[0] else None
-        of_weight, of_bias = ctx.filter.backward(rows, of_taps, _rows(gradient), of_rows)
+        of_bias = of_taps.new_zeros(of_taps.shape[2]) if ctx.needs_input_grad[2] else None
+        of_weight = ctx.filter.backward(rows, of_taps, rows_of(gradient), of_rows, of_bias)
         return None if of_rows is None else of_rows.transpose(1, 2).unsqueeze(2), of_weight, of_bias, None
 
 
@@ -261,7 +261,7 @@ class ScoringConv(nn.Module):
         inputs, channels_in, channels_out = self.weight.shape
         minimal = _filter(x.shape[3], channels_in, channels_out, inputs, self.taps, self.padding)
         out = x.new_empty(len(x), minimal.time, channels_out)
-        minimal.forward(_rows(x), self.weight, self.bias, out)
+        minimal.forward(rows_of(x), self.weight, self.bias, out)
         return out.transpose(1, 2).unsqueeze(2)
 
 
