@@ -17,8 +17,11 @@ import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import torch
@@ -28,7 +31,6 @@ from shared import CLASSES, ROOT, make_model, markdown, process, seconds, ten_se
 from twelvelead.batches import gather, on_device, predict, stack
 from twelvelead.ensemble import load_ensemble
 from twelvelead.losses import LOSSES, Weighting, class_weights
-from twelvelead.models.winograd import ScoringConv
 from twelvelead.recipes import get_recipe
 from twelvelead.recording import read_recording
 from twelvelead.signals import prepare
@@ -120,27 +122,50 @@ def of_torch(work: Callable[[], object]) -> list[list[str]]:
     return [[entry.key, str(entry.count), f"{entry.self_cpu_time_total / total:.0%}"] for entry in top]
 
 
+STEPS = {2: "sums of inputs and of outputs", 5: "products"}  # by the dimensions of a product's left side, in scoring.Convolution
+
+
+@contextmanager
+def counted(calls: dict[str, list[float]]) -> Iterator[None]:
+    """Adds, for each kind of numpy's matrix products, their number, seconds and multiply-adds to `calls`."""
+    plain = np.matmul
+
+    def matmul(a, b, out=None):
+        start = time.perf_counter()
+        result = plain(a, b, out=out)
+        entry = calls.setdefault(STEPS.get(a.ndim, "other"), [0, 0.0, 0])
+        for k, value in enumerate((1, time.perf_counter() - start, result.size * a.shape[-1])):
+            entry[k] += value
+        return result
+
+    with mock.patch.object(np, "matmul", matmul):
+        yield
+
+
 def giga_macs(model: torch.nn.Module, samples: int) -> float:
     """Billions of multiply-adds of the convolutions for one recording of so many samples, as they are done."""
-    total = 0
+    direct, calls = [0], {}
 
     def count(module, inputs, output) -> None:
-        nonlocal total
-        positions = output[0, 0].numel()
-        if isinstance(module, ScoringConv):  # products, then the sums of inputs and of outputs
-            points, channels_in, channels_out = module.weight.shape
-            outputs = points - module.taps + 1
-            total += -(-positions // outputs) * points * (channels_in * channels_out + points * channels_in + outputs * channels_out)
-        else:
-            total += positions * module.weight.numel()
+        direct[0] += output[0, 0].numel() * module.weight.numel()
 
-    hooks = [module.register_forward_hook(count) for module in model.modules()
-             if isinstance(module, (torch.nn.Conv2d, ScoringConv))]
-    with torch.no_grad():
+    hooks = [module.register_forward_hook(count) for module in model.modules() if isinstance(module, torch.nn.Conv2d)]
+    with torch.inference_mode(), counted(calls):
         model(torch.zeros(1, 12, samples))
     for hook in hooks:
         hook.remove()
-    return total / 1e9
+    return (direct[0] + sum(macs for _, _, macs in calls.values())) / 1e9
+
+
+def of_steps(work: Callable[[], object]) -> list[list[str]]:
+    """Time in numpy's products, by their kind, and besides in each function itself."""
+    calls: dict[str, list[float]] = {}
+    with counted(calls):
+        total = seconds(work)
+    products = [[name, str(count), f"{spent / total:.0%}"] for name, (count, spent, _) in sorted(calls.items())]
+    with counted({}):
+        besides = [row for row in of_python(work) if "matmul" not in row[0]]
+    return [*products, *besides]
 
 
 def preprocess(headers: list[Path]) -> tuple[str, list[list[str]]]:
@@ -162,7 +187,7 @@ def scores(headers: list[Path], model: Path) -> tuple[str, list[list[str]]]:
     work = 2 * giga_macs(network, x.shape[2])
     plain = 2 * giga_macs(new_model(ensemble.recipe, len(CLASSES.codes)).eval(), x.shape[2])
     with torch.inference_mode():
-        table = of_torch(lambda: [network(x, valid, side) for _ in range(10)])
+        table = of_steps(lambda: [network(x, valid, side) for _ in range(10)])
     return (f"a member, one recording: {1e3 * one:.1f} ms alone ({work / one:.0f} GFLOP/s), {1e3 * many:.1f} ms in a batch "
             f"({work / many:.0f} GFLOP/s); {work:.2f} GFLOP each, {plain:.2f} without minimal filtering"), table
 

@@ -17,8 +17,9 @@ import torch
 
 from twelvelead.batches import stack
 from twelvelead.ensemble import load_ensemble, member_scores
+from twelvelead.models.butt import ScoringButt
 from twelvelead.models.layers import fuse
-from twelvelead.models.winograd import ScoringConv, prepared_for_scoring
+from twelvelead.models.scoring import prepared_for_scoring
 from twelvelead.recipes import Input
 from twelvelead.recording import LEADS, find_recordings, read_recording
 from twelvelead.signals import Prepared, prepare
@@ -81,7 +82,7 @@ def test_equal_weights_and_input_give_equal_scores(benchmark, hospital, tmp_path
     reference = benchmark("reference")
     model = benchmark("shared").make_model(tmp_path / "model", find_recordings(hospital), members=2, width=30)
     ensemble, networks = load_ensemble(model), reference.load_model(model)
-    assert any(isinstance(module, ScoringConv) for module in ensemble.models[0].modules())
+    assert any(isinstance(module, ScoringButt) for module in ensemble.models[0].modules())
     prepared = prepare(read_recording(find_recordings(hospital)[0]), Input())
     # a multiple of 64 samples: the reference knows no mask
     short = Prepared(prepared.signal[:, :640], prepared.leads, prepared.valid[:640])
@@ -126,11 +127,11 @@ def test_profiles_name_what_takes_time(benchmark, hospital, tiny_model, tmp_path
     headers = find_recordings(hospital)[:4]
     for _, table in (profiles.preprocess(headers), profiles.scores(headers, tiny_model), profiles.training(headers, 4),
                      profiles.store(headers)):
-        assert len(table) == profiles.TOP
+        assert len(table) >= profiles.TOP
     model = profiles.new_model(profiles.get_recipe("butt-2020"), 24).eval()
     assert profiles.giga_macs(model, 1280) == pytest.approx(0.303, abs=0.001)
-    # all but the four with few channels take 12 products for 42 (two of them 10 for 28), and sums besides
-    assert profiles.giga_macs(prepared_for_scoring(fuse(model)), 1280) == pytest.approx(0.123, abs=0.001)
+    # 12 products for 42 (in two convolutions 10 for 28), panels that are not full, and sums besides
+    assert profiles.giga_macs(prepared_for_scoring(fuse(model)), 1280) == pytest.approx(0.115, abs=0.001)
 
 
 def test_the_gpu_script_runs_on_a_cpu(benchmark, tmp_path):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 import safetensors.torch
@@ -9,11 +12,11 @@ import torch
 
 from twelvelead import models
 from twelvelead.errors import UserError
+from twelvelead.models import scoring, winograd
 from twelvelead.models.cnn_gru import Attention, BothWays
 from twelvelead.models.layers import ConvNorm, ConvNormReLU, FilledLeads, MaskedBatchNorm, Standardised, fuse, halve, halve_mean
-from twelvelead.models import winograd
-from twelvelead.models.winograd import (FEWER_OUTPUTS, OUTPUTS, SCORING_OUTPUTS, WORTH, MinimalConv, ScoringConv,
-                                        prepared_for_scoring, transforms)
+from twelvelead.models.scoring import ScoringConv, prepared_for_scoring
+from twelvelead.models.winograd import FEWER_OUTPUTS, OUTPUTS, SCORING_OUTPUTS, MinimalConv, transforms
 from twelvelead.signals import SIDE, side_of
 
 SMALL = {
@@ -448,18 +451,63 @@ def test_other_numbers_than_float32_take_the_direct_convolution():
         assert conv.float()(x.float()).dtype == torch.bfloat16
 
 
-@torch.inference_mode()
-def test_scoring_takes_the_convolutions_that_gain_by_minimal_filtering_and_keeps_the_scores():
+def scoring_butt(**options) -> tuple[torch.nn.Module, torch.nn.Module]:
+    """The network in double precision, as it is trained, and prepared for scoring."""
     torch.manual_seed(0)
-    model = fuse(models.build("butt", leads=12, classes=24, width=30).eval())
-    x, valid = torch.randn(2, 12, 640), torch.arange(640)[None, :] < torch.tensor([[640], [500]])
-    before = torch.sigmoid(model.double()(x.double(), valid))
-    small = [(conv.in_channels, conv.out_channels) for conv in model.modules() if isinstance(conv, torch.nn.Conv2d)
-             and conv.in_channels * conv.out_channels < WORTH[7]]
-    prepared_for_scoring(model.float())
-    left = [(conv.in_channels, conv.out_channels) for conv in model.modules() if isinstance(conv, torch.nn.Conv2d)]
-    assert left == small == [(12, 30), (30, 30), (30, 30), (30, 30)]
-    torch.testing.assert_close(torch.sigmoid(model(x, valid)).double(), before, rtol=0, atol=1e-5)
+    model = used(models.build("butt", leads=12, classes=24, **options))
+    return copy.deepcopy(model).double().eval(), prepared_for_scoring(fuse(model.eval()))
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("options", [dict(width=30), dict(width=8, kernel=3), dict(width=8, kernel=5, levels=2),
+                                     dict(width=8, convolutions=1), dict(width=8, side_features=6)], ids=str)
+def test_the_network_for_scoring_gives_the_scores_of_the_network(options):
+    model, ready = scoring_butt(**options)
+    assert not any(isinstance(module, torch.nn.Conv2d) for module in ready.modules())
+    side = torch.rand(3, 7)
+    for time, lengths in ((640, (640, 640, 640)), (640, (640, 500, 1)), (633, (1, 2, 633)), (1, (1, 1, 1))):
+        x, valid = torch.randn(3, 12, time), torch.arange(time)[None, :] < torch.tensor(lengths)[:, None]
+        gaps = valid & (torch.rand(3, time) < 0.9)
+        gaps[:, 0] = True
+        for mask in (None, valid, gaps):
+            expected = torch.sigmoid(model(x.double(), mask, side.double()))
+            torch.testing.assert_close(torch.sigmoid(ready(x, mask, side)).double(), expected, rtol=0, atol=2e-5)
+    torch.testing.assert_close(torch.sigmoid(ready(x)).double(), torch.sigmoid(model(x.double())), rtol=0, atol=2e-5)
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("limits", [dict(PART=1), dict(SMALL_PRODUCT=1), dict(PART=2**16, SMALL_PRODUCT=2**12), dict(PLANS=1)])
+def test_scores_do_not_depend_on_how_the_work_is_cut(limits, monkeypatch):
+    _, ready = scoring_butt(width=30)
+    signals = [torch.randn(batch, 12, time) for batch, time in ((1, 128), (5, 1250), (2, 64), (1, 128))]
+    before = [ready(x) for x in signals]
+    monkeypatch.setattr(scoring, "_own", scoring._Own())
+    for name, value in limits.items():
+        monkeypatch.setattr(scoring, name, value)
+    for x, expected in zip(signals, before):
+        torch.testing.assert_close(ready(x), expected, rtol=1e-5, atol=1e-5)
+
+
+@torch.inference_mode()
+def test_scores_are_those_of_the_recording_whatever_was_scored_before_or_beside_it():
+    """Buffers are used again: nothing of another signal, not even NaN, may be left in them."""
+    _, ready = scoring_butt(width=30)
+    x, valid = torch.randn(4, 12, 1250), torch.arange(1250)[None, :] < torch.tensor([1250, 1250, 700, 3])[:, None]
+    alone = [ready(x[k:k + 1], valid[k:k + 1]) for k in range(4)]
+    for mask in (None, torch.rand(4, 1250) < 0.5):
+        ready(torch.full((4, 12, 1250), torch.nan), mask)
+        torch.testing.assert_close(ready(x, valid), torch.cat(alone), rtol=1e-5, atol=1e-5)
+    with ThreadPoolExecutor(4) as threads:
+        for k, found in enumerate(threads.map(lambda k: torch.inference_mode()(ready)(x[k % 4:k % 4 + 1], valid[k % 4:k % 4 + 1]),
+                                              range(40))):
+            assert torch.equal(found, alone[k % 4])
+
+
+def test_a_kernel_that_minimal_filtering_does_not_know_stays_a_convolution():
+    model = fuse(models.build("butt", leads=12, classes=9, width=4, kernel=13).eval())
+    assert prepared_for_scoring(model) is model and model.for_scoring() is None
+    unfused = models.build("butt", leads=12, classes=9, width=4).eval()  # its batch normalisation would be lost
+    assert unfused.for_scoring() is None
 
 
 @torch.inference_mode()

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -176,13 +177,18 @@ def _cut(data: Data, start: np.ndarray, length: np.ndarray, stretch: np.ndarray 
     return x.transpose(1, 2), valid
 
 
-@torch.inference_mode()
 def predict(model, data: Data, rows: np.ndarray, recipe: Input, batch_samples: int | None = None) -> np.ndarray:
-    """Scores float32 (rows, classes): sigmoid of the model's logits; long recordings in pieces, joined as the recipe says.
+    """Scores float32 (rows, classes): sigmoid of the model's logits; see `predict_each`."""
+    return predict_each([model], data, rows, recipe, batch_samples)[0]
+
+
+@torch.inference_mode()
+def predict_each(models: Sequence, data: Data, rows: np.ndarray, recipe: Input, batch_samples: int | None = None) -> np.ndarray:
+    """Scores float32 (models, rows, classes) of several models; long recordings in pieces, joined as the recipe says.
 
     Parameters
     ----------
-    model : callable
+    models : sequence of callables
         (x, valid, side) → logits (batch, classes).
     batch_samples : int, optional
         Samples of a batch, padding included; a longer piece is a batch of its own. By default 16 recordings of 10 s at 125 Hz
@@ -209,12 +215,14 @@ def predict(model, data: Data, rows: np.ndarray, recipe: Input, batch_samples: i
             last += 1
         part = order[first:last]
         x, valid = _cut(data, start[part], length[part])
-        batch = torch.sigmoid(model(x, valid, side[torch.from_numpy(place[part]).to(data.device)]).float()).cpu().numpy()
-        if scores is None:
-            scores = np.zeros((len(pieces), batch.shape[1]), dtype=np.float32)
-        scores[part] = batch
+        known = side[torch.from_numpy(place[part]).to(data.device)]
+        for k, model in enumerate(models):
+            batch = torch.sigmoid(model(x, valid, known).float()).cpu().numpy()
+            if scores is None:
+                scores = np.zeros((len(models), len(pieces), batch.shape[1]), dtype=np.float32)
+            scores[k, part] = batch
         first = last
     firsts = np.searchsorted(place, np.arange(len(rows)))  # places ascend
     if recipe.join == "mean":
-        return np.add.reduceat(scores, firsts) / np.bincount(place)[:, None].astype(np.float32)
-    return np.maximum.reduceat(scores, firsts)
+        return np.add.reduceat(scores, firsts, axis=1) / np.bincount(place)[:, None].astype(np.float32)
+    return np.maximum.reduceat(scores, firsts, axis=1)

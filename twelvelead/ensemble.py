@@ -24,11 +24,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from . import thresholds
-from .batches import Data, predict
+from .batches import Data, predict_each
 from .classes import Classes
 from .errors import UserError
 from .models.layers import fuse
-from .models.winograd import prepared_for_scoring
+from .models.scoring import prepared_for_scoring
 from .recipes import Recipe, recipe_from_dict
 from .training import new_model
 
@@ -64,17 +64,21 @@ class Ensemble:
 
 def member_scores(ensemble: Ensemble, data: Data) -> np.ndarray:
     """Scores float32 (members, recordings, classes) of all recordings of `data`."""
-    rows = np.arange(len(data.lengths))
+    models, rows, recipe = ensemble.models, np.arange(len(data.lengths)), ensemble.recipe.input
     if ensemble.device.type != "cpu":
-        return np.stack([predict(model, data, rows, ensemble.recipe.input) for model in ensemble.models])
-    # On a CPU a thread for each member: the convolutions of one recording are too small to share out over threads. Of many
-    # recordings a part each, so that no thread waits for another's last member.
+        return predict_each(models, data, rows, recipe)
+    # On a CPU a thread for some of the members: the convolutions of one recording are too small to share out over threads.
+    # Of many recordings a part for each thread, so that none waits for another's last member.
     threads = torch.get_num_threads()
-    parts = np.array_split(rows, max(1, min(threads, len(rows) // 8)))
-    tasks = [(model, part) for part in parts for model in ensemble.models]
-    scores = list(_threads(threads).map(lambda task: predict(task[0], data, task[1], ensemble.recipe.input), tasks))
-    members = len(ensemble.models)
-    return np.concatenate([np.stack(scores[k:k + members]) for k in range(0, len(tasks), members)], axis=1)
+    parts = max(1, min(threads, len(rows) // 8))
+    by_length = np.argsort(data.lengths, kind="stable")
+    groups = np.array_split(np.arange(len(models)), min(len(models), -(-threads // parts)))
+    tasks = [(group, by_length[k::parts]) for k in range(parts) for group in groups]
+    found = _threads(threads).map(lambda task: predict_each([models[k] for k in task[0]], data, task[1], recipe), tasks)
+    scores = np.empty((len(models), len(rows), len(ensemble.classes.codes)), dtype=np.float32)
+    for (group, part), values in zip(tasks, found):
+        scores[np.ix_(group, part)] = values
+    return scores
 
 
 @lru_cache(maxsize=1)

@@ -14,11 +14,14 @@ stride, which masks nothing; here the mask is exact.
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import nn
 
 from ..signals import SIDE
 from .layers import ConvNormReLU, as_masked, halve, halve_mean
+from .scoring import Convolution, Filter, Padded, plan_of
+from .winograd import SCORING_OUTPUTS
 
 
 class Level(nn.Module):
@@ -72,6 +75,95 @@ class Butt(nn.Module):
             side = x.new_zeros(len(x), SIDE) if side is None else side
             features = torch.cat([features, self.side(side)], dim=1)
         return self.head(features)                              # batch, classes
+
+    def for_scoring(self) -> ScoringButt | None:
+        """The same network in numpy, if its batch normalisation is folded in and its kernel is one of minimal filtering."""
+        convolutions = [module for module in self.modules() if isinstance(module, ConvNormReLU)]
+        if self.stem.conv.kernel_size[1] not in SCORING_OUTPUTS or any(module.norm is not None for module in convolutions):
+            return None
+        return ScoringButt(self)
+
+
+class ScoringButt(nn.Module):
+    """A `Butt` for scoring on a CPU: the same steps, each a few calls of numpy on buffers that are there already."""
+
+    def __init__(self, model: Butt):
+        super().__init__()
+        self.stride, self.side, self.head = model.stride, model.side, model.head
+        self.stem, self.top = Filter(model.stem.conv), Filter(model.top.conv)
+        self.levels = [[Filter(layer.conv) for layer in level.convolutions] for level in model.levels]
+        self.shapes = self.stem.shape, tuple(tuple(filter.shape for filter in level) for level in self.levels), self.top.shape
+
+    def forward(self, x: torch.Tensor, valid: torch.Tensor | None = None,
+                side: torch.Tensor | None = None) -> torch.Tensor:
+        batch, _, time = x.shape
+        padding = -time % self.stride
+        plan = plan_of(_Plan, self.shapes, batch, time + padding)
+        rows, mask = x.transpose(1, 2).numpy(), None            # batch, time, leads
+        plan.input.body[:, :time] = rows
+        if padding or (valid is not None and not bool(valid.all())):
+            mask = np.zeros((batch, time + padding, 1), dtype=np.float32)
+            mask[:, :time, 0] = 1 if valid is None else valid.numpy()
+            plan.input.body[:, :time][mask[:, :time, 0] == 0] = 0
+            plan.input.body[:, time:] = 0
+        features = torch.from_numpy(plan(self, mask))           # batch, levels·n
+        if self.side is not None:
+            side = features.new_zeros(batch, SIDE) if side is None else side
+            features = torch.cat([features, self.side(side)], dim=1)
+        return self.head(features)                              # batch, classes
+
+
+class _Plan:
+    """Buffers and views of a `ScoringButt` for signals (batch, time), time a multiple of its stride."""
+
+    def __init__(self, shapes: tuple, batch: int, time: int):
+        stem, levels, top = shapes
+
+        def buffer(channels: int) -> Padded:
+            return Padded(batch, time, channels, stem[4])
+
+        def convolution(shape: tuple[int, ...], source: Padded) -> Convolution:
+            return Convolution(shape, source, buffer(shape[1]), relu=True)
+
+        self.input = buffer(stem[0])
+        self.stem = convolution(stem, self.input)
+        self.levels = []
+        x, skip0 = self.stem.target, self.stem.target.body
+        for level in levels:
+            convolutions = []
+            for shape in level:
+                convolutions.append(convolution(shape, x))
+                x = convolutions[-1].target
+            skip, width = convolutions[0].target, level[0][1]
+            time //= 2
+            joined = buffer(skip0.shape[2] + 2 * width)
+            mean = np.empty((batch, time, skip0.shape[2]), dtype=np.float32)
+            # pooling writes to where joining would copy to; torch's takes half the time of numpy's
+            pooled = torch.from_numpy(joined.body).split([skip0.shape[2], width, width], dim=2)
+            pools = [(body[:, ::2], body[:, 1::2], out)
+                     for body, out in zip(map(torch.from_numpy, (skip0, x.body, skip.body)), pooled)]
+            self.levels.append((convolutions, pools, torch.from_numpy(mean)))
+            x, skip0 = joined, mean
+        self.top = convolution(top, x)
+
+    def __call__(self, weights: ScoringButt, mask: np.ndarray | None) -> np.ndarray:
+        """Features float32 (batch, levels · n) of `input`. `mask` (batch, time, 1): 0 where there is no sample, None if nowhere."""
+        first = 0 if mask is None else int(mask.min(axis=(0, 2)).argmin())
+        invalid = None if mask is None else (first, mask[:, first:])
+        self.stem(weights.stem, invalid)
+        for filters, (convolutions, pools, mean) in zip(weights.levels, self.levels):
+            for filter, convolution in zip(filters, convolutions):
+                convolution(filter, invalid)
+            for even, odd, joined in pools:
+                torch.maximum(even, odd, out=joined)
+            even, odd, _ = pools[0]
+            torch.add(even, odd, out=mean).mul_(0.5)
+            if mask is not None:
+                first, mask = first // 2, np.maximum(mask[:, ::2], mask[:, 1::2])
+                invalid = first, mask[:, first:]
+        self.top(weights.top, invalid)
+        # no number is negative and invalid samples are zero, so the maximum is that of the valid ones
+        return self.top.target.body.max(axis=1)
 
 
 def butt(leads: int, classes: int, width: int = 30, levels: int = 6, convolutions: int = 3, kernel: int = 7,

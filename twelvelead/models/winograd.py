@@ -1,7 +1,6 @@
-"""Convolutions of short filters with fewer multiplications, on a CPU, for training and for scoring.
+"""Convolutions of short filters with fewer multiplications, on a CPU.
 
-    x = MinimalConv(12, 30, 7)(x)                   # an nn.Conv2d over time, with its gradients
-    model = prepared_for_scoring(fuse(model))       # the filters' sums are taken once, not at every call
+    x = MinimalConv(12, 30, 7)(x)       # an nn.Conv2d over time, with its gradients; for scoring see scoring.py
 
 F(8, 7) gives eight outputs of a filter of seven taps with 14 multiplications instead of 56: eight outputs are sums of the
 products of 14 sums of inputs with 14 sums of taps (S. Winograd, Arithmetic Complexity of Computations, 1980; for
@@ -244,31 +243,3 @@ class MinimalConv(nn.Conv2d):
             return super().forward(x)
         bias = x.new_zeros(self.out_channels) if self.bias is None else self.bias
         return _Minimal.apply(x, self.weight, bias, self.padding[1])
-
-
-class ScoringConv(nn.Module):
-    """A `MinimalConv` that keeps the sums of its taps in place of its taps. For evaluation on a CPU."""
-
-    def __init__(self, conv: MinimalConv):
-        super().__init__()
-        self.taps, self.padding = conv.kernel_size[1], conv.padding[1]
-        bias = torch.zeros(conv.out_channels) if conv.bias is None else conv.bias.detach().clone()
-        outputs = (FEWER_OUTPUTS if conv.in_channels * conv.out_channels > MANY else SCORING_OUTPUTS)[self.taps]
-        self.register_buffer("weight", sums_of_taps(conv.weight.detach(), outputs), persistent=False)
-        self.register_buffer("bias", bias, persistent=False)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        inputs, channels_in, channels_out = self.weight.shape
-        minimal = _filter(x.shape[3], channels_in, channels_out, inputs, self.taps, self.padding)
-        out = x.new_empty(len(x), minimal.time, channels_out)
-        minimal.forward(rows_of(x), self.weight, self.bias, out)
-        return out.transpose(1, 2).unsqueeze(2)
-
-
-def prepared_for_scoring(model: nn.Module) -> nn.Module:
-    """Replaces, in place, each convolution that gains by minimal filtering. For evaluation on a CPU only."""
-    for module in model.modules():
-        for name, child in module.named_children():
-            if isinstance(child, MinimalConv) and child.is_minimal:
-                setattr(module, name, ScoringConv(child))
-    return model

@@ -1,0 +1,210 @@
+"""Scoring on a CPU: convolutions by minimal filtering (winograd.py) as products of small matrices, of one recording or many.
+
+    model = prepared_for_scoring(fuse(model))       # same scores (10⁻⁵), cannot be trained
+
+What is left to multiply of one recording is twelve matrices of some ten rows a convolution. numpy's BLAS multiplies matrices
+as small as these where they lie; torch's packs the weights first, which takes three times as long as the products. Weights
+lie in panels that such a product reads from end to end. Signals are padded where they lie, so that a convolution reads the pieces
+of one buffer, which overlap, and writes the next: four calls of numpy, whose views are made once for a shape.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from numpy.lib.stride_tricks import as_strided
+from torch import nn
+
+from ..signals import SMALL_PRODUCT
+from .winograd import FEWER_OUTPUTS, MANY, SCORING_OUTPUTS, MinimalConv, rows_of, sums_of_taps, transforms
+
+WIDTHS = (64, 32)  # columns of a panel; the one that leaves fewer columns empty
+PART = 2**18  # numbers that a convolution works on at a time, so that they stay in a core's cache
+SLACK = 8  # samples: no convolution writes more than these beyond the end of a signal
+PLANS = 4  # that a thread keeps: with the published network and 16 recordings of 10 s, 45 MB each
+
+
+class Filter:
+    """The weights of a convolution over time, without its stride; see `Convolution`.
+
+    Attributes
+    ----------
+    weight : float32 (n, 1, panels, channels in, width)
+        Sums of taps, the channels out in panels of `width`, zeros at the end.
+    bias : float32 (m · channels out,)
+        As often as a piece has outputs.
+    of_inputs, of_outputs : float32 (n, n), (m, n)
+    shape : tuple
+        What a `Convolution` must know: channels in and out, n, m, padding, panels and width.
+    """
+
+    def __init__(self, conv: MinimalConv):
+        channels_out, channels_in, _, taps = conv.weight.shape
+        m = (FEWER_OUTPUTS if channels_in * channels_out > MANY else SCORING_OUTPUTS)[taps]
+        of_outputs, _, of_inputs = transforms(taps, m)
+        self.of_outputs, self.of_inputs = of_outputs.float().numpy(), of_inputs.float().numpy()
+        sums = sums_of_taps(conv.weight.detach().float(), m).numpy()
+        width = min(WIDTHS, key=lambda width: -channels_out % width)
+        panels = -(-channels_out // width)
+        padded = np.zeros((len(sums), channels_in, panels * width), dtype=np.float32)
+        padded[:, :, :channels_out] = sums
+        self.weight = np.ascontiguousarray(padded.reshape(len(sums), channels_in, panels, width).transpose(0, 2, 1, 3))[:, None]
+        bias = np.zeros(channels_out, dtype=np.float32) if conv.bias is None else conv.bias.detach().float().numpy()
+        self.bias = np.tile(bias, m)
+        self.shape = channels_in, channels_out, len(sums), m, conv.padding[1], panels, width
+
+
+class Padded:
+    """A buffer for signals (batch, time, channels) with `padding` zeros before and after each.
+
+    Attributes
+    ----------
+    body : float32 (batch, time, channels)
+    gaps : float32 (batch, 2 · padding + SLACK, channels)
+        What lies behind each signal: its padding, and the next one's.
+    """
+
+    def __init__(self, batch: int, time: int, channels: int, padding: int):
+        self.slot = time + 2 * padding + SLACK
+        self.padding = padding
+        self.rows = np.empty((batch * self.slot + padding, channels), dtype=np.float32)
+        self.rows[:padding] = 0
+        self.body = self._view(padding, batch, time)
+        self.gaps = self._view(padding + time, batch, self.slot - time)
+        self.gaps[...] = 0
+
+    def _view(self, first: int, batch: int, count: int) -> np.ndarray:
+        row, number = self.rows.strides
+        return as_strided(self.rows[first:], (batch, count, self.rows.shape[1]), (self.slot * row, row, number))
+
+    def pieces(self, first: int, batch: int, count: int, inputs: int, step: int) -> np.ndarray:
+        """(batch, count, inputs, channels): pieces of `inputs` samples, one every `step`, the padding before the signal included."""
+        row, number = self.rows.strides
+        return as_strided(self.rows[first * self.slot:], (batch, count, inputs, self.rows.shape[1]),
+                          (self.slot * row, step * row, row, number))
+
+    def outputs(self, first: int, batch: int, count: int, m: int) -> np.ndarray:
+        """(batch, count, m · channels): the signal in pieces of m samples; the last one may go beyond its end."""
+        row, number = self.rows.strides
+        return as_strided(self.rows[self.padding + first * self.slot:], (batch, count, m * self.rows.shape[1]),
+                          (self.slot * row, m * row, number))
+
+
+class Convolution:
+    """A convolution from one buffer to another and, if wanted, the ReLU behind it: all views that it takes, for filters of one shape.
+
+    The products of a point are cut into so many rows and panels that OpenBLAS takes each as it lies and without threads.
+    """
+
+    def __init__(self, shape: tuple[int, ...], source: Padded, target: Padded, relu: bool):
+        channels_in, channels_out, n, m, _, panels, width = shape
+        batch, time, _ = target.body.shape
+        pieces, columns = -(-time // m), panels * width
+        part = max(1, PART // (n * pieces * max(channels_in, columns)))
+        self.source, self.target, self.relu = source, target, relu
+        self.parts = []
+        for first in range(0, batch, part):
+            some = min(part, batch - first)
+            rows = some * pieces
+            chunks = -(-rows // max(1, SMALL_PRODUCT // (channels_in * width)))
+            chunk = -(-rows // chunks)
+            sums = _own.scratch("sums", n, chunks * chunk, channels_in)
+            products = _own.scratch("products", n, chunks * chunk, columns)
+            outputs = target.outputs(first, some, pieces, m)
+            self.parts.append((
+                source.pieces(first, some, pieces, n, m),
+                sums[:, :rows].reshape(n, some, pieces, channels_in).transpose(1, 2, 0, 3),
+                sums.reshape(n, chunks, 1, chunk, channels_in),
+                products.reshape(n, chunks, chunk, panels, width).transpose(0, 1, 3, 2, 4),
+                products[:, :rows, :channels_out].reshape(n, some, pieces, channels_out).transpose(1, 2, 0, 3),
+                outputs.reshape(some, pieces, m, channels_out),
+                outputs, torch.from_numpy(outputs.reshape(some, -1))))
+
+    def __call__(self, filter: Filter, invalid: tuple[int, np.ndarray] | None = None) -> None:
+        """Writes the target. `invalid`: from which sample on, and by what, (batch, samples from there on, 1), to multiply it."""
+        for pieces, sums, rows, products, points, outputs, by_piece, flat in self.parts:
+            np.matmul(filter.of_inputs, pieces, out=sums)
+            np.matmul(rows, filter.weight, out=products)
+            np.matmul(filter.of_outputs, points, out=outputs)
+            np.add(by_piece, filter.bias, out=by_piece)
+            if self.relu:
+                flat.clamp_min_(0)  # a quarter of the time of numpy's
+        self.target.gaps[...] = 0
+        if invalid is not None:
+            first, mask = invalid
+            body = self.target.body[:, first:]
+            np.multiply(body, mask, out=body)
+
+
+class _Own(threading.local):
+    """What belongs to a thread: scratch memory, and the plans of the shapes that came last."""
+
+    def __init__(self) -> None:
+        self.memory: dict[str, np.ndarray] = {}
+        self.plans: dict[tuple, object] = {}
+
+    def scratch(self, name: str, *shape: int) -> np.ndarray:
+        """Zeros at first, later whatever was last in it."""
+        count = math.prod(shape)
+        if name not in self.memory or len(self.memory[name]) < count:
+            self.memory[name] = np.zeros(count, dtype=np.float32)
+        return self.memory[name][:count].reshape(shape)
+
+    def plan(self, key: tuple, build: Callable[[], object]) -> object:
+        """What `build` makes, for as long as few enough others are asked for."""
+        plan = self.plans.pop(key, None)
+        if plan is None:
+            while len(self.plans) >= PLANS:
+                del self.plans[next(iter(self.plans))]
+            plan = build()
+        self.plans[key] = plan
+        return plan
+
+
+_own = _Own()
+
+
+def plan_of(build: Callable, *arguments) -> object:
+    """What `build` makes of the arguments, which this thread may have kept."""
+    return _own.plan((build, *arguments), lambda: build(*arguments))
+
+
+def convolution(shape: tuple[int, ...], batch: int, time: int) -> Convolution:
+    """A `Convolution` with buffers of its own, for signals (batch, time)."""
+    channels_in, channels_out, n, m, padding, *_ = shape
+    return Convolution(shape, Padded(batch, time, channels_in, padding),
+                       Padded(batch, time + 2 * padding - (n - m), channels_out, 0), relu=False)
+
+
+class ScoringConv(nn.Module):
+    """A `MinimalConv` for scoring, (batch, channels, 1, time). For evaluation on a CPU."""
+
+    def __init__(self, conv: MinimalConv):
+        super().__init__()
+        self.filter = Filter(conv)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        rows = rows_of(x).numpy()
+        own = plan_of(convolution, self.filter.shape, *rows.shape[:2])
+        own.source.body[...] = rows
+        own(self.filter)
+        return torch.from_numpy(own.target.body.copy()).transpose(1, 2).unsqueeze(2)
+
+
+def prepared_for_scoring(model: nn.Module) -> nn.Module:
+    """The model, changed in place or another, with minimal filtering wherever it gains. For evaluation on a CPU only.
+
+    A module that has a faster way as a whole says so by a method `for_scoring`, which returns a module, or None.
+    """
+    if isinstance(model, MinimalConv):
+        return ScoringConv(model) if model.is_minimal else model
+    whole = model.for_scoring() if hasattr(model, "for_scoring") else None
+    if whole is not None:
+        return whole
+    for name, child in model.named_children():
+        setattr(model, name, prepared_for_scoring(child))
+    return model
