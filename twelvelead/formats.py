@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from .errors import RecordingError
+from .files import read_bytes
 from .header import Signal
 
 # WFDB's value for a missing sample in each format (format 8, of differences, has none), and the bytes of a sample.
@@ -54,8 +55,7 @@ def read_adc(path: str, signals: Sequence[Signal], n_samples: int, notes: list[s
         If the file cannot be decoded or holds no samples.
     """
     try:
-        with open(path, "rb", buffering=0) as file:
-            data = file.read()
+        data = read_bytes(path)
     except OSError as error:
         raise RecordingError(f"{path}: the signal cannot be read ({error.strerror})") from None
     if not data:

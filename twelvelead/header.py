@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from .errors import RecordingError
+from .files import read_bytes
 
 LEADS = ("I", "II", "III", "aVR", "aVL", "aVF", "V1", "V2", "V3", "V4", "V5", "V6")
 
@@ -100,12 +101,11 @@ def read_header(header_path: str | Path) -> Header:
 def header_text(header_path: str | Path) -> str:
     """The text of a header in UTF-8 (with or without a byte order mark) or else in Latin-1."""
     try:
-        with open(header_path, "rb", buffering=0) as file:
-            data = file.read()
+        data = read_bytes(header_path)
     except OSError as error:
         raise RecordingError(f"{header_path}: the header cannot be read ({error.strerror})") from None
     try:
-        return data.decode("utf-8-sig")
+        return data.decode().removeprefix("\ufeff")
     except UnicodeDecodeError:
         return data.decode("latin-1")
 

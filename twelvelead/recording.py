@@ -16,6 +16,8 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from operator import attrgetter
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +30,7 @@ __all__ = ["LEADS", "Header", "Recording", "Signal", "find_recordings", "header_
            "read_header", "read_recording", "recording_from"]
 
 _RANK = {lead: rank for rank, lead in enumerate(LEADS)}
+_FILE, _LEAD, _STORED = attrgetter("file"), attrgetter("lead"), attrgetter("gain_per_mv", "baseline", "format", "skew")
 
 # glibc hands large blocks back to the system and has each of their pages zeroed anew, unless it has seen a larger one freed;
 # for recordings that took as long as reading and preparing them.
@@ -59,6 +62,8 @@ class Recording:
         What reading had to repair, a short sentence each.
     patient : str or None
         From a header comment, where there is one.
+    n_missing : int or None
+        How many samples of `signal_mv` are NaN; None: not counted.
     """
 
     name: str
@@ -70,6 +75,7 @@ class Recording:
     codes: tuple[str, ...]
     notes: tuple[str, ...]
     patient: str | None = None
+    n_missing: int | None = None
 
 
 def read_recording(header_path: str | Path) -> Recording:
@@ -179,8 +185,9 @@ def _single(header: Header, path: str) -> Recording:
         raise RecordingError(f"{path}: the header describes no signal; it needs a line for each lead")
     notes: list[str] = []
     blocks, signals = [], []
-    for file in dict.fromkeys(signal.file for signal in header.signals):
-        stored = tuple(signal for signal in header.signals if signal.file == file)
+    files = dict.fromkeys(map(_FILE, header.signals))
+    for file in files:
+        stored = header.signals if len(files) == 1 else tuple(signal for signal in header.signals if signal.file == file)
         signal_path = _signal_path(path, file, notes)
         block, kept = _fitted(read_adc(signal_path, stored, header.n_samples, notes), stored, signal_path, notes)
         blocks.append(block)
@@ -192,9 +199,10 @@ def _single(header: Header, path: str) -> Recording:
 def _signal_path(header_path: str, file: str, notes: list[str]) -> str:
     """Path of a signal file: the one that the header names or else the one that is called like the header."""
     folder, header_file = os.path.split(header_path)
-    path = os.path.join(folder, file)
-    if os.path.basename(file) == file and os.path.isfile(path):
-        return path
+    if os.path.basename(file) == file:
+        path = header_path[:-len(header_file)] + file
+        if os.path.isfile(path):
+            return path
     namesake = os.path.splitext(header_file)[0] + os.path.splitext(file)[1]
     if not os.path.isfile(os.path.join(folder, namesake)):
         raise RecordingError(f"{header_path}: its signal file {file} is not beside it")
@@ -250,13 +258,10 @@ def _fitted(block: np.ndarray, signals: Sequence[Signal], where: str, notes: lis
 def _recording(header: Header, rows: np.ndarray | list[np.ndarray], signals: Sequence[Signal],
                notes: list[str]) -> Recording:
     """Millivolts of the rows of ADC units, one row for each signal, in standard order of the leads."""
-    row_of: dict[str, int] = {}
-    for row, signal in enumerate(signals):
-        if row_of.setdefault(signal.lead, row) != row:
-            notes.append(f"lead {signal.lead} comes more than once: the first is taken")
-    leads = _ordered(row_of)
-    chosen = [row_of[lead] for lead in leads]
-    signals = [signals[row] for row in chosen]
+    leads, chosen, again = _order(tuple(map(_LEAD, signals)))
+    notes.extend(f"lead {lead} comes more than once: the first is taken" for lead in again)
+    if chosen != tuple(range(len(signals))):
+        signals = [signals[row] for row in chosen]
     with np.errstate(all="ignore"):  # NaN and overflow are dealt with
         signal_mv = _block_in_millivolts(rows, chosen, signals) if isinstance(rows, np.ndarray) else None
         n_missing = 0
@@ -267,7 +272,16 @@ def _recording(header: Header, rows: np.ndarray | list[np.ndarray], signals: Seq
                 n_missing += _to_millivolts(rows[row][:n_samples], signal, out)
     if n_missing:
         notes.append(f"{n_missing} of {signal_mv.size} samples are missing")
-    return _described(header, signal_mv, leads, notes)
+    return _described(header, signal_mv, leads, notes, n_missing)
+
+
+@lru_cache(maxsize=1024)
+def _order(leads: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[int, ...], tuple[str, ...]]:
+    """Of the leads of rows: each once in their order, the row of each, and those that come again."""
+    row_of: dict[str, int] = {}
+    again = tuple(lead for row, lead in enumerate(leads) if row_of.setdefault(lead, row) != row)
+    ordered = _ordered(row_of)
+    return ordered, tuple(row_of[lead] for lead in ordered), again
 
 
 def _exact_in_float32(signal: Signal, dtype: np.dtype) -> bool:
@@ -281,15 +295,15 @@ def _exact_in_float32(signal: Signal, dtype: np.dtype) -> bool:
             and float(np.float32(gain)) == gain and 1e-30 < abs(gain) < 1e30)
 
 
-def _block_in_millivolts(block: np.ndarray, chosen: list[int], signals: list[Signal]) -> np.ndarray | None:
+def _block_in_millivolts(block: np.ndarray, chosen: tuple[int, ...], signals: Sequence[Signal]) -> np.ndarray | None:
     """Millivolts of the chosen rows at once, or None if their signals differ or a sample is missing."""
-    if len({(signal.gain_per_mv, signal.baseline, signal.format, signal.skew) for signal in signals}) > 1:
+    if len(set(map(_STORED, signals))) > 1:
         return None
     signal, missing = signals[0], MISSING_ADC.get(signals[0].format, -2**15)
     if signal.skew or not _exact_in_float32(signal, block.dtype) or (missing is not None and block.min() <= missing):
         return None
-    if chosen != list(range(len(block))):
-        block = block[chosen]
+    if chosen != tuple(range(len(block))):
+        block = block[list(chosen)]
     values = block.T.astype(np.float32, order="C")
     if signal.baseline:
         values -= np.float32(signal.baseline)
@@ -324,9 +338,10 @@ def _ordered(leads: Iterable[str]) -> tuple[str, ...]:
     return tuple(sorted(dict.fromkeys(leads), key=lambda lead: _RANK.get(lead, len(LEADS))))
 
 
-def _described(header: Header, signal_mv: np.ndarray, leads: tuple[str, ...], notes: list[str]) -> Recording:
+def _described(header: Header, signal_mv: np.ndarray, leads: tuple[str, ...], notes: list[str],
+               n_missing: int | None = None) -> Recording:
     n_samples = signal_mv.shape[1]
     if header.n_samples and n_samples != header.n_samples:
         notes.append(f"the header says {header.n_samples} samples, read were {n_samples}")
     return Recording(header.name, signal_mv, leads, header.frequency_hz, header.age_years, header.sex, header.codes,
-                     (*header.notes, *notes), header.patient)
+                     (*header.notes, *notes), header.patient, n_missing)

@@ -18,7 +18,6 @@ from fractions import Fraction
 from functools import lru_cache
 
 import numpy as np
-from numpy.lib.stride_tricks import as_strided
 from scipy import fft
 
 from .errors import RecordingError
@@ -74,7 +73,8 @@ def prepare(recording: Recording, recipe: Input) -> Prepared:
         If no standard lead holds a signal: empty, all missing, all flat or no known lead name.
     """
     signal, present, missing = _standard_leads(recording)
-    signal, present = derive_limb_leads(signal, present)
+    if not present.all():
+        signal, present = derive_limb_leads(signal, present)
     if not present.any():
         raise RecordingError(f"{recording.name}: no lead holds a signal (all are missing, flat or of unknown name)")
     signal = resample(signal, recording.frequency_hz, recipe.frequency_hz)
@@ -192,17 +192,15 @@ def _standard_leads(recording: Recording) -> tuple[np.ndarray, np.ndarray, np.nd
     source = recording.signal_mv
     if source.ndim != 2 or source.shape[1] == 0:
         raise RecordingError(f"{recording.name}: the signal has no samples")
-    rows = [(k, recording.leads.index(lead)) for k, lead in enumerate(LEADS) if lead in recording.leads]
+    rows = _rows(recording.leads)
     if recording.leads == LEADS:
         signal = source.astype(np.float32, copy=False)  # copied before anything is written to it
     else:
         signal = np.zeros((source.shape[1], len(LEADS)), dtype=np.float32).T
         for k, row in rows:
             signal[k] = source[row]
-    with np.errstate(over="ignore", invalid="ignore"):
-        whole = np.isfinite(signal.max() - signal.min()) and (signal[:, ::64] != signal[:, :1]).any(axis=1).all()
-    if whole:  # quick to say, and mostly so
-        return signal, np.ones(len(LEADS), dtype=bool), None
+    if (recording.n_missing == 0 or _finite(signal)) and (signal[:, ::512] != signal[:, :1]).any(axis=1).all():
+        return signal, np.ones(len(LEADS), dtype=bool), None  # quick to say, and mostly so
     missing = None
     low, high = signal.min(axis=1), signal.max(axis=1)
     if not (np.isfinite(low).all() and np.isfinite(high).all()):  # NaN and infinity show in them
@@ -216,6 +214,17 @@ def _standard_leads(recording: Recording) -> tuple[np.ndarray, np.ndarray, np.nd
     if not present.all():
         signal = np.where(present[:, None], signal, np.float32(0))  # a flat lead keeps no offset
     return signal, present, missing if missing is not None and missing.any() else None
+
+
+@lru_cache(maxsize=256)
+def _rows(leads: tuple[str, ...]) -> list[tuple[int, int]]:
+    """For each standard lead that is there, its place among the standard leads and among these."""
+    return [(k, leads.index(lead)) for k, lead in enumerate(LEADS) if lead in leads]
+
+
+def _finite(signal: np.ndarray) -> bool:
+    with np.errstate(over="ignore", invalid="ignore"):
+        return bool(np.isfinite(signal.max() - signal.min()))
 
 
 def fill_gaps(lead: np.ndarray, gaps: np.ndarray) -> np.ndarray:
@@ -275,7 +284,8 @@ def resample(signal: np.ndarray, from_hz: float, to_hz: float) -> np.ndarray:
     sample, value = padded.strides
     out = np.empty((blocks, step_out, leads), dtype=np.float32)
     for first_in, first_out, matrix in parts:
-        inputs = as_strided(padded[first_in:], (blocks, matrix.shape[1], leads), (step_in * sample, sample, value))
+        inputs = np.ndarray((blocks, matrix.shape[1], leads), np.float32, padded, first_in * sample,  # overlapping pieces
+                            (step_in * sample, sample, value))
         np.matmul(matrix, inputs, out=out[:, first_out:first_out + len(matrix)])
     return out.reshape(blocks * step_out, leads)[:length].T
 
@@ -291,8 +301,9 @@ def _resampler(from_hz: float, to_hz: float) -> tuple[int, int, int, int, int, l
     nyquist = min(from_hz, to_hz) / 2
     width_hz = (STOP - PASS) * nyquist
     reach = math.ceil((ATTENUATION_DB - 7.95) / (2.285 * 2 * math.pi * width_hz / from_hz) / 2) + 1
-    # outputs of a part: as many as lie in a third of the filter, so that neither calls nor zeros dominate
-    wanted = max(1, round(2 / 3 * reach * up / down))
+    # outputs of a part: as many as lie in a sixth of the filter, where one part is a block, or else in a third, so that
+    # neither calls nor zeros dominate
+    wanted = max(1, round((1 / 3 if up == 1 else 2 / 3) * reach * up / down))
     repeats = max(1, wanted // up)
     step_in, step_out = down * repeats, up * repeats
     cutoff = (PASS + STOP) / 2 * nyquist
