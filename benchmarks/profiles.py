@@ -31,6 +31,7 @@ from shared import CLASSES, ROOT, make_model, markdown, process, seconds, ten_se
 from twelvelead.batches import gather, on_device, predict, stack
 from twelvelead.ensemble import load_ensemble
 from twelvelead.losses import LOSSES, Weighting, class_weights
+from twelvelead.models.winograd import ScoringConv
 from twelvelead.recipes import get_recipe
 from twelvelead.recording import read_recording
 from twelvelead.signals import prepare
@@ -122,7 +123,7 @@ def of_torch(work: Callable[[], object]) -> list[list[str]]:
     return [[entry.key, str(entry.count), f"{entry.self_cpu_time_total / total:.0%}"] for entry in top]
 
 
-STEPS = {2: "sums of inputs and of outputs", 5: "products"}  # by the dimensions of a product's left side, in scoring.Convolution
+STEPS = {2: "sums of inputs and of outputs", 5: "products"}  # by the dimensions of a product's left side, in scoring_layers.Convolution
 
 
 @contextmanager
@@ -147,9 +148,17 @@ def giga_macs(model: torch.nn.Module, samples: int) -> float:
     direct, calls = [0], {}
 
     def count(module, inputs, output) -> None:
-        direct[0] += output[0, 0].numel() * module.weight.numel()
+        positions = output[0, 0].numel()
+        if isinstance(module, ScoringConv):  # products, then the sums of inputs and of outputs
+            points, channels_in, channels_out = module.weight.shape
+            outputs = points - module.taps + 1
+            each = channels_in * channels_out + points * channels_in + outputs * channels_out
+            direct[0] += -(-positions // outputs) * points * each
+        else:
+            direct[0] += positions * module.weight.numel()
 
-    hooks = [module.register_forward_hook(count) for module in model.modules() if isinstance(module, torch.nn.Conv2d)]
+    hooks = [module.register_forward_hook(count) for module in model.modules()
+             if isinstance(module, (torch.nn.Conv2d, ScoringConv))]
     with torch.inference_mode(), counted(calls):
         model(torch.zeros(1, 12, samples))
     for hook in hooks:

@@ -19,7 +19,7 @@ from twelvelead.batches import stack
 from twelvelead.ensemble import load_ensemble, member_scores
 from twelvelead.models.butt import ScoringButt
 from twelvelead.models.layers import fuse
-from twelvelead.models.scoring import prepared_for_scoring
+from twelvelead.models.winograd import prepared_for_scoring
 from twelvelead.recipes import Input
 from twelvelead.recording import LEADS, find_recordings, read_recording
 from twelvelead.signals import Prepared, prepare

@@ -12,11 +12,11 @@ import torch
 
 from twelvelead import models
 from twelvelead.errors import UserError
-from twelvelead.models import scoring, winograd
+from twelvelead.models import scoring_layers, winograd
 from twelvelead.models.cnn_gru import Attention, BothWays
 from twelvelead.models.layers import ConvNorm, ConvNormReLU, FilledLeads, MaskedBatchNorm, Standardised, fuse, halve, halve_mean
-from twelvelead.models.scoring import ScoringConv, prepared_for_scoring
-from twelvelead.models.winograd import FEWER_OUTPUTS, OUTPUTS, SCORING_OUTPUTS, MinimalConv, transforms
+from twelvelead.models.winograd import (FEWER_OUTPUTS, OUTPUTS, SCORING_OUTPUTS, MinimalConv, ScoringConv,
+                                        prepared_for_scoring, transforms)
 from twelvelead.signals import SIDE, side_of
 
 SMALL = {
@@ -476,14 +476,14 @@ def test_the_network_for_scoring_gives_the_scores_of_the_network(options):
 
 
 @torch.inference_mode()
-@pytest.mark.parametrize("limits", [dict(PART=1), dict(SMALL_PRODUCT=1), dict(PART=2**16, SMALL_PRODUCT=2**12), dict(PLANS=1)])
+@pytest.mark.parametrize("limits", [dict(PART=1), dict(SMALL_PRODUCT=1), dict(PART=2**16, SMALL_PRODUCT=2**12), dict(KEPT=1)])
 def test_scores_do_not_depend_on_how_the_work_is_cut(limits, monkeypatch):
     _, ready = scoring_butt(width=30)
     signals = [torch.randn(batch, 12, time) for batch, time in ((1, 128), (5, 1250), (2, 64), (1, 128))]
     before = [ready(x) for x in signals]
-    monkeypatch.setattr(scoring, "_own", scoring._Own())
+    monkeypatch.setattr(scoring_layers, "_own", scoring_layers._Own())
     for name, value in limits.items():
-        monkeypatch.setattr(scoring, name, value)
+        monkeypatch.setattr(scoring_layers, name, value)
     for x, expected in zip(signals, before):
         torch.testing.assert_close(ready(x), expected, rtol=1e-5, atol=1e-5)
 

@@ -28,7 +28,7 @@ from .batches import Data, predict_each
 from .classes import Classes
 from .errors import UserError
 from .models.layers import fuse
-from .models.scoring import prepared_for_scoring
+from .models.winograd import prepared_for_scoring
 from .recipes import Recipe, recipe_from_dict
 from .training import new_model
 

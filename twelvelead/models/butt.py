@@ -20,7 +20,7 @@ from torch import nn
 
 from ..signals import SIDE
 from .layers import ConvNormReLU, as_masked, halve, halve_mean
-from .scoring import Convolution, Filter, Padded, plan_of
+from .scoring_layers import Convolution, Filter, Padded, plan_of
 from .winograd import SCORING_OUTPUTS
 
 
@@ -92,20 +92,20 @@ class ScoringButt(nn.Module):
         self.stride, self.side, self.head = model.stride, model.side, model.head
         self.stem, self.top = Filter(model.stem.conv), Filter(model.top.conv)
         self.levels = [[Filter(layer.conv) for layer in level.convolutions] for level in model.levels]
-        self.shapes = self.stem.shape, tuple(tuple(filter.shape for filter in level) for level in self.levels), self.top.shape
+        self.shapes = self.stem.shape, tuple(tuple(layer.shape for layer in level) for level in self.levels), self.top.shape
 
     def forward(self, x: torch.Tensor, valid: torch.Tensor | None = None,
                 side: torch.Tensor | None = None) -> torch.Tensor:
         batch, _, time = x.shape
         padding = -time % self.stride
         plan = plan_of(_Plan, self.shapes, batch, time + padding)
-        rows, mask = x.transpose(1, 2).numpy(), None            # batch, time, leads
-        plan.input.body[:, :time] = rows
+        body, mask = plan.input.body, None                      # batch, time, leads
+        body[:, :time] = x.transpose(1, 2).numpy()
         if padding or (valid is not None and not bool(valid.all())):
-            mask = np.zeros((batch, time + padding, 1), dtype=np.float32)
-            mask[:, :time, 0] = 1 if valid is None else valid.numpy()
-            plan.input.body[:, :time][mask[:, :time, 0] == 0] = 0
-            plan.input.body[:, time:] = 0
+            there = np.zeros(body.shape[:2], dtype=bool)
+            there[:, :time] = True if valid is None else valid.numpy()
+            body[~there] = 0
+            mask = there[:, :, None].astype(np.float32)         # batch, time, 1
         features = torch.from_numpy(plan(self, mask))           # batch, levels·n
         if self.side is not None:
             side = features.new_zeros(batch, SIDE) if side is None else side
@@ -118,12 +118,15 @@ class _Plan:
 
     def __init__(self, shapes: tuple, batch: int, time: int):
         stem, levels, top = shapes
+        self.numbers = 0
 
         def buffer(channels: int) -> Padded:
-            return Padded(batch, time, channels, stem[4])
+            new = Padded(batch, time, channels, stem[4])
+            self.numbers += new.rows.size
+            return new
 
         def convolution(shape: tuple[int, ...], source: Padded) -> Convolution:
-            return Convolution(shape, source, buffer(shape[1]), relu=True)
+            return Convolution(shape, source, buffer(shape[1]))
 
         self.input = buffer(stem[0])
         self.stem = convolution(stem, self.input)
@@ -147,13 +150,13 @@ class _Plan:
         self.top = convolution(top, x)
 
     def __call__(self, weights: ScoringButt, mask: np.ndarray | None) -> np.ndarray:
-        """Features float32 (batch, levels · n) of `input`. `mask` (batch, time, 1): 0 where there is no sample, None if nowhere."""
+        """Features float32 (batch, levels · n) of `input`. `mask` (batch, time, 1): 0 where no sample is, None if that is nowhere."""
         first = 0 if mask is None else int(mask.min(axis=(0, 2)).argmin())
         invalid = None if mask is None else (first, mask[:, first:])
         self.stem(weights.stem, invalid)
         for filters, (convolutions, pools, mean) in zip(weights.levels, self.levels):
-            for filter, convolution in zip(filters, convolutions):
-                convolution(filter, invalid)
+            for layer, convolution in zip(filters, convolutions):
+                convolution(layer, invalid)
             for even, odd, joined in pools:
                 torch.maximum(even, odd, out=joined)
             even, odd, _ = pools[0]

@@ -1,12 +1,14 @@
-"""Convolutions of short filters with fewer multiplications, on a CPU.
+"""Convolutions of short filters with fewer multiplications, on a CPU, for training and for scoring.
 
-    x = MinimalConv(12, 30, 7)(x)       # an nn.Conv2d over time, with its gradients; for scoring see scoring.py
+    x = MinimalConv(12, 30, 7)(x)                   # an nn.Conv2d over time, with its gradients
+    model = prepared_for_scoring(fuse(model))       # the filters' sums are taken once, not at every call
 
 F(8, 7) gives eight outputs of a filter of seven taps with 14 multiplications instead of 56: eight outputs are sums of the
 products of 14 sums of inputs with 14 sums of taps (S. Winograd, Arithmetic Complexity of Computations, 1980; for
 networks A. Lavin and S. Gray, Fast Algorithms for Convolutional Neural Networks, CVPR 2016). The products over all
 channels are 14 matrix products, and the sums are products with small matrices. What comes out differs from the direct
-convolution by about 10⁻⁵ of its size (float32); F(6, 7), for scoring, by a third of that.
+convolution by about 10⁻⁵ of its size (float32); F(6, 7), for scoring, by a third of that. A network of these convolutions
+alone has a faster way to score: scoring_layers.py.
 """
 
 from __future__ import annotations
@@ -243,3 +245,37 @@ class MinimalConv(nn.Conv2d):
             return super().forward(x)
         bias = x.new_zeros(self.out_channels) if self.bias is None else self.bias
         return _Minimal.apply(x, self.weight, bias, self.padding[1])
+
+
+class ScoringConv(nn.Module):
+    """A `MinimalConv` that keeps the sums of its taps in place of its taps. For evaluation on a CPU."""
+
+    def __init__(self, conv: MinimalConv):
+        super().__init__()
+        self.taps, self.padding = conv.kernel_size[1], conv.padding[1]
+        bias = torch.zeros(conv.out_channels) if conv.bias is None else conv.bias.detach().clone()
+        outputs = (FEWER_OUTPUTS if conv.in_channels * conv.out_channels > MANY else SCORING_OUTPUTS)[self.taps]
+        self.register_buffer("weight", sums_of_taps(conv.weight.detach(), outputs), persistent=False)
+        self.register_buffer("bias", bias, persistent=False)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        inputs, channels_in, channels_out = self.weight.shape
+        minimal = _filter(x.shape[3], channels_in, channels_out, inputs, self.taps, self.padding)
+        out = x.new_empty(len(x), minimal.time, channels_out)
+        minimal.forward(rows_of(x), self.weight, self.bias, out)
+        return out.transpose(1, 2).unsqueeze(2)
+
+
+def prepared_for_scoring(model: nn.Module) -> nn.Module:
+    """The model, changed in place or replaced, with minimal filtering for each convolution that gains. For evaluation on a CPU.
+
+    A module that has a faster way as a whole says so by a method `for_scoring`, which returns a module, or None.
+    """
+    if isinstance(model, MinimalConv):
+        return ScoringConv(model) if model.is_minimal else model
+    whole = model.for_scoring() if hasattr(model, "for_scoring") else None
+    if whole is not None:
+        return whole
+    for name, child in model.named_children():
+        setattr(model, name, prepared_for_scoring(child))
+    return model

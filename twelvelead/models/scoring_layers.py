@@ -1,11 +1,13 @@
-"""Scoring on a CPU: convolutions by minimal filtering (winograd.py) as products of small matrices, of one recording or many.
+"""What a network is made of that scores on a CPU in numpy: convolutions by minimal filtering (winograd.py) as small products.
 
-    model = prepared_for_scoring(fuse(model))       # same scores (10⁻⁵), cannot be trained
+    plan = plan_of(Plan, shapes, batch, time)       # buffers and views, made once for a shape; see butt.py
+    layer = Convolution(shape, source, target)
+    layer(weights)                                  # reads source.body, writes target.body: five calls of numpy and torch
 
 What is left to multiply of one recording is twelve matrices of some ten rows a convolution. numpy's BLAS multiplies matrices
 as small as these where they lie; torch's packs the weights first, which takes three times as long as the products. Weights
-lie in panels that such a product reads from end to end. Signals are padded where they lie, so that a convolution reads the pieces
-of one buffer, which overlap, and writes the next: four calls of numpy, whose views are made once for a shape.
+lie in panels that such a product reads from end to end. Signals lie padded, so that a convolution reads the pieces of one buffer,
+which overlap, and writes the next without a copy.
 """
 
 from __future__ import annotations
@@ -13,19 +15,19 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.lib.stride_tricks import as_strided
-from torch import nn
 
 from ..signals import SMALL_PRODUCT
-from .winograd import FEWER_OUTPUTS, MANY, SCORING_OUTPUTS, MinimalConv, rows_of, sums_of_taps, transforms
+from .winograd import FEWER_OUTPUTS, MANY, SCORING_OUTPUTS, MinimalConv, sums_of_taps, transforms
 
 WIDTHS = (64, 32)  # columns of a panel; the one that leaves fewer columns empty
 PART = 2**18  # numbers that a convolution works on at a time, so that they stay in a core's cache
-SLACK = 8  # samples: no convolution writes more than these beyond the end of a signal
-PLANS = 4  # that a thread keeps: with the published network and 16 recordings of 10 s, 45 MB each
+SLACK = 8  # samples: no filter has more outputs a piece, so that none reads or writes further beyond the end of a signal
+KEPT = 2**24  # numbers in buffers that a thread keeps for the next call; 16 recordings of 10 s take 2^23 in the published network
 
 
 class Filter:
@@ -82,7 +84,7 @@ class Padded:
         return as_strided(self.rows[first:], (batch, count, self.rows.shape[1]), (self.slot * row, row, number))
 
     def pieces(self, first: int, batch: int, count: int, inputs: int, step: int) -> np.ndarray:
-        """(batch, count, inputs, channels): pieces of `inputs` samples, one every `step`, the padding before the signal included."""
+        """(batch, count, inputs, channels): pieces of `inputs` samples, one every `step`, from the padding on."""
         row, number = self.rows.strides
         return as_strided(self.rows[first * self.slot:], (batch, count, inputs, self.rows.shape[1]),
                           (self.slot * row, step * row, row, number))
@@ -95,18 +97,17 @@ class Padded:
 
 
 class Convolution:
-    """A convolution from one buffer to another and, if wanted, the ReLU behind it: all views that it takes, for filters of one shape.
+    """A convolution from one buffer to another and the ReLU behind it: all views that it takes, for filters of one shape.
 
     The products of a point are cut into so many rows and panels that OpenBLAS takes each as it lies and without threads.
     """
 
-    def __init__(self, shape: tuple[int, ...], source: Padded, target: Padded, relu: bool):
+    def __init__(self, shape: tuple[int, ...], source: Padded, target: Padded):
         channels_in, channels_out, n, m, _, panels, width = shape
         batch, time, _ = target.body.shape
         pieces, columns = -(-time // m), panels * width
         part = max(1, PART // (n * pieces * max(channels_in, columns)))
-        self.source, self.target, self.relu = source, target, relu
-        self.parts = []
+        self.target, self.parts = target, []
         for first in range(0, batch, part):
             some = min(part, batch - first)
             rows = some * pieces
@@ -124,15 +125,14 @@ class Convolution:
                 outputs.reshape(some, pieces, m, channels_out),
                 outputs, torch.from_numpy(outputs.reshape(some, -1))))
 
-    def __call__(self, filter: Filter, invalid: tuple[int, np.ndarray] | None = None) -> None:
+    def __call__(self, weights: Filter, invalid: tuple[int, np.ndarray] | None = None) -> None:
         """Writes the target. `invalid`: from which sample on, and by what, (batch, samples from there on, 1), to multiply it."""
         for pieces, sums, rows, products, points, outputs, by_piece, flat in self.parts:
-            np.matmul(filter.of_inputs, pieces, out=sums)
-            np.matmul(rows, filter.weight, out=products)
-            np.matmul(filter.of_outputs, points, out=outputs)
-            np.add(by_piece, filter.bias, out=by_piece)
-            if self.relu:
-                flat.clamp_min_(0)  # a quarter of the time of numpy's
+            np.matmul(weights.of_inputs, pieces, out=sums)
+            np.matmul(rows, weights.weight, out=products)
+            np.matmul(weights.of_outputs, points, out=outputs)
+            np.add(by_piece, weights.bias, out=by_piece)
+            flat.clamp_min_(0)  # a quarter of the time of numpy's
         self.target.gaps[...] = 0
         if invalid is not None:
             first, mask = invalid
@@ -145,7 +145,7 @@ class _Own(threading.local):
 
     def __init__(self) -> None:
         self.memory: dict[str, np.ndarray] = {}
-        self.plans: dict[tuple, object] = {}
+        self.plans: dict[tuple, Any] = {}
 
     def scratch(self, name: str, *shape: int) -> np.ndarray:
         """Zeros at first, later whatever was last in it."""
@@ -154,57 +154,20 @@ class _Own(threading.local):
             self.memory[name] = np.zeros(count, dtype=np.float32)
         return self.memory[name][:count].reshape(shape)
 
-    def plan(self, key: tuple, build: Callable[[], object]) -> object:
-        """What `build` makes, for as long as few enough others are asked for."""
-        plan = self.plans.pop(key, None)
+    def plan(self, build: Callable, *arguments) -> Any:
+        """What `build` makes of the arguments, an object that says how many `numbers` its buffers hold, or made of them before."""
+        plan = self.plans.pop((build, *arguments), None)
         if plan is None:
-            while len(self.plans) >= PLANS:
-                del self.plans[next(iter(self.plans))]
-            plan = build()
-        self.plans[key] = plan
+            plan = build(*arguments)
+            while self.plans and plan.numbers + sum(other.numbers for other in self.plans.values()) > KEPT:
+                del self.plans[next(iter(self.plans))]  # the one that was asked for least lately
+        self.plans[build, *arguments] = plan
         return plan
 
 
 _own = _Own()
 
 
-def plan_of(build: Callable, *arguments) -> object:
-    """What `build` makes of the arguments, which this thread may have kept."""
-    return _own.plan((build, *arguments), lambda: build(*arguments))
-
-
-def convolution(shape: tuple[int, ...], batch: int, time: int) -> Convolution:
-    """A `Convolution` with buffers of its own, for signals (batch, time)."""
-    channels_in, channels_out, n, m, padding, *_ = shape
-    return Convolution(shape, Padded(batch, time, channels_in, padding),
-                       Padded(batch, time + 2 * padding - (n - m), channels_out, 0), relu=False)
-
-
-class ScoringConv(nn.Module):
-    """A `MinimalConv` for scoring, (batch, channels, 1, time). For evaluation on a CPU."""
-
-    def __init__(self, conv: MinimalConv):
-        super().__init__()
-        self.filter = Filter(conv)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        rows = rows_of(x).numpy()
-        own = plan_of(convolution, self.filter.shape, *rows.shape[:2])
-        own.source.body[...] = rows
-        own(self.filter)
-        return torch.from_numpy(own.target.body.copy()).transpose(1, 2).unsqueeze(2)
-
-
-def prepared_for_scoring(model: nn.Module) -> nn.Module:
-    """The model, changed in place or another, with minimal filtering wherever it gains. For evaluation on a CPU only.
-
-    A module that has a faster way as a whole says so by a method `for_scoring`, which returns a module, or None.
-    """
-    if isinstance(model, MinimalConv):
-        return ScoringConv(model) if model.is_minimal else model
-    whole = model.for_scoring() if hasattr(model, "for_scoring") else None
-    if whole is not None:
-        return whole
-    for name, child in model.named_children():
-        setattr(model, name, prepared_for_scoring(child))
-    return model
+def plan_of(build: Callable, *arguments) -> Any:
+    """See `_Own.plan`; of the thread that asks."""
+    return _own.plan(build, *arguments)
