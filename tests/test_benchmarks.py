@@ -17,6 +17,7 @@ import torch
 
 from twelvelead.batches import stack
 from twelvelead.ensemble import load_ensemble, member_scores
+from twelvelead.models import scoring_layers
 from twelvelead.models.butt import ScoringButt
 from twelvelead.models.layers import fuse
 from twelvelead.models.winograd import prepared_for_scoring
@@ -122,7 +123,8 @@ def test_scale_measures_growth_and_memory(benchmark, hospital, tmp_path):
     assert sum(scale.family_pss(scale.os.getpid()).values()) > 50e6
 
 
-def test_profiles_name_what_takes_time(benchmark, hospital, tiny_model, tmp_path):
+def test_profiles_name_what_takes_time(benchmark, hospital, tiny_model, tmp_path, monkeypatch):
+    monkeypatch.setattr(scoring_layers, "SMALL_KERNELS", True)
     profiles = benchmark("profiles")
     headers = find_recordings(hospital)[:4]
     for _, table in (profiles.preprocess(headers), profiles.scores(headers, tiny_model), profiles.training(headers, 4),

@@ -458,7 +458,14 @@ def scoring_butt(**options) -> tuple[torch.nn.Module, torch.nn.Module]:
     return copy.deepcopy(model).double().eval(), prepared_for_scoring(fuse(model.eval()))
 
 
+@pytest.fixture(params=[True, False], ids=["numpy", "torch"])
+def small_kernels(request, monkeypatch):
+    """Whose products a network for scoring takes."""
+    monkeypatch.setattr(scoring_layers, "SMALL_KERNELS", request.param)
+
+
 @torch.inference_mode()
+@pytest.mark.usefixtures("small_kernels")
 @pytest.mark.parametrize("options", [dict(width=30), dict(width=8, kernel=3), dict(width=8, kernel=5, levels=2),
                                      dict(width=8, convolutions=1), dict(width=8, side_features=6)], ids=str)
 def test_the_network_for_scoring_gives_the_scores_of_the_network(options):
@@ -476,6 +483,7 @@ def test_the_network_for_scoring_gives_the_scores_of_the_network(options):
 
 
 @torch.inference_mode()
+@pytest.mark.usefixtures("small_kernels")
 @pytest.mark.parametrize("limits", [dict(PART=1), dict(SMALL_PRODUCT=1), dict(PART=2**16, SMALL_PRODUCT=2**12), dict(KEPT=1)])
 def test_scores_do_not_depend_on_how_the_work_is_cut(limits, monkeypatch):
     _, ready = scoring_butt(width=30)
@@ -489,6 +497,7 @@ def test_scores_do_not_depend_on_how_the_work_is_cut(limits, monkeypatch):
 
 
 @torch.inference_mode()
+@pytest.mark.usefixtures("small_kernels")
 def test_scores_are_those_of_the_recording_whatever_was_scored_before_or_beside_it():
     """Buffers are used again: nothing of another signal, not even NaN, may be left in them."""
     _, ready = scoring_butt(width=30)

@@ -24,6 +24,8 @@ from numpy.lib.stride_tricks import as_strided
 from ..signals import SMALL_PRODUCT
 from .winograd import FEWER_OUTPUTS, MANY, SCORING_OUTPUTS, MinimalConv, sums_of_taps, transforms
 
+# Where numpy's BLAS (OpenBLAS) has kernels for small matrices. Elsewhere torch's products of a whole part at a point are faster.
+SMALL_KERNELS = torch.backends.cpu.get_cpu_capability().startswith("AVX512")
 WIDTHS = (64, 32)  # columns of a panel; the one that leaves fewer columns empty
 PART = 2**18  # numbers that a convolution works on at a time, so that they stay in a core's cache
 SLACK = 8  # samples: no filter has more outputs a piece, so that none reads or writes further beyond the end of a signal
@@ -36,12 +38,12 @@ class Filter:
     Attributes
     ----------
     weight : float32 (n, 1, panels, channels in, width)
-        Sums of taps, the channels out in panels of `width`, zeros at the end.
+        Sums of taps, the channels out in panels of `width`, zeros at the end; for torch a tensor (n, channels in, channels out).
     bias : float32 (m · channels out,)
         As often as a piece has outputs.
     of_inputs, of_outputs : float32 (n, n), (m, n)
     shape : tuple
-        What a `Convolution` must know: channels in and out, n, m, padding, panels and width.
+        What a `Convolution` must know: channels in and out, n, m, padding, panels and their width, 0 of both for torch.
     """
 
     def __init__(self, conv: MinimalConv):
@@ -49,15 +51,18 @@ class Filter:
         m = (FEWER_OUTPUTS if channels_in * channels_out > MANY else SCORING_OUTPUTS)[taps]
         of_outputs, _, of_inputs = transforms(taps, m)
         self.of_outputs, self.of_inputs = of_outputs.float().numpy(), of_inputs.float().numpy()
-        sums = sums_of_taps(conv.weight.detach().float(), m).numpy()
-        width = min(WIDTHS, key=lambda width: -channels_out % width)
-        panels = -(-channels_out // width)
-        padded = np.zeros((len(sums), channels_in, panels * width), dtype=np.float32)
-        padded[:, :, :channels_out] = sums
-        self.weight = np.ascontiguousarray(padded.reshape(len(sums), channels_in, panels, width).transpose(0, 2, 1, 3))[:, None]
+        self.weight, panels, width = sums_of_taps(conv.weight.detach().float(), m), 0, 0
+        n = len(self.weight)
+        if SMALL_KERNELS:
+            width = min(WIDTHS, key=lambda width: -channels_out % width)
+            panels = -(-channels_out // width)
+            padded = np.zeros((n, channels_in, panels * width), dtype=np.float32)
+            padded[:, :, :channels_out] = self.weight.numpy()
+            padded = padded.reshape(n, channels_in, panels, width).transpose(0, 2, 1, 3)
+            self.weight = np.ascontiguousarray(padded)[:, None]
         bias = np.zeros(channels_out, dtype=np.float32) if conv.bias is None else conv.bias.detach().float().numpy()
         self.bias = np.tile(bias, m)
-        self.shape = channels_in, channels_out, len(sums), m, conv.padding[1], panels, width
+        self.shape = channels_in, channels_out, n, m, conv.padding[1], panels, width
 
 
 class Padded:
@@ -99,37 +104,42 @@ class Padded:
 class Convolution:
     """A convolution from one buffer to another and the ReLU behind it: all views that it takes, for filters of one shape.
 
-    The products of a point are cut into so many rows and panels that OpenBLAS takes each as it lies and without threads.
+    For OpenBLAS the products of a point are cut into so many rows and panels that it takes each as it lies and without threads.
     """
 
     def __init__(self, shape: tuple[int, ...], source: Padded, target: Padded):
         channels_in, channels_out, n, m, _, panels, width = shape
         batch, time, _ = target.body.shape
-        pieces, columns = -(-time // m), panels * width
+        pieces, columns = -(-time // m), panels * width or channels_out
         part = max(1, PART // (n * pieces * max(channels_in, columns)))
-        self.target, self.parts = target, []
+        self.target, self.parts, self.small = target, [], bool(panels)
         for first in range(0, batch, part):
             some = min(part, batch - first)
             rows = some * pieces
-            chunks = -(-rows // max(1, SMALL_PRODUCT // (channels_in * width)))
+            chunks = -(-rows // max(1, SMALL_PRODUCT // (channels_in * width))) if panels else 1
             chunk = -(-rows // chunks)
             sums = _own.scratch("sums", n, chunks * chunk, channels_in)
             products = _own.scratch("products", n, chunks * chunk, columns)
+            if panels:
+                factors = (sums.reshape(n, chunks, 1, chunk, channels_in),
+                           products.reshape(n, chunks, chunk, panels, width).transpose(0, 1, 3, 2, 4))
+            else:
+                factors = torch.from_numpy(sums), torch.from_numpy(products)
             outputs = target.outputs(first, some, pieces, m)
             self.parts.append((
                 source.pieces(first, some, pieces, n, m),
                 sums[:, :rows].reshape(n, some, pieces, channels_in).transpose(1, 2, 0, 3),
-                sums.reshape(n, chunks, 1, chunk, channels_in),
-                products.reshape(n, chunks, chunk, panels, width).transpose(0, 1, 3, 2, 4),
+                *factors,
                 products[:, :rows, :channels_out].reshape(n, some, pieces, channels_out).transpose(1, 2, 0, 3),
                 outputs.reshape(some, pieces, m, channels_out),
                 outputs, torch.from_numpy(outputs.reshape(some, -1))))
 
     def __call__(self, weights: Filter, invalid: tuple[int, np.ndarray] | None = None) -> None:
         """Writes the target. `invalid`: from which sample on, and by what, (batch, samples from there on, 1), to multiply it."""
+        multiply = np.matmul if self.small else torch.bmm
         for pieces, sums, rows, products, points, outputs, by_piece, flat in self.parts:
             np.matmul(weights.of_inputs, pieces, out=sums)
-            np.matmul(rows, weights.weight, out=products)
+            multiply(rows, weights.weight, out=products)
             np.matmul(weights.of_outputs, points, out=outputs)
             np.add(by_piece, weights.bias, out=by_piece)
             flat.clamp_min_(0)  # a quarter of the time of numpy's
