@@ -16,9 +16,10 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
-from operator import attrgetter
+from functools import cached_property, lru_cache
+from operator import itemgetter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -30,7 +31,8 @@ __all__ = ["LEADS", "Header", "Recording", "Signal", "find_recordings", "header_
            "read_header", "read_recording", "recording_from"]
 
 _RANK = {lead: rank for rank, lead in enumerate(LEADS)}
-_FILE, _LEAD, _STORED = attrgetter("file"), attrgetter("lead"), attrgetter("gain_per_mv", "baseline", "format", "skew")
+_FILE, _LEAD, _STORAGE = (itemgetter(*map(Signal._fields.index, names))
+                          for names in (["file"], ["lead"], ["gain_per_mv", "baseline", "format", "skew"]))
 
 # glibc hands large blocks back to the system and has each of their pages zeroed anew, unless it has seen a larger one freed;
 # for recordings that took as long as reading and preparing them.
@@ -77,6 +79,24 @@ class Recording:
     patient: str | None = None
     n_missing: int | None = None
 
+    adc = None  # see _Stored
+
+
+class _Stored(Recording):
+    """A recording of the twelve leads as a block of ADC units without a missing sample, all of one gain and with baseline 0.
+
+    Its millivolts are computed when they are asked for: `prepare` takes the block, which is four times the size of what it makes.
+
+    Attributes
+    ----------
+    adc : ndarray of integers, (12, samples)
+    gain_per_mv : float
+    """
+
+    @cached_property
+    def signal_mv(self) -> np.ndarray:
+        return _in_millivolts(self.adc, self.gain_per_mv, 0)
+
 
 def read_recording(header_path: str | Path) -> Recording:
     """Reads the recording of a header; its signal lies in the header's folder.
@@ -116,7 +136,7 @@ def recording_from(header: str | Sequence[str], signal: np.ndarray, name: str | 
         raise RecordingError(f"{name or 'header'}: the header must be a text or a list of lines") from None
     parsed = parse_header(text, name)
     try:
-        block = np.asarray(signal)
+        block = _compact(np.asarray(signal))
     except ValueError:
         raise RecordingError(f"{parsed.name}: the signal's rows differ in length") from None
     notes: list[str] = []
@@ -237,6 +257,15 @@ def _joined_segments(header: Header, path: str) -> Recording:
 # From ADC units to millivolts
 
 
+def _compact(block: np.ndarray) -> np.ndarray:
+    """The same numbers as int16 if they fit, as files have them: 2020's script hands over float64."""
+    if block.dtype.kind not in "iuf" or block.dtype.itemsize <= 2:
+        return block
+    with np.errstate(invalid="ignore"):  # NaN is no whole number
+        whole = block.astype(np.int16)
+    return whole if np.array_equal(whole, block) else block
+
+
 def _fitted(block: np.ndarray, signals: Sequence[Signal], where: str, notes: list[str]):
     """The block (rows, samples) and the signals of its rows, after settling a disagreement about the number of rows."""
     if block.ndim == 1 and len(signals) == 1:
@@ -262,14 +291,17 @@ def _recording(header: Header, rows: np.ndarray | list[np.ndarray], signals: Seq
     notes.extend(f"lead {lead} comes more than once: the first is taken" for lead in again)
     if chosen != tuple(range(len(signals))):
         signals = [signals[row] for row in chosen]
+    if isinstance(rows, np.ndarray) and _alike_and_whole(rows, signals):
+        block = rows if chosen == tuple(range(len(rows))) else rows[list(chosen)]
+        gain, baseline = signals[0].gain_per_mv, signals[0].baseline
+        if leads == LEADS and not baseline:
+            return _stored(header, block, gain, notes)
+        return _described(header, _in_millivolts(block, gain, baseline), leads, notes, 0)
+    n_missing, n_samples = 0, min(map(len, rows))
+    signal_mv = np.empty((n_samples, len(leads)), np.float32).T
     with np.errstate(all="ignore"):  # NaN and overflow are dealt with
-        signal_mv = _block_in_millivolts(rows, chosen, signals) if isinstance(rows, np.ndarray) else None
-        n_missing = 0
-        if signal_mv is None:
-            n_samples = min(map(len, rows))
-            signal_mv = np.empty((n_samples, len(leads)), np.float32).T
-            for row, signal, out in zip(chosen, signals, signal_mv):
-                n_missing += _to_millivolts(rows[row][:n_samples], signal, out)
+        for row, signal, out in zip(chosen, signals, signal_mv):
+            n_missing += _to_millivolts(rows[row][:n_samples], signal, out)
     if n_missing:
         notes.append(f"{n_missing} of {signal_mv.size} samples are missing")
     return _described(header, signal_mv, leads, notes, n_missing)
@@ -295,19 +327,19 @@ def _exact_in_float32(signal: Signal, dtype: np.dtype) -> bool:
             and float(np.float32(gain)) == gain and 1e-30 < abs(gain) < 1e30)
 
 
-def _block_in_millivolts(block: np.ndarray, chosen: tuple[int, ...], signals: Sequence[Signal]) -> np.ndarray | None:
-    """Millivolts of the chosen rows at once, or None if their signals differ or a sample is missing."""
-    if len(set(map(_STORED, signals))) > 1:
-        return None
+def _alike_and_whole(block: np.ndarray, signals: Sequence[Signal]) -> bool:
+    """Whether all rows of a block are stored in one way, can be converted in float32, and no sample is missing."""
     signal, missing = signals[0], MISSING_ADC.get(signals[0].format, -2**15)
-    if signal.skew or not _exact_in_float32(signal, block.dtype) or (missing is not None and block.min() <= missing):
-        return None
-    if chosen != tuple(range(len(block))):
-        block = block[list(chosen)]
+    return (len(set(map(_STORAGE, signals))) == 1 and not signal.skew and _exact_in_float32(signal, block.dtype)
+            and (missing is None or block.min() > missing))
+
+
+def _in_millivolts(block: np.ndarray, gain_per_mv: float, baseline: int) -> np.ndarray:
+    """Millivolts, float32 (rows, samples), of a block that is `_alike_and_whole`."""
     values = block.T.astype(np.float32, order="C")
-    if signal.baseline:
-        values -= np.float32(signal.baseline)
-    values /= np.float32(signal.gain_per_mv)
+    if baseline:
+        values -= np.float32(baseline)
+    values /= np.float32(gain_per_mv)
     return values.T
 
 
@@ -340,8 +372,18 @@ def _ordered(leads: Iterable[str]) -> tuple[str, ...]:
 
 def _described(header: Header, signal_mv: np.ndarray, leads: tuple[str, ...], notes: list[str],
                n_missing: int | None = None) -> Recording:
-    n_samples = signal_mv.shape[1]
+    return Recording(signal_mv=signal_mv, leads=leads, n_missing=n_missing, **_facts(header, signal_mv.shape[1], notes))
+
+
+def _stored(header: Header, block: np.ndarray, gain_per_mv: float, notes: list[str]) -> Recording:
+    recording = object.__new__(_Stored)  # without millivolts, which are a field of what it is
+    recording.__dict__.update(_facts(header, block.shape[1], notes), leads=LEADS, n_missing=0, adc=block, gain_per_mv=gain_per_mv)
+    return recording
+
+
+def _facts(header: Header, n_samples: int, notes: list[str]) -> dict[str, Any]:
+    """What a recording takes from its header."""
     if header.n_samples and n_samples != header.n_samples:
         notes.append(f"the header says {header.n_samples} samples, read were {n_samples}")
-    return Recording(header.name, signal_mv, leads, header.frequency_hz, header.age_years, header.sex, header.codes,
-                     (*header.notes, *notes), header.patient, n_missing)
+    return dict(name=header.name, frequency_hz=header.frequency_hz, age_years=header.age_years, sex=header.sex, codes=header.codes,
+                notes=(*header.notes, *notes), patient=header.patient)

@@ -72,11 +72,14 @@ def prepare(recording: Recording, recipe: Input) -> Prepared:
     RecordingError
         If no standard lead holds a signal: empty, all missing, all flat or no known lead name.
     """
-    signal, present, missing = _standard_leads(recording)
-    if not present.all():
+    unit_mv, missing = 1.0, None  # of the numbers in `signal`; nothing until they are scaled depends on it
+    if _is_usual(recording):
+        signal, present, unit_mv = recording.adc, np.ones(len(LEADS), dtype=bool), 1 / recording.gain_per_mv
+    else:
+        signal, present, missing = _standard_leads(recording)
         signal, present = derive_limb_leads(signal, present)
-    if not present.any():
-        raise RecordingError(f"{recording.name}: no lead holds a signal (all are missing, flat or of unknown name)")
+        if not present.any():
+            raise RecordingError(f"{recording.name}: no lead holds a signal (all are missing, flat or of unknown name)")
     signal = resample(signal, recording.frequency_hz, recipe.frequency_hz)
     valid = np.ones(signal.shape[1], dtype=bool)
     if missing is not None:
@@ -91,9 +94,9 @@ def prepare(recording: Recording, recipe: Input) -> Prepared:
     scale_mv, largest = recipe.unit_mv, LARGEST_INPUT
     if recipe.own_scale:
         own = signal if present.all() else signal[present]
-        scale_mv, largest = amplitude_of(own if missing is None else own[:, valid]), LARGEST_OWN
-    signal *= np.float32(1 / scale_mv)
-    np.clip(signal, -largest, largest, out=signal)
+        scale_mv, largest = amplitude_of(own if missing is None else own[:, valid]) * abs(unit_mv), LARGEST_OWN
+    signal *= np.float32(unit_mv / scale_mv)
+    signal.clip(-largest, largest, out=signal)
     if recipe.envelopes_hz:
         signal = np.concatenate([signal, envelopes(signal, recipe.frequency_hz, recipe.envelopes_hz)])
     if missing is not None:
@@ -187,6 +190,12 @@ def _slow_cosines(samples: int, count: int) -> np.ndarray:
     return (cosines * np.sqrt(np.where(np.arange(count) == 0, 1, 2) / samples)[:, None]).astype(np.float32)
 
 
+def _is_usual(recording: Recording) -> bool:
+    """Whether a recording has all twelve leads in ADC units without a gap, and it is quick to say that none is flat."""
+    block = recording.adc
+    return block is not None and bool((block[:, ::512] != block[:, :1]).any(axis=1).all())
+
+
 def _standard_leads(recording: Recording) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
     """Signal float32 (12, samples) without NaN, leads that hold a signal (12,), samples that no lead has (or None)."""
     source = recording.signal_mv
@@ -257,7 +266,7 @@ def derive_limb_leads(signal: np.ndarray, present: np.ndarray) -> tuple[np.ndarr
 
 
 def resample(signal: np.ndarray, from_hz: float, to_hz: float) -> np.ndarray:
-    """Anti-aliased resampling of float32 (leads, samples) by any ratio; ceil(samples · to/from) samples come out.
+    """Anti-aliased resampling of numbers (leads, samples) by any ratio; float32, ceil(samples · to/from) samples come out.
 
     A windowed-sinc filter, evaluated at the output's times: the output is cut into blocks that repeat the same phases,
     so that a part of each block is one matrix product of all leads (ten times as fast here as scipy.signal.resample_poly,
