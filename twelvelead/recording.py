@@ -64,8 +64,6 @@ class Recording:
         What reading had to repair, a short sentence each.
     patient : str or None
         From a header comment, where there is one.
-    n_missing : int or None
-        How many samples of `signal_mv` are NaN; None: not counted.
     """
 
     name: str
@@ -77,7 +75,6 @@ class Recording:
     codes: tuple[str, ...]
     notes: tuple[str, ...]
     patient: str | None = None
-    n_missing: int | None = None
 
     adc = None  # see _Stored
 
@@ -296,7 +293,7 @@ def _recording(header: Header, rows: np.ndarray | list[np.ndarray], signals: Seq
         gain, baseline = signals[0].gain_per_mv, signals[0].baseline
         if leads == LEADS and not baseline:
             return _stored(header, block, gain, notes)
-        return _described(header, _in_millivolts(block, gain, baseline), leads, notes, 0)
+        return _described(header, _in_millivolts(block, gain, baseline), leads, notes)
     n_missing, n_samples = 0, min(map(len, rows))
     signal_mv = np.empty((n_samples, len(leads)), np.float32).T
     with np.errstate(all="ignore"):  # NaN and overflow are dealt with
@@ -304,7 +301,7 @@ def _recording(header: Header, rows: np.ndarray | list[np.ndarray], signals: Seq
             n_missing += _to_millivolts(rows[row][:n_samples], signal, out)
     if n_missing:
         notes.append(f"{n_missing} of {signal_mv.size} samples are missing")
-    return _described(header, signal_mv, leads, notes, n_missing)
+    return _described(header, signal_mv, leads, notes)
 
 
 @lru_cache(maxsize=1024)
@@ -370,14 +367,13 @@ def _ordered(leads: Iterable[str]) -> tuple[str, ...]:
     return tuple(sorted(dict.fromkeys(leads), key=lambda lead: _RANK.get(lead, len(LEADS))))
 
 
-def _described(header: Header, signal_mv: np.ndarray, leads: tuple[str, ...], notes: list[str],
-               n_missing: int | None = None) -> Recording:
-    return Recording(signal_mv=signal_mv, leads=leads, n_missing=n_missing, **_facts(header, signal_mv.shape[1], notes))
+def _described(header: Header, signal_mv: np.ndarray, leads: tuple[str, ...], notes: list[str]) -> Recording:
+    return Recording(signal_mv=signal_mv, leads=leads, **_facts(header, signal_mv.shape[1], notes))
 
 
 def _stored(header: Header, block: np.ndarray, gain_per_mv: float, notes: list[str]) -> Recording:
     recording = object.__new__(_Stored)  # without millivolts, which are a field of what it is
-    recording.__dict__.update(_facts(header, block.shape[1], notes), leads=LEADS, n_missing=0, adc=block, gain_per_mv=gain_per_mv)
+    recording.__dict__.update(_facts(header, block.shape[1], notes), leads=LEADS, adc=block, gain_per_mv=gain_per_mv)
     return recording
 
 

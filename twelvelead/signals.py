@@ -208,8 +208,10 @@ def _standard_leads(recording: Recording) -> tuple[np.ndarray, np.ndarray, np.nd
         signal = np.zeros((source.shape[1], len(LEADS)), dtype=np.float32).T
         for k, row in rows:
             signal[k] = source[row]
-    if (recording.n_missing == 0 or _finite(signal)) and (signal[:, ::512] != signal[:, :1]).any(axis=1).all():
-        return signal, np.ones(len(LEADS), dtype=bool), None  # quick to say, and mostly so
+    with np.errstate(over="ignore", invalid="ignore"):
+        whole = np.isfinite(signal.max() - signal.min()) and (signal[:, ::512] != signal[:, :1]).any(axis=1).all()
+    if whole:  # quick to say, and mostly so
+        return signal, np.ones(len(LEADS), dtype=bool), None
     missing = None
     low, high = signal.min(axis=1), signal.max(axis=1)
     if not (np.isfinite(low).all() and np.isfinite(high).all()):  # NaN and infinity show in them
@@ -229,11 +231,6 @@ def _standard_leads(recording: Recording) -> tuple[np.ndarray, np.ndarray, np.nd
 def _rows(leads: tuple[str, ...]) -> list[tuple[int, int]]:
     """For each standard lead that is there, its place among the standard leads and among these."""
     return [(k, leads.index(lead)) for k, lead in enumerate(LEADS) if lead in leads]
-
-
-def _finite(signal: np.ndarray) -> bool:
-    with np.errstate(over="ignore", invalid="ignore"):
-        return bool(np.isfinite(signal.max() - signal.min()))
 
 
 def fill_gaps(lead: np.ndarray, gaps: np.ndarray) -> np.ndarray:
