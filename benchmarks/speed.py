@@ -173,7 +173,8 @@ def measure(data: Path | None, recordings: int, repeats: int, rows: set[str], me
 
     if "preprocess" in rows:
         with process(1) as pool:
-            ours, theirs, steep = pool.submit(preprocess, headers, repeats).result()
+            files = [header.resolve() for header in headers]  # not the links to them
+            ours, theirs, steep = pool.submit(preprocess, files, repeats).result()
         add("read and preprocess a recording, one core", "ms", ours, theirs, "30×")
         add("the same, the reference with a filter as steep as ours", "ms", ours, steep, "")
     if "run_model" in rows:

@@ -1,6 +1,6 @@
 """A signal file as ADC units: MATLAB files (.mat) and the signal formats of WFDB.
 
-    adc = read_adc("A0001.mat", header.signals, header.n_samples, notes)        # (rows, samples)
+    adc = decode_adc(data, "A0001.mat", header.signals, header.n_samples, notes)        # (rows, samples)
 
 MATLAB files and WFDB format 16 are read as one block; all other formats by the wfdb package, which is imported only
 then, since that takes seconds.
@@ -18,7 +18,6 @@ from pathlib import Path
 import numpy as np
 
 from .errors import RecordingError
-from .files import read_bytes
 from .header import Signal
 
 # WFDB's value for a missing sample in each format (format 8, of differences, has none), and the bytes of a sample.
@@ -30,13 +29,15 @@ _MATLAB5_TYPES = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4",
 _MOST_BYTES = 2**30  # that a compressed file may unfold to: 30 minutes of twelve leads at 1000 Hz fit six times
 
 
-def read_adc(path: str, signals: Sequence[Signal], n_samples: int, notes: list[str]) -> np.ndarray:
+def decode_adc(data: bytes, path: str, signals: Sequence[Signal], n_samples: int, notes: list[str]) -> np.ndarray:
     """ADC units of one signal file, in the file's own type of number.
 
     Parameters
     ----------
+    data : bytes
+        All of the file.
     path : str
-        A file that exists. A `.mat` tells itself what it holds; any other is read as the signal lines say.
+        Where it lies. A `.mat` tells itself what it holds; any other is read as the signal lines say.
     signals : sequence of Signal
         The lines of the header that name this file.
     n_samples : int
@@ -54,10 +55,6 @@ def read_adc(path: str, signals: Sequence[Signal], n_samples: int, notes: list[s
     RecordingError
         If the file cannot be decoded or holds no samples.
     """
-    try:
-        data = read_bytes(path)
-    except OSError as error:
-        raise RecordingError(f"{path}: the signal cannot be read ({error.strerror})") from None
     if not data:
         raise RecordingError(f"{path}: the signal file is empty")
     if path.lower().endswith(".mat"):

@@ -24,7 +24,8 @@ from typing import Any
 import numpy as np
 
 from .errors import RecordingError, UserError
-from .formats import MISSING_ADC, read_adc
+from .files import read_bytes
+from .formats import MISSING_ADC, decode_adc
 from .header import LEADS, Header, Signal, header_text, parse_header, read_header
 
 __all__ = ["LEADS", "Header", "Recording", "Signal", "find_recordings", "header_text", "orphan_signals", "parse_header",
@@ -33,6 +34,7 @@ __all__ = ["LEADS", "Header", "Recording", "Signal", "find_recordings", "header_
 _RANK = {lead: rank for rank, lead in enumerate(LEADS)}
 _FILE, _LEAD, _STORAGE = (itemgetter(*map(Signal._fields.index, names))
                           for names in (["file"], ["lead"], ["gain_per_mv", "baseline", "format", "skew"]))
+_IN_ORDER = tuple(range(1000))
 
 # glibc hands large blocks back to the system and has each of their pages zeroed anew, unless it has seen a larger one freed;
 # for recordings that took as long as reading and preparing them.
@@ -205,26 +207,36 @@ def _single(header: Header, path: str) -> Recording:
     files = dict.fromkeys(map(_FILE, header.signals))
     for file in files:
         stored = header.signals if len(files) == 1 else tuple(signal for signal in header.signals if signal.file == file)
-        signal_path = _signal_path(path, file, notes)
-        block, kept = _fitted(read_adc(signal_path, stored, header.n_samples, notes), stored, signal_path, notes)
+        signal_path, data = _signal_file(path, file, notes)
+        block, kept = _fitted(decode_adc(data, signal_path, stored, header.n_samples, notes), stored, signal_path, notes)
         blocks.append(block)
         signals.extend(kept)
     rows = blocks[0] if len(blocks) == 1 else [row for block in blocks for row in block]
     return _recording(header, rows, signals, notes)
 
 
-def _signal_path(header_path: str, file: str, notes: list[str]) -> str:
-    """Path of a signal file: the one that the header names or else the one that is called like the header."""
-    folder, header_file = os.path.split(header_path)
-    if os.path.basename(file) == file:
-        path = header_path[:-len(header_file)] + file
-        if os.path.isfile(path):
-            return path
-    namesake = os.path.splitext(header_file)[0] + os.path.splitext(file)[1]
-    if not os.path.isfile(os.path.join(folder, namesake)):
+def _signal_file(header_path: str, file: str, notes: list[str]) -> tuple[str, bytes]:
+    """Path and content of a signal file: the one that the header names or else the one that is called like the header."""
+    path = os.path.join(os.path.dirname(header_path), file)
+    data = _content(path) if os.path.basename(file) == file else None
+    if data is not None:
+        return path, data
+    path = os.path.splitext(header_path)[0] + os.path.splitext(file)[1]
+    data = _content(path)
+    if data is None:
         raise RecordingError(f"{header_path}: its signal file {file} is not beside it")
-    notes.append(f"the header names {file!r} as signal, read was {namesake!r}")
-    return os.path.join(folder, namesake)
+    notes.append(f"the header names {file!r} as signal, read was {os.path.basename(path)!r}")
+    return path, data
+
+
+def _content(path: str) -> bytes | None:
+    """All of a signal file, or None if there is none."""
+    try:
+        return read_bytes(path)
+    except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise RecordingError(f"{path}: the signal cannot be read ({error.strerror})") from None
 
 
 def _joined_segments(header: Header, path: str) -> Recording:
@@ -285,11 +297,13 @@ def _recording(header: Header, rows: np.ndarray | list[np.ndarray], signals: Seq
                notes: list[str]) -> Recording:
     """Millivolts of the rows of ADC units, one row for each signal, in standard order of the leads."""
     leads, chosen, again = _order(tuple(map(_LEAD, signals)))
-    notes.extend(f"lead {lead} comes more than once: the first is taken" for lead in again)
-    if chosen != tuple(range(len(signals))):
+    if again:
+        notes.extend(f"lead {lead} comes more than once: the first is taken" for lead in again)
+    in_order = chosen == _IN_ORDER[:len(signals)]
+    if not in_order:
         signals = [signals[row] for row in chosen]
     if isinstance(rows, np.ndarray) and _alike_and_whole(rows, signals):
-        block = rows if chosen == tuple(range(len(rows))) else rows[list(chosen)]
+        block = rows if in_order else rows[list(chosen)]
         gain, baseline = signals[0].gain_per_mv, signals[0].baseline
         if leads == LEADS and not baseline:
             return _stored(header, block, gain, notes)
@@ -313,21 +327,22 @@ def _order(leads: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[int, ...], tu
     return ordered, tuple(row_of[lead] for lead in ordered), again
 
 
-def _exact_in_float32(signal: Signal, dtype: np.dtype) -> bool:
+@lru_cache(maxsize=1024)
+def _exact_in_float32(gain: float, baseline: int, dtype: np.dtype) -> bool:
     """Whether (samples − baseline) / gain in float32 is that in float64, rounded.
 
     A quotient of float32 numbers is the same rounded once or by way of float64, so it is where the difference and the gain
     are exact in float32 (and the quotient is a normal number).
     """
-    gain, baseline = signal.gain_per_mv, signal.baseline
     return (dtype.kind in "iu" and dtype.itemsize <= 2 and abs(baseline) < 2**23
             and float(np.float32(gain)) == gain and 1e-30 < abs(gain) < 1e30)
 
 
 def _alike_and_whole(block: np.ndarray, signals: Sequence[Signal]) -> bool:
     """Whether all rows of a block are stored in one way, can be converted in float32, and no sample is missing."""
-    signal, missing = signals[0], MISSING_ADC.get(signals[0].format, -2**15)
-    return (len(set(map(_STORAGE, signals))) == 1 and not signal.skew and _exact_in_float32(signal, block.dtype)
+    gain, baseline, form, skew = _STORAGE(signals[0])
+    missing = MISSING_ADC.get(form, -2**15)
+    return (len(set(map(_STORAGE, signals))) == 1 and not skew and _exact_in_float32(gain, baseline, block.dtype)
             and (missing is None or block.min() > missing))
 
 
@@ -343,7 +358,7 @@ def _in_millivolts(block: np.ndarray, gain_per_mv: float, baseline: int) -> np.n
 def _to_millivolts(samples: np.ndarray, signal: Signal, out: np.ndarray) -> int:
     """Writes (samples − baseline) / gain to `out`, NaN for missing samples, and returns how many are missing."""
     missing = MISSING_ADC.get(signal.format, -2**15)
-    values = samples.astype(np.float32 if _exact_in_float32(signal, samples.dtype) else np.float64)
+    values = samples.astype(np.float32 if _exact_in_float32(signal.gain_per_mv, signal.baseline, samples.dtype) else np.float64)
     if signal.baseline:
         values -= signal.baseline
     values /= signal.gain_per_mv

@@ -34,6 +34,8 @@ SMALL_PRODUCT = 2**18
 LARGEST_INPUT = 10_000.0
 # The same for a signal in units of its own amplitude: an artefact, not a heart.
 LARGEST_OWN = 20.0
+# What 16 bits can hold, and filters make of it, by far.
+MOST_ADC = 2.0**19
 SIDE = 7
 # Amplitudes of `amplitude_of` in mV that a heart can have. What is outside is a wrong gain, and tells nothing.
 POSSIBLE_MV = (0.08, 8.0)
@@ -72,8 +74,9 @@ def prepare(recording: Recording, recipe: Input) -> Prepared:
     RecordingError
         If no standard lead holds a signal: empty, all missing, all flat or no known lead name.
     """
-    unit_mv, missing = 1.0, None  # of the numbers in `signal`; nothing until they are scaled depends on it
+    unit_mv, most, missing = 1.0, math.inf, None  # of the numbers in `signal`; nothing until they are scaled depends on the unit
     if _is_usual(recording):
+        most = MOST_ADC
         signal, present, unit_mv = recording.adc, np.ones(len(LEADS), dtype=bool), 1 / recording.gain_per_mv
     else:
         signal, present, missing = _standard_leads(recording)
@@ -96,7 +99,8 @@ def prepare(recording: Recording, recipe: Input) -> Prepared:
         own = signal if present.all() else signal[present]
         scale_mv, largest = amplitude_of(own if missing is None else own[:, valid]) * abs(unit_mv), LARGEST_OWN
     signal *= np.float32(unit_mv / scale_mv)
-    signal.clip(-largest, largest, out=signal)
+    if most * abs(unit_mv) > largest * scale_mv:
+        signal.clip(-largest, largest, out=signal)
     if recipe.envelopes_hz:
         signal = np.concatenate([signal, envelopes(signal, recipe.frequency_hz, recipe.envelopes_hz)])
     if missing is not None:
@@ -193,7 +197,7 @@ def _slow_cosines(samples: int, count: int) -> np.ndarray:
 def _is_usual(recording: Recording) -> bool:
     """Whether a recording has all twelve leads in ADC units without a gap, and it is quick to say that none is flat."""
     block = recording.adc
-    return block is not None and bool((block[:, ::512] != block[:, :1]).any(axis=1).all())
+    return block is not None and bool((block[:, -1] != block[:, 0]).all() or (block[:, ::512] != block[:, :1]).any(axis=1).all())
 
 
 def _standard_leads(recording: Recording) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
