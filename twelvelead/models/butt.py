@@ -150,7 +150,7 @@ class _Plan:
         self.top = convolution(top, x)
 
     def __call__(self, weights: ScoringButt, mask: np.ndarray | None) -> np.ndarray:
-        """Features float32 (batch, levels · n) of `input`. `mask` (batch, time, 1): 0 where no sample is, None if that is nowhere."""
+        """Features float32 (batch, levels · n) of `input`. `mask` (batch, time, 1) is 0 where no sample is; None: 1 everywhere."""
         first = 0 if mask is None else int(mask.min(axis=(0, 2)).argmin())
         invalid = None if mask is None else (first, mask[:, first:])
         self.stem(weights.stem, invalid)
