@@ -120,7 +120,7 @@ class _Plan:
         stem, levels, top = shapes
         self.numbers = 0
 
-        def buffer(channels: int) -> Padded:
+        def buffer(channels: int) -> Padded:  # of the time that the loop below has come to
             new = Padded(batch, time, channels, stem[4])
             self.numbers += new.rows.size
             return new
