@@ -145,17 +145,18 @@ def counted(calls: dict[str, list[float]]) -> Iterator[None]:
 
 def giga_macs(model: torch.nn.Module, samples: int) -> float:
     """Billions of multiply-adds of the convolutions for one recording of so many samples, as they are done."""
-    direct, calls = [0], {}
+    direct, calls = 0, {}
 
     def count(module, inputs, output) -> None:
+        nonlocal direct
         positions = output[0, 0].numel()
         if isinstance(module, ScoringConv):  # products, then the sums of inputs and of outputs
             points, channels_in, channels_out = module.weight.shape
             outputs = points - module.taps + 1
             each = channels_in * channels_out + points * channels_in + outputs * channels_out
-            direct[0] += -(-positions // outputs) * points * each
+            direct += -(-positions // outputs) * points * each
         else:
-            direct[0] += positions * module.weight.numel()
+            direct += positions * module.weight.numel()
 
     hooks = [module.register_forward_hook(count) for module in model.modules()
              if isinstance(module, (torch.nn.Conv2d, ScoringConv))]
@@ -163,7 +164,7 @@ def giga_macs(model: torch.nn.Module, samples: int) -> float:
         model(torch.zeros(1, 12, samples))
     for hook in hooks:
         hook.remove()
-    return (direct[0] + sum(macs for _, _, macs in calls.values())) / 1e9
+    return (direct + sum(macs for _, _, macs in calls.values())) / 1e9
 
 
 def of_steps(work: Callable[[], object]) -> list[list[str]]:
@@ -174,7 +175,7 @@ def of_steps(work: Callable[[], object]) -> list[list[str]]:
     products = [[name, str(count), f"{spent / total:.0%}"] for name, (count, spent, _) in sorted(calls.items())]
     with counted({}):
         besides = [row for row in of_python(work) if "matmul" not in row[0]]
-    return [*products, *besides]
+    return [*products, *besides][:TOP]
 
 
 def preprocess(headers: list[Path]) -> tuple[str, list[list[str]]]:

@@ -401,7 +401,7 @@ def test_minimal_filtering_in_parts_and_without_kept_buffers(limits, monkeypatch
     winograd._filter.cache_clear()
     for name, value in limits.items():
         monkeypatch.setattr(winograd, name, value)
-    monkeypatch.setattr(winograd, "_buffer", winograd._Buffers())
+    monkeypatch.setattr(winograd, "buffer", winograd._Buffers())
     try:
         for found, expected in zip(results(), before):
             assert relative_error(found, expected) < 1e-4
@@ -489,7 +489,7 @@ def test_scores_do_not_depend_on_how_the_work_is_cut(limits, monkeypatch):
     _, ready = scoring_butt(width=30)
     signals = [torch.randn(batch, 12, time) for batch, time in ((1, 128), (5, 1250), (2, 64), (1, 128))]
     before = [ready(x) for x in signals]
-    monkeypatch.setattr(scoring_layers, "_own", scoring_layers._Own())
+    monkeypatch.setattr(scoring_layers, "_plans", scoring_layers._Plans())
     for name, value in limits.items():
         monkeypatch.setattr(scoring_layers, name, value)
     for x, expected in zip(signals, before):
@@ -510,6 +510,19 @@ def test_scores_are_those_of_the_recording_whatever_was_scored_before_or_beside_
         for k, found in enumerate(threads.map(lambda k: torch.inference_mode()(ready)(x[k % 4:k % 4 + 1], valid[k % 4:k % 4 + 1]),
                                               range(40))):
             assert torch.equal(found, alone[k % 4])
+
+
+@torch.inference_mode()
+def test_what_a_buffer_held_before_is_not_computed_with(monkeypatch):
+    monkeypatch.setattr(scoring_layers, "SMALL_KERNELS", True)
+    monkeypatch.setattr(scoring_layers, "SMALL_PRODUCT", 2**15)  # last chunks are not full
+    _, ready = scoring_butt(width=30)
+    x = torch.randn(1, 12, 1250)
+    expected = ready(x)
+    for memory in winograd.buffer.memory.values():
+        memory.fill_(3e38)
+    with np.errstate(all="raise", under="ignore"):
+        assert torch.equal(ready(x), expected)
 
 
 def test_a_kernel_that_minimal_filtering_does_not_know_stays_a_convolution():

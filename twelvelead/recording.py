@@ -34,7 +34,6 @@ __all__ = ["LEADS", "Header", "Recording", "Signal", "find_recordings", "header_
 _RANK = {lead: rank for rank, lead in enumerate(LEADS)}
 _FILE, _LEAD, _STORAGE = (itemgetter(*map(Signal._fields.index, names))
                           for names in (["file"], ["lead"], ["gain_per_mv", "baseline", "format", "skew"]))
-_IN_ORDER = tuple(range(1000))
 
 # glibc hands large blocks back to the system and has each of their pages zeroed anew, unless it has seen a larger one freed;
 # for recordings that took as long as reading and preparing them.
@@ -296,10 +295,8 @@ def _fitted(block: np.ndarray, signals: Sequence[Signal], where: str, notes: lis
 def _recording(header: Header, rows: np.ndarray | list[np.ndarray], signals: Sequence[Signal],
                notes: list[str]) -> Recording:
     """Millivolts of the rows of ADC units, one row for each signal, in standard order of the leads."""
-    leads, chosen, again = _order(tuple(map(_LEAD, signals)))
-    if again:
-        notes.extend(f"lead {lead} comes more than once: the first is taken" for lead in again)
-    in_order = chosen == _IN_ORDER[:len(signals)]
+    leads, chosen, in_order, again = _order(tuple(map(_LEAD, signals)))
+    notes.extend(f"lead {lead} comes more than once: the first is taken" for lead in again)
     if not in_order:
         signals = [signals[row] for row in chosen]
     if isinstance(rows, np.ndarray) and _alike_and_whole(rows, signals):
@@ -319,12 +316,12 @@ def _recording(header: Header, rows: np.ndarray | list[np.ndarray], signals: Seq
 
 
 @lru_cache(maxsize=1024)
-def _order(leads: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[int, ...], tuple[str, ...]]:
-    """Of the leads of rows: each once in their order, the row of each, and those that come again."""
+def _order(leads: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[int, ...], bool, tuple[str, ...]]:
+    """Of the leads of rows: each once in their order, the row of each, whether rows stay as they are, and what comes again."""
     row_of: dict[str, int] = {}
     again = tuple(lead for row, lead in enumerate(leads) if row_of.setdefault(lead, row) != row)
     ordered = _ordered(row_of)
-    return ordered, tuple(row_of[lead] for lead in ordered), again
+    return ordered, tuple(row_of[lead] for lead in ordered), ordered == leads, again
 
 
 @lru_cache(maxsize=1024)

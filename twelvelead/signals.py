@@ -196,8 +196,12 @@ def _slow_cosines(samples: int, count: int) -> np.ndarray:
 
 def _is_usual(recording: Recording) -> bool:
     """Whether a recording has all twelve leads in ADC units without a gap, and it is quick to say that none is flat."""
-    block = recording.adc
-    return block is not None and bool((block[:, -1] != block[:, 0]).all() or (block[:, ::512] != block[:, :1]).any(axis=1).all())
+    return recording.adc is not None and _none_is_flat(recording.adc)
+
+
+def _none_is_flat(signal: np.ndarray) -> bool:
+    """Whether every lead of (leads, samples) changes, as far as that is quick to say; False says nothing."""
+    return bool((signal[:, -1] != signal[:, 0]).all() or (signal[:, ::512] != signal[:, :1]).any(axis=1).all())
 
 
 def _standard_leads(recording: Recording) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
@@ -213,7 +217,7 @@ def _standard_leads(recording: Recording) -> tuple[np.ndarray, np.ndarray, np.nd
         for k, row in rows:
             signal[k] = source[row]
     with np.errstate(over="ignore", invalid="ignore"):
-        whole = np.isfinite(signal.max() - signal.min()) and (signal[:, ::512] != signal[:, :1]).any(axis=1).all()
+        whole = np.isfinite(signal.max() - signal.min()) and _none_is_flat(signal)
     if whole:  # quick to say, and mostly so
         return signal, np.ones(len(LEADS), dtype=bool), None
     missing = None

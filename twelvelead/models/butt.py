@@ -20,8 +20,8 @@ from torch import nn
 
 from ..signals import SIDE
 from .layers import ConvNormReLU, as_masked, halve, halve_mean
-from .scoring_layers import Convolution, Filter, Padded, plan_of
-from .winograd import SCORING_OUTPUTS
+from .scoring_layers import Convolution, Filter, Padded, Shape, plan_of
+from .winograd import SCORING_OUTPUTS, rows_of
 
 
 class Level(nn.Module):
@@ -71,10 +71,7 @@ class Butt(nn.Module):
         x = self.top(x, valid)                                  # batch, levels·n, 1, time / 2^levels
         # ReLU leaves no negative number and invalid samples are zero, so the maximum is that of the valid ones
         features = x.amax(dim=(2, 3))                           # batch, levels·n
-        if self.side is not None:
-            side = x.new_zeros(len(x), SIDE) if side is None else side
-            features = torch.cat([features, self.side(side)], dim=1)
-        return self.head(features)                              # batch, classes
+        return _logits(self, features, side)                    # batch, classes
 
     def for_scoring(self) -> ScoringButt | None:
         """The same network in numpy, if its batch normalisation is folded in and its kernel is one of minimal filtering."""
@@ -82,6 +79,14 @@ class Butt(nn.Module):
         if self.stem.conv.kernel_size[1] not in SCORING_OUTPUTS or any(module.norm is not None for module in convolutions):
             return None
         return ScoringButt(self)
+
+
+def _logits(model: Butt | ScoringButt, features: torch.Tensor, side: torch.Tensor | None) -> torch.Tensor:
+    """(batch, classes) from the signal's features and, if the network asks for it, from what else is known."""
+    if model.side is not None:
+        side = features.new_zeros(len(features), SIDE) if side is None else side
+        features = torch.cat([features, model.side(side)], dim=1)
+    return model.head(features)
 
 
 class ScoringButt(nn.Module):
@@ -96,21 +101,13 @@ class ScoringButt(nn.Module):
 
     def forward(self, x: torch.Tensor, valid: torch.Tensor | None = None,
                 side: torch.Tensor | None = None) -> torch.Tensor:
-        batch, _, time = x.shape
-        padding = -time % self.stride
-        plan = plan_of(_Plan, self.shapes, batch, time + padding)
-        body, mask = plan.input.body, None                      # batch, time, leads
-        body[:, :time] = x.transpose(1, 2).numpy()
-        if padding or (valid is not None and not bool(valid.all())):
-            there = np.zeros(body.shape[:2], dtype=bool)
-            there[:, :time] = True if valid is None else valid.numpy()
-            body[~there] = 0
-            mask = there[:, :, None].astype(np.float32)         # batch, time, 1
+        x, valid = as_masked(x, valid, self.stride)
+        rows = rows_of(x).numpy()                               # batch, time, leads
+        plan = plan_of(_Plan, self.shapes, *rows.shape[:2])
+        plan.input.body[...] = rows
+        mask = None if valid is None else rows_of(valid).numpy()
         features = torch.from_numpy(plan(self, mask))           # batch, levels·n
-        if self.side is not None:
-            side = features.new_zeros(batch, SIDE) if side is None else side
-            features = torch.cat([features, self.side(side)], dim=1)
-        return self.head(features)                              # batch, classes
+        return _logits(self, features, side)                    # batch, classes
 
 
 class _Plan:
@@ -121,14 +118,14 @@ class _Plan:
         self.numbers = 0
 
         def buffer(channels: int) -> Padded:  # of the time that the loop below has come to
-            new = Padded(batch, time, channels, stem[4])
+            new = Padded(batch, time, channels, stem.padding)
             self.numbers += new.rows.size
             return new
 
-        def convolution(shape: tuple[int, ...], source: Padded) -> Convolution:
-            return Convolution(shape, source, buffer(shape[1]))
+        def convolution(shape: Shape, source: Padded) -> Convolution:
+            return Convolution(shape, source, buffer(shape.channels_out))
 
-        self.input = buffer(stem[0])
+        self.input = buffer(stem.channels_in)
         self.stem = convolution(stem, self.input)
         self.levels = []
         x, skip0 = self.stem.target, self.stem.target.body
@@ -137,7 +134,7 @@ class _Plan:
             for shape in level:
                 convolutions.append(convolution(shape, x))
                 x = convolutions[-1].target
-            skip, width = convolutions[0].target, level[0][1]
+            skip, width = convolutions[0].target, level[0].channels_out
             time //= 2
             joined = buffer(skip0.shape[2] + 2 * width)
             mean = np.empty((batch, time, skip0.shape[2]), dtype=np.float32)

@@ -12,17 +12,16 @@ which overlap, and writes the next without a copy.
 
 from __future__ import annotations
 
-import math
 import threading
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from numpy.lib.stride_tricks import as_strided
 
 from ..signals import SMALL_PRODUCT
-from .winograd import FEWER_OUTPUTS, MANY, SCORING_OUTPUTS, MinimalConv, sums_of_taps, transforms
+from .winograd import MinimalConv, buffer, matrices, scoring_weights
 
 # Where numpy's BLAS (OpenBLAS) has kernels for small matrices. Elsewhere torch's products of a whole part at a point are faster.
 SMALL_KERNELS = torch.backends.cpu.get_cpu_capability().startswith("AVX512")
@@ -30,6 +29,21 @@ WIDTHS = (64, 32)  # columns of a panel; the one that leaves fewer columns empty
 PART = 2**18  # numbers that a convolution works on at a time, so that they stay in a core's cache
 SLACK = 8  # samples: no filter has more outputs a piece, so that none reads or writes further beyond the end of a signal
 KEPT = 2**24  # numbers in buffers that a thread keeps for the next call; 16 recordings of 10 s take 2^23 in the published network
+
+
+class Shape(NamedTuple):
+    """What a `Convolution` must know of a `Filter`: channels, inputs n and outputs m of a piece, padding, panels and their width.
+
+    No panels, of width 0: torch takes the products.
+    """
+
+    channels_in: int
+    channels_out: int
+    inputs: int
+    outputs: int
+    padding: int
+    panels: int
+    width: int
 
 
 class Filter:
@@ -42,17 +56,15 @@ class Filter:
     bias : float32 (m · channels out,)
         As often as a piece has outputs.
     of_inputs, of_outputs : float32 (n, n), (m, n)
-    shape : tuple
-        What a `Convolution` must know: channels in and out, n, m, padding, panels and their width, 0 of both for torch.
+    shape : Shape
     """
 
     def __init__(self, conv: MinimalConv):
-        channels_out, channels_in, _, taps = conv.weight.shape
-        m = (FEWER_OUTPUTS if channels_in * channels_out > MANY else SCORING_OUTPUTS)[taps]
-        of_outputs, _, of_inputs = transforms(taps, m)
-        self.of_outputs, self.of_inputs = of_outputs.float().numpy(), of_inputs.float().numpy()
-        self.weight, panels, width = sums_of_taps(conv.weight.detach().float(), m), 0, 0
-        n = len(self.weight)
+        self.weight, bias = scoring_weights(conv)
+        n, channels_in, channels_out = self.weight.shape
+        taps, panels, width = conv.kernel_size[1], 0, 0
+        m = n - taps + 1
+        self.of_outputs, _, self.of_inputs = (matrix.numpy() for matrix in matrices(taps, m))
         if SMALL_KERNELS:
             width = min(WIDTHS, key=lambda width: -channels_out % width)
             panels = -(-channels_out // width)
@@ -60,9 +72,8 @@ class Filter:
             padded[:, :, :channels_out] = self.weight.numpy()
             padded = padded.reshape(n, channels_in, panels, width).transpose(0, 2, 1, 3)
             self.weight = np.ascontiguousarray(padded)[:, None]
-        bias = np.zeros(channels_out, dtype=np.float32) if conv.bias is None else conv.bias.detach().float().numpy()
-        self.bias = np.tile(bias, m)
-        self.shape = channels_in, channels_out, n, m, conv.padding[1], panels, width
+        self.bias = np.tile(bias.numpy(), m)
+        self.shape = Shape(channels_in, channels_out, n, m, conv.padding[1], panels, width)
 
 
 class Padded:
@@ -76,29 +87,21 @@ class Padded:
     """
 
     def __init__(self, batch: int, time: int, channels: int, padding: int):
-        self.slot = time + 2 * padding + SLACK
-        self.padding = padding
+        self.slot, self.padding = time + 2 * padding + SLACK, padding
         self.rows = np.empty((batch * self.slot + padding, channels), dtype=np.float32)
         self.rows[:padding] = 0
-        self.body = self._view(padding, batch, time)
-        self.gaps = self._view(padding + time, batch, self.slot - time)
+        self.body = self.pieces(padding, batch, 1, time, 0)[:, 0]
+        self.gaps = self.pieces(padding + time, batch, 1, self.slot - time, 0)[:, 0]
         self.gaps[...] = 0
 
-    def _view(self, first: int, batch: int, count: int) -> np.ndarray:
-        row, number = self.rows.strides
-        return as_strided(self.rows[first:], (batch, count, self.rows.shape[1]), (self.slot * row, row, number))
+    def pieces(self, first: int, batch: int, count: int, samples: int, step: int) -> np.ndarray:
+        """(batch, count, samples, channels), as a view: of each signal pieces of so many samples, one every `step`.
 
-    def pieces(self, first: int, batch: int, count: int, inputs: int, step: int) -> np.ndarray:
-        """(batch, count, inputs, channels): pieces of `inputs` samples, one every `step`, from the padding on."""
+        The first one begins at row `first` of `rows`, where a signal takes `slot` rows, its padding before it included.
+        """
         row, number = self.rows.strides
-        return as_strided(self.rows[first * self.slot:], (batch, count, inputs, self.rows.shape[1]),
+        return as_strided(self.rows[first:], (batch, count, samples, self.rows.shape[1]),
                           (self.slot * row, step * row, row, number))
-
-    def outputs(self, first: int, batch: int, count: int, m: int) -> np.ndarray:
-        """(batch, count, m · channels): the signal in pieces of m samples; the last one may go beyond its end."""
-        row, number = self.rows.strides
-        return as_strided(self.rows[self.padding + first * self.slot:], (batch, count, m * self.rows.shape[1]),
-                          (self.slot * row, m * row, number))
 
 
 class Convolution:
@@ -107,7 +110,7 @@ class Convolution:
     For OpenBLAS the products of a point are cut into so many rows and panels that it takes each as it lies and without threads.
     """
 
-    def __init__(self, shape: tuple[int, ...], source: Padded, target: Padded):
+    def __init__(self, shape: Shape, source: Padded, target: Padded):
         channels_in, channels_out, n, m, _, panels, width = shape
         batch, time, _ = target.body.shape
         pieces, columns = -(-time // m), panels * width or channels_out
@@ -118,26 +121,29 @@ class Convolution:
             rows = some * pieces
             chunks = -(-rows // max(1, SMALL_PRODUCT // (channels_in * width))) if panels else 1
             chunk = -(-rows // chunks)
-            sums = _own.scratch("sums", n, chunks * chunk, channels_in)
-            products = _own.scratch("products", n, chunks * chunk, columns)
+            sums = buffer("sums of inputs", n, chunks * chunk, channels_in)
+            products = buffer("products", n, chunks * chunk, columns)
+            factors = sums, products  # as torch takes them
+            sums, products = sums.numpy(), products.numpy()
             if panels:
                 factors = (sums.reshape(n, chunks, 1, chunk, channels_in),
                            products.reshape(n, chunks, chunk, panels, width).transpose(0, 1, 3, 2, 4))
-            else:
-                factors = torch.from_numpy(sums), torch.from_numpy(products)
-            outputs = target.outputs(first, some, pieces, m)
+            outputs = target.pieces(target.padding + first * target.slot, some, pieces, m, m)
             self.parts.append((
-                source.pieces(first, some, pieces, n, m),
+                sums[:, rows:],
+                source.pieces(first * source.slot, some, pieces, n, m),
                 sums[:, :rows].reshape(n, some, pieces, channels_in).transpose(1, 2, 0, 3),
                 *factors,
                 products[:, :rows, :channels_out].reshape(n, some, pieces, channels_out).transpose(1, 2, 0, 3),
-                outputs.reshape(some, pieces, m, channels_out),
-                outputs, torch.from_numpy(outputs.reshape(some, -1))))
+                outputs,
+                outputs.reshape(some, pieces, -1),
+                torch.from_numpy(outputs.reshape(some, -1))))
 
     def __call__(self, weights: Filter, invalid: tuple[int, np.ndarray] | None = None) -> None:
         """Writes the target. `invalid`: from which sample on, and by what, (batch, samples from there on, 1), to multiply it."""
         multiply = np.matmul if self.small else torch.bmm
-        for pieces, sums, rows, products, points, outputs, by_piece, flat in self.parts:
+        for surplus, pieces, sums, rows, products, points, outputs, by_piece, flat in self.parts:
+            surplus[...] = 0  # rows of the last chunk that no piece has: whatever was in the buffer could overflow
             np.matmul(weights.of_inputs, pieces, out=sums)
             multiply(rows, weights.weight, out=products)
             np.matmul(weights.of_outputs, points, out=outputs)
@@ -150,34 +156,23 @@ class Convolution:
             np.multiply(body, mask, out=body)
 
 
-class _Own(threading.local):
-    """What belongs to a thread: scratch memory, and the plans of the shapes that came last."""
+class _Plans(threading.local):
+    """Of each thread: the plans of the shapes that came last."""
 
     def __init__(self) -> None:
-        self.memory: dict[str, np.ndarray] = {}
-        self.plans: dict[tuple, Any] = {}
-
-    def scratch(self, name: str, *shape: int) -> np.ndarray:
-        """Zeros at first, later whatever was last in it."""
-        count = math.prod(shape)
-        if name not in self.memory or len(self.memory[name]) < count:
-            self.memory[name] = np.zeros(count, dtype=np.float32)
-        return self.memory[name][:count].reshape(shape)
-
-    def plan(self, build: Callable, *arguments) -> Any:
-        """What `build` makes of the arguments, an object that says how many `numbers` its buffers hold, or made of them before."""
-        plan = self.plans.pop((build, *arguments), None)
-        if plan is None:
-            plan = build(*arguments)
-            while self.plans and plan.numbers + sum(other.numbers for other in self.plans.values()) > KEPT:
-                del self.plans[next(iter(self.plans))]  # the one that was asked for least lately
-        self.plans[build, *arguments] = plan
-        return plan
+        self.kept: dict[tuple, Any] = {}
 
 
-_own = _Own()
+_plans = _Plans()
 
 
 def plan_of(build: Callable, *arguments) -> Any:
-    """See `_Own.plan`; of the thread that asks."""
-    return _own.plan(build, *arguments)
+    """What `build` makes of the arguments, an object that says how many `numbers` its buffers hold, or made of them before."""
+    kept = _plans.kept
+    plan = kept.pop((build, *arguments), None)
+    if plan is None:
+        plan = build(*arguments)
+        while kept and plan.numbers + sum(other.numbers for other in kept.values()) > KEPT:
+            del kept[next(iter(kept))]  # the one that was asked for least lately
+    kept[build, *arguments] = plan
+    return plan

@@ -58,7 +58,7 @@ def transforms(taps: int, outputs: int) -> tuple[torch.Tensor, torch.Tensor, tor
 
 
 @lru_cache(maxsize=None)
-def _matrices(taps: int, outputs: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def matrices(taps: int, outputs: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     with torch.inference_mode(False):  # they serve training, too
         return tuple(matrix.float() for matrix in transforms(taps, outputs))
 
@@ -66,7 +66,7 @@ def _matrices(taps: int, outputs: int) -> tuple[torch.Tensor, torch.Tensor, torc
 def sums_of_taps(weight: torch.Tensor, outputs: int) -> torch.Tensor:
     """A convolution's weight (channels out, channels in, 1, taps) → (n, channels in, channels out)."""
     by_tap = weight[:, :, 0].permute(2, 1, 0)
-    _, of_taps, _ = _matrices(len(by_tap), outputs)
+    _, of_taps, _ = matrices(len(by_tap), outputs)
     return (of_taps @ by_tap.reshape(len(by_tap), -1)).view(len(of_taps), *by_tap.shape[1:])
 
 
@@ -94,7 +94,7 @@ class _Buffers(threading.local):
         return view
 
 
-_buffer = _Buffers()
+buffer = _Buffers()
 
 
 class _Filter:
@@ -107,7 +107,7 @@ class _Filter:
         self.taps, self.padding, self.time_in = taps, padding, time
         self.channels_in, self.channels_out = channels_in, channels_out
         self.inputs, self.outputs = inputs, inputs - taps + 1
-        self.of_outputs, self.to_taps, self.of_inputs = _matrices(taps, self.outputs)
+        self.of_outputs, self.to_taps, self.of_inputs = matrices(taps, self.outputs)
         self.time = time + 2 * padding - taps + 1                             # of the output
         self.whole, rest = divmod(self.time, self.outputs)
         self.pieces = self.whole + bool(rest)
@@ -126,17 +126,17 @@ class _Filter:
         """(n, batch · pieces, channels in)"""
         batch, channels = len(rows), self.channels_in
         padded = F.pad(rows, (0, 0, self.padding, self.needed - self.padding - self.time_in))
-        inputs = _buffer("inputs", self.inputs, batch, self.pieces, channels).copy_(self.pieces_of(padded, 0, self.inputs))
-        sums = _buffer("sums of inputs", self.inputs, batch * self.pieces, channels)
+        inputs = buffer("inputs", self.inputs, batch, self.pieces, channels).copy_(self.pieces_of(padded, 0, self.inputs))
+        sums = buffer("sums of inputs", self.inputs, batch * self.pieces, channels)
         torch.mm(self.of_inputs, inputs.view(self.inputs, -1), out=sums.view(self.inputs, -1))
         return sums
 
     def inputs_of(self, sums: torch.Tensor, rows: torch.Tensor) -> None:
         """The derivative of `sums_of_inputs`: an input belongs to one or two pieces. Written to `rows`."""
         batch, channels = len(rows), self.channels_in
-        inputs = _buffer("inputs", self.inputs, batch, self.pieces, channels)
+        inputs = buffer("inputs", self.inputs, batch, self.pieces, channels)
         torch.mm(self.of_inputs.T, sums.view(self.inputs, -1), out=inputs.view(self.inputs, -1))
-        padded = _buffer("padded", batch, self.needed, channels)
+        padded = buffer("padded", batch, self.needed, channels)
         padded[:, self.pieces * self.outputs:] = 0
         self.pieces_of(padded, 0, self.outputs).copy_(inputs[:self.outputs])
         self.pieces_of(padded, self.outputs, self.taps - 1).add_(inputs[self.outputs:])
@@ -144,7 +144,7 @@ class _Filter:
 
     def write(self, products: torch.Tensor, bias: torch.Tensor, out: torch.Tensor) -> None:
         """Outputs of the products of all points, with a bias, to `out` (batch, time, channels out)."""
-        phases = _buffer("outputs", self.outputs, len(out), self.pieces, self.channels_out)
+        phases = buffer("outputs", self.outputs, len(out), self.pieces, self.channels_out)
         torch.mm(self.of_outputs, products.view(self.inputs, -1), out=phases.view(self.outputs, -1))
         torch.add(phases[:, :, :self.whole].permute(1, 2, 0, 3), bias, out=self.whole_of(out))
         if self.pieces > self.whole:
@@ -152,7 +152,7 @@ class _Filter:
 
     def phases_of(self, gradient: torch.Tensor) -> torch.Tensor:
         """The derivative of outputs phase by phase, zero where a piece goes beyond the time."""
-        phases = _buffer("outputs", self.outputs, len(gradient), self.pieces, self.channels_out)
+        phases = buffer("outputs", self.outputs, len(gradient), self.pieces, self.channels_out)
         phases[:, :, :self.whole] = self.whole_of(gradient).permute(2, 0, 1, 3)
         if self.pieces > self.whole:
             phases[:, :, self.whole] = 0
@@ -167,7 +167,7 @@ class _Filter:
         """The convolution of `rows`, written to `out` (batch, time, channels out)."""
         for some, to in zip(rows.split(self.part), out.split(self.part)):
             sums = self.sums_of_inputs(some)
-            products = torch.bmm(sums, of_taps, out=_buffer("products", self.inputs, sums.shape[1], self.channels_out))
+            products = torch.bmm(sums, of_taps, out=buffer("products", self.inputs, sums.shape[1], self.channels_out))
             self.write(products, bias, to)
 
     def backward(self, rows: torch.Tensor, of_taps: torch.Tensor, gradient: torch.Tensor, of_rows: torch.Tensor | None,
@@ -180,7 +180,7 @@ class _Filter:
             if of_bias is not None:
                 by_output = phases.view(-1, self.channels_out)
                 of_bias += (by_output.new_ones(1, len(by_output)) @ by_output)[0]
-            products = _buffer("products", self.inputs, phases.shape[1] * self.pieces, self.channels_out)
+            products = buffer("products", self.inputs, phases.shape[1] * self.pieces, self.channels_out)
             torch.mm(self.of_outputs.T, phases.view(self.outputs, -1), out=products.view(self.inputs, -1))
             sums = self.sums_of_inputs(rows[some])
             torch.baddbmm(of_sums, sums.transpose(1, 2), products, out=of_sums)
@@ -247,15 +247,21 @@ class MinimalConv(nn.Conv2d):
         return _Minimal.apply(x, self.weight, bias, self.padding[1])
 
 
+def scoring_weights(conv: MinimalConv) -> tuple[torch.Tensor, torch.Tensor]:
+    """What scoring takes of a convolution: its sums of taps (n, channels in, channels out) and its bias (channels out,)."""
+    outputs = FEWER_OUTPUTS if conv.in_channels * conv.out_channels > MANY else SCORING_OUTPUTS
+    bias = torch.zeros(conv.out_channels) if conv.bias is None else conv.bias.detach().clone()
+    return sums_of_taps(conv.weight.detach(), outputs[conv.kernel_size[1]]), bias
+
+
 class ScoringConv(nn.Module):
     """A `MinimalConv` that keeps the sums of its taps in place of its taps. For evaluation on a CPU."""
 
     def __init__(self, conv: MinimalConv):
         super().__init__()
         self.taps, self.padding = conv.kernel_size[1], conv.padding[1]
-        bias = torch.zeros(conv.out_channels) if conv.bias is None else conv.bias.detach().clone()
-        outputs = (FEWER_OUTPUTS if conv.in_channels * conv.out_channels > MANY else SCORING_OUTPUTS)[self.taps]
-        self.register_buffer("weight", sums_of_taps(conv.weight.detach(), outputs), persistent=False)
+        weight, bias = scoring_weights(conv)
+        self.register_buffer("weight", weight, persistent=False)
         self.register_buffer("bias", bias, persistent=False)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
