@@ -103,6 +103,7 @@ def test_real_sinus_rhythms_keep_to_the_definition_but_in_ptb_xl(real_data):
             for code in rates:
                 if CLASSES.labels([recording.codes])[0, CLASSES.index[code]]:
                     rates[code].append(rate)
-    assert [len(found) for found in rates.values()] == [29, 18, 15]
+    assert all(rates.values())
     assert min(rates[SINUS_RHYTHM]) >= 60 and max(rates[SINUS_RHYTHM]) <= 100
-    assert sum(rate < 60 for rate in rates[BRADYCARDIA]) == 17 and sum(rate > 95 for rate in rates[TACHYCARDIA]) == 15
+    assert np.mean([rate < 60 for rate in rates[BRADYCARDIA]]) > 0.9  # one in twenty is annotated otherwise
+    assert min(rates[TACHYCARDIA]) > 95
