@@ -26,8 +26,7 @@ import numpy as np
 from twelvelead import bootstrap, scoring
 from twelvelead.errors import UserError
 from twelvelead.evaluation import read_labels, read_outputs
-from twelvelead.evaluation_files import (Findings, find_files, find_outputs, groups_by_folder, groups_by_table,
-                                         load_task)
+from twelvelead.evaluation_files import (Findings, find_files, find_outputs, groups_by_folder, groups_by_table, load_task)
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 

@@ -1,14 +1,15 @@
 """The helper functions that the 2021 organizers' scripts take from a file of this name.
 
 Their `test_model.py` begins with `from helper_code import *`. When they run an entry they lay their own copy over this
-one, so nothing in the package imports it; ours reads with `twelvelead.recording` and so understands what that does.
+one, so nothing in the package imports it; ours reads with `twelvelead.data.recording` and so understands what that does.
 """
 
 import os
 
 import numpy as np
 
-from twelvelead.recording import LEADS, find_recordings, header_text, parse_header
+from twelvelead.data.header import LEADS, header_text, parse_header
+from twelvelead.data.folders import find_recordings
 
 twelve_leads = LEADS
 six_leads = LEADS[:6]

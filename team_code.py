@@ -17,7 +17,7 @@ from twelvelead.commands import train
 from twelvelead.ensemble import load_ensemble
 from twelvelead.errors import RecordingError, UserError
 from twelvelead.inference import classify_recording, fallback_row
-from twelvelead.recording import recording_from
+from twelvelead.data.recording import recording_from
 from twelvelead.settings import find_device, from_environment
 
 _faults = []  # names of the recordings that fell back; the organizers' scripts have no other way to hear of them

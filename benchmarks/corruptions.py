@@ -21,7 +21,8 @@ from functools import lru_cache, partial
 import numpy as np
 from scipy.signal import firwin, resample_poly
 
-from twelvelead.recording import LEADS, Recording
+from twelvelead.data.header import LEADS
+from twelvelead.data.recording import Recording
 from twelvelead.signals import fill_gaps
 from twelvelead.synthetic.heart import TWELVE
 from twelvelead.synthetic.recorder import FROM_ELECTRODES

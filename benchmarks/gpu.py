@@ -25,7 +25,7 @@ from shared import CLASSES, make_model, process, ten_seconds, with_epochs, write
 from twelvelead.batches import on_device, predict, stack
 from twelvelead.ensemble import load_ensemble, member_scores
 from twelvelead.recipes import get_recipe
-from twelvelead.recording import read_recording
+from twelvelead.data.recording import read_recording
 from twelvelead.signals import prepare
 from twelvelead.store import build_store, fingerprint, open_store
 from twelvelead.training import new_model, train_member

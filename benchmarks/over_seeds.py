@@ -24,7 +24,7 @@ from shared import CLASSES, write_table
 
 from twelvelead.bootstrap import interval
 from twelvelead.comparison import annotated_classes, score
-from twelvelead.splits import source_of
+from twelvelead.data.sources import source_of
 
 METRIC = "challenge_metric"
 ALL = "all together"

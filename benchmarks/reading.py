@@ -25,7 +25,7 @@ def store_all(data: str) -> dict:
     from joblib.externals.loky import get_reusable_executor
 
     from twelvelead.recipes import Input
-    from twelvelead.recording import find_recordings
+    from twelvelead.data.folders import find_recordings
     from twelvelead.store import build_store
 
     started = time.perf_counter()
@@ -46,7 +46,7 @@ def run_all(data: str, model_folder: str, limit: int | None) -> dict:
     import scipy.io
 
     import team_code
-    from twelvelead.recording import find_recordings
+    from twelvelead.data.folders import find_recordings
 
     started = time.perf_counter()
     model = team_code.load_model(model_folder, ())

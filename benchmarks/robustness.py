@@ -31,14 +31,16 @@ from shared import markdown
 
 from corruptions import CLEAN, CORRUPTIONS, corrupted
 from twelvelead.bootstrap import interval
-from twelvelead.classes import Classes
+from twelvelead.data.classes import Classes
 from twelvelead.comparison import MAIN, NAMES, difference, score
 from twelvelead.ensemble import Ensemble, load_ensemble, manifest_of
 from twelvelead.errors import RecordingError, UserError
 from twelvelead.files import write_json
 from twelvelead.inference import CHUNK, rows_of
 from twelvelead.recipes import Input
-from twelvelead.recording import Recording, find_recordings, read_header, read_recording
+from twelvelead.data.recording import Recording, read_recording
+from twelvelead.data.folders import find_recordings
+from twelvelead.data.header import read_header
 from twelvelead.signals import Prepared, prepare
 
 # (corruption, number of the model) → outputs bool and scores float64 (recordings, classes), recordings that fell back

@@ -27,7 +27,8 @@ from joblib.externals.loky import get_reusable_executor
 from shared import ROOT, make_model, markdown, process
 
 from twelvelead.recipes import get_recipe
-from twelvelead.recording import LEADS, find_recordings
+from twelvelead.data.header import LEADS
+from twelvelead.data.folders import find_recordings
 from twelvelead.store import build_store
 
 

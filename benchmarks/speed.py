@@ -27,7 +27,9 @@ from shared import CLASSES, ROOT, alternate, figures, make_model, process, secon
 from twelvelead.batches import on_device
 from twelvelead.ensemble import member_scores
 from twelvelead.recipes import get_recipe
-from twelvelead.recording import find_recordings, read_header, read_recording, recording_from
+from twelvelead.data.folders import find_recordings
+from twelvelead.data.header import read_header
+from twelvelead.data.recording import read_recording, recording_from
 from twelvelead.signals import Prepared, prepare
 from twelvelead.store import build_store, fingerprint, open_store
 from twelvelead.training import train_member

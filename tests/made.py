@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from twelvelead.recording import LEADS
+from twelvelead.data.header import LEADS
 
 BITS = {"8": 7, "16": 16, "24": 24, "32": 32, "61": 16, "80": 8, "160": 16, "212": 12, "310": 10, "311": 10}
 

@@ -22,7 +22,9 @@ from twelvelead.models.butt import ScoringButt
 from twelvelead.models.layers import fuse
 from twelvelead.models.winograd import prepared_for_scoring
 from twelvelead.recipes import Input
-from twelvelead.recording import LEADS, find_recordings, read_recording
+from twelvelead.data.header import LEADS
+from twelvelead.data.folders import find_recordings
+from twelvelead.data.recording import read_recording
 from twelvelead.signals import Prepared, prepare
 
 FOLDER = Path(__file__).resolve().parent.parent / "benchmarks"

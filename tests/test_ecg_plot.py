@@ -10,7 +10,7 @@ from matplotlib import pyplot
 from matplotlib.image import imread
 
 from twelvelead.errors import UserError
-from twelvelead.recording import LEADS
+from twelvelead.data.header import LEADS
 from twelvelead.report.ecg import LEFT_MM, ROW_MM, ROWS, TOP_MM, draw, header_lines
 from twelvelead.synthetic import make_recording
 
@@ -122,7 +122,8 @@ def test_drawing_leaves_pyplot_alone(tmp_path):
 
 
 def test_real_recordings_have_a_sheet(real_data, tmp_path):
-    from twelvelead.recording import find_recordings, read_recording
+    from twelvelead.data.folders import find_recordings
+    from twelvelead.data.recording import read_recording
 
     for source in sorted(path for path in real_data.iterdir() if path.is_dir()):
         header = next(iter(find_recordings(source)))

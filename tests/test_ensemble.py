@@ -19,13 +19,14 @@ import torch
 from twelvelead import thresholds
 from twelvelead.assembly import Book
 from twelvelead.batches import on_device, predict, stack
-from twelvelead.classes import load_weights, scored_classes
+from twelvelead.data.classes import load_weights, scored_classes
 from twelvelead.commands import WEIGHTS, train
 from twelvelead.ensemble import labels_of, load_ensemble, member_scores
 from twelvelead.errors import UserError
 from twelvelead.job import Job
 from twelvelead.rate import add_rate_labels
-from twelvelead.recording import find_recordings, read_recording
+from twelvelead.data.folders import find_recordings
+from twelvelead.data.recording import read_recording
 from twelvelead.recipes import get_recipe
 from twelvelead.signals import prepare
 from twelvelead.store import build_store

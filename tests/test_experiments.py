@@ -19,15 +19,15 @@ from hypothesis import strategies as st
 from twelvelead import experiments, scoring
 from twelvelead.__main__ import main
 from twelvelead.bootstrap import draw_counts, interval, resampled_metrics
-from twelvelead.classes import CPSC, classes_for, load_weights
+from twelvelead.data.classes import CPSC, classes_for, load_weights
 from twelvelead.commands import WEIGHTS
-from twelvelead.comparison import ALL, ANNOTATED, UNSEEN, Answers, Trial, as_markdown, compare, difference, laid_out, score
+from twelvelead.comparison import (ALL, ANNOTATED, UNSEEN, Answers, Trial, as_markdown, compare, difference, laid_out, score)
 from twelvelead.errors import UserError
-from twelvelead.header import read_header
+from twelvelead.data.header import read_header
 from twelvelead.plans import read_cohort
 from twelvelead.recipes import RECIPES, get_recipe
-from twelvelead.recording import find_recordings
-from twelvelead.splits import read_splits
+from twelvelead.data.folders import find_recordings
+from twelvelead.data.splits import read_splits
 from twelvelead.training import new_model
 
 TABLE = load_weights(WEIGHTS)

@@ -8,9 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from twelvelead.classes import load_weights, scored_classes
-from twelvelead.losses import (LOSSES, Weighting, categorical_cross_entropy, class_weights, cross_entropy, frequency_log_odds,
-                               metric_loss, weighted_cross_entropy)
+from twelvelead.data.classes import load_weights, scored_classes
+from twelvelead.losses import (LOSSES, Weighting, categorical_cross_entropy, class_weights, cross_entropy, frequency_log_odds, metric_loss, weighted_cross_entropy)
 from twelvelead.scoring import unnormalised_challenge_metric
 
 WEIGHTS = Path(__file__).resolve().parent.parent / "weights.csv"

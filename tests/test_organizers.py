@@ -17,8 +17,8 @@ import numpy as np
 import pytest
 from made import matlab4, write, write_mat
 
-from twelvelead.classes import DIAGNOSES, EQUIVALENT, OUTPUT_CODES, SINUS_RHYTHM
-from twelvelead.recording import LEADS
+from twelvelead.data.classes import DIAGNOSES, EQUIVALENT, OUTPUT_CODES, SINUS_RHYTHM
+from twelvelead.data.recording import LEADS
 from twelvelead.synthetic import make_recording
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -7,11 +7,12 @@ import warnings
 import numpy as np
 import pytest
 
-from twelvelead.classes import SINUS_RHYTHM, load_weights, scored_classes
+from twelvelead.data.classes import SINUS_RHYTHM, load_weights, scored_classes
 from twelvelead.commands import WEIGHTS
 from twelvelead.rate import add_rate_labels, heart_rate
 from twelvelead.recipes import get_recipe
-from twelvelead.recording import find_recordings, read_recording
+from twelvelead.data.folders import find_recordings
+from twelvelead.data.recording import read_recording
 from twelvelead.signals import prepare
 from twelvelead.store import build_store
 

@@ -29,14 +29,16 @@ import evaluate_model
 import team_code
 from twelvelead import members, models, thresholds
 from twelvelead.batches import gather, predict, stack
-from twelvelead.classes import CPSC, LABEL_SETS, OUTPUT_CODES, classes_for, load_weights
+from twelvelead.data.classes import CPSC, LABEL_SETS, OUTPUT_CODES, classes_for, load_weights
 from twelvelead.commands import WEIGHTS
 from twelvelead.ensemble import labels_of, load_ensemble, member_scores
 from twelvelead.inference import classify_folder
 from twelvelead.job import Job
 from twelvelead.losses import LOSSES, Weighting, class_weights
 from twelvelead.recipes import RECIPES, Augmentation, recipe_from_dict, to_dict
-from twelvelead.recording import LEADS, find_recordings, read_recording
+from twelvelead.data.header import LEADS
+from twelvelead.data.folders import find_recordings
+from twelvelead.data.recording import read_recording
 from twelvelead.signals import Prepared, prepare
 from twelvelead.synthetic import make_recording
 from twelvelead.training import OPTIMIZERS, Trained, new_model

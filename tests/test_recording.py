@@ -24,10 +24,11 @@ import wfdb
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from twelvelead import header as header_module
+from twelvelead.data import header as header_module
 from twelvelead.errors import RecordingError, UserError
-from twelvelead.recording import (LEADS, find_recordings, orphan_signals, parse_header, read_header, read_recording,
-                                  recording_from)
+from twelvelead.data.header import LEADS, parse_header, read_header
+from twelvelead.data.folders import find_recordings, orphan_signals
+from twelvelead.data.recording import read_recording, recording_from
 
 
 def assert_equals_wfdb(header_path: Path):
@@ -634,6 +635,6 @@ def test_signals_that_no_header_names_are_orphans(tmp_path):
 
 def test_reading_a_challenge_recording_imports_neither_wfdb_nor_scipy(tmp_path):
     path = made.write_mat(tmp_path, "A0001", made.adc())
-    code = ("import sys; from twelvelead.recording import read_recording; read_recording(sys.argv[1]); "
+    code = ("import sys; from twelvelead.data.recording import read_recording; read_recording(sys.argv[1]); "
             "sys.exit(bool({'wfdb', 'scipy', 'pandas', 'torch'} & set(sys.modules)))")
     subprocess.run([sys.executable, "-c", code, str(path)], check=True, cwd=Path(__file__).parent.parent)

@@ -21,12 +21,14 @@ import corruptions  # noqa: E402
 import evaluate_model  # noqa: E402
 import robustness  # noqa: E402
 from corruptions import CORRUPTIONS, corrupted  # noqa: E402
-from twelvelead.classes import classes_for, load_weights  # noqa: E402
+from twelvelead.data.classes import classes_for, load_weights  # noqa: E402
 from twelvelead.ensemble import load_ensemble  # noqa: E402
 from twelvelead.errors import UserError  # noqa: E402
 from twelvelead.inference import classify_folder  # noqa: E402
 from twelvelead.recipes import Input  # noqa: E402
-from twelvelead.recording import LEADS, Recording, find_recordings  # noqa: E402
+from twelvelead.data.header import LEADS
+from twelvelead.data.recording import Recording
+from twelvelead.data.folders import find_recordings  # noqa: E402
 from twelvelead.signals import prepare  # noqa: E402
 from twelvelead.synthetic import make_recording  # noqa: E402
 

@@ -14,9 +14,10 @@ from scipy import signal as scipy_signal
 
 from twelvelead.errors import RecordingError
 from twelvelead.recipes import RECIPES, Input
-from twelvelead.recording import LEADS, Recording, find_recordings, read_recording, recording_from
-from twelvelead.signals import (amplitude_of, derive_limb_leads, envelopes, high_pass, prepare, resample, right_arms,
-                                side_of, windows_of)
+from twelvelead.data.header import LEADS
+from twelvelead.data.recording import Recording, read_recording, recording_from
+from twelvelead.data.folders import find_recordings
+from twelvelead.signals import (amplitude_of, derive_limb_leads, envelopes, high_pass, prepare, resample, right_arms, side_of, windows_of)
 from twelvelead.synthetic import make_recording
 
 RATES = (100, 125, 128, 250, 257, 300, 360, 400, 500, 1000)

@@ -10,10 +10,9 @@ from hypothesis import strategies as st
 from scipy.special import expit, logit
 
 from twelvelead import scoring
-from twelvelead.classes import classes_for, load_weights, scored_classes
+from twelvelead.data.classes import classes_for, load_weights, scored_classes
 from twelvelead.errors import UserError
-from twelvelead.thresholds import (METHODS, at_least_one_label, best_cut, challenge_metric, common, decide,
-                                   objective_of, optimise, shrink, unofficial_metric, vote)
+from twelvelead.thresholds import (METHODS, at_least_one_label, best_cut, challenge_metric, common, decide, objective_of, optimise, shrink, unofficial_metric, vote)
 
 CLASSES = scored_classes(load_weights(Path(__file__).parents[1] / "weights.csv"))
 QUICK = {"bayesian": {"random_points": 20, "guided_points": 4}, "simplex": {"evaluations": 100},

@@ -13,7 +13,7 @@ import torch
 from twelvelead import models, training
 from twelvelead.batches import Data, epoch_order, gather, predict, stack
 from twelvelead.budget import Deadline, Plan, affordable
-from twelvelead.classes import Classes
+from twelvelead.data.classes import Classes
 from twelvelead.job import Job
 from twelvelead.losses import LOSSES
 from twelvelead.models.layers import mean_over_time

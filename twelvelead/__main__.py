@@ -75,7 +75,7 @@ def _synthesize(arguments) -> int:
 
 
 def _draw(arguments) -> int:
-    from .recording import read_recording
+    from .data.recording import read_recording
     from .report.ecg import draw
 
     draw(read_recording(arguments.header), arguments.picture)

@@ -17,7 +17,7 @@ import torch
 
 from . import __version__, thresholds
 from .budget import Deadline
-from .classes import DIAGNOSES
+from .data.classes import DIAGNOSES
 from .ensemble import FORMAT, member_path
 from .errors import UserError
 from .files import replace_file, write_json

@@ -5,9 +5,9 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from .classes import classes_for, load_weights
+from .data.classes import classes_for, load_weights
 from .errors import UserError
-from .recording import find_recordings, orphan_signals
+from .data.folders import find_recordings, orphan_signals
 from .settings import Settings, find_device
 
 WEIGHTS = Path(__file__).resolve().parent.parent / "weights.csv"
@@ -46,7 +46,7 @@ def find_patients(data: Path, file: str | None) -> dict[str, str]:
     UserError
         If the file given cannot be read. One that merely lies in the data folder is passed over with a line.
     """
-    from .splits import read_groups
+    from .data.splits import read_groups
 
     if file:
         return read_groups(Path(file))
@@ -99,7 +99,7 @@ def experiment(command: str, argument, data: Path, out: Path, recipes: list[str]
     UserError
     """
     from . import plans
-    from .splits import read_groups
+    from .data.splits import read_groups
 
     plans.get_recipes(recipes)  # a wrong name need not wait for torch and the recordings
     groups = read_groups(argument, "group") if command == "holdout" else {}

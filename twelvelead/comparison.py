@@ -25,7 +25,7 @@ import numpy as np
 
 from . import scoring
 from .bootstrap import draw_counts, interval, resampled_metrics
-from .classes import CPSC, Classes
+from .data.classes import CPSC, Classes
 from .errors import UserError
 from .files import replace_file, write_json
 

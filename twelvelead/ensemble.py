@@ -25,7 +25,7 @@ from safetensors.torch import load_file
 
 from . import thresholds
 from .batches import Data, predict_each
-from .classes import Classes
+from .data.classes import Classes
 from .errors import UserError
 from .models.layers import fuse
 from .models.winograd import prepared_for_scoring

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from .classes import DIAGNOSES, SINUS_RHYTHM, load_weights
+from .data.classes import DIAGNOSES, SINUS_RHYTHM, load_weights
 from .errors import UserError
 
 # The classes that the 2020 script takes for one, under the second code's name. (2021's table joins them itself: A|B.)

@@ -28,9 +28,10 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from . import __version__, splits
-from .classes import LABEL_SETS, Classes, WeightTable, classes_for
+from . import __version__
 from .comparison import Answers, Trial, as_markdown, compare, write_results
+from .data.classes import LABEL_SETS, Classes, WeightTable, classes_for
+from .data.splits import read_splits, write_splits
 from .ensemble import Ensemble, manifest_of
 from .errors import UserError
 from .files import replace_file, write_json
@@ -202,8 +203,8 @@ def _claim(out: Path, fixed: dict[str, Any], cohort: Cohort, plan: Plan) -> None
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: cannot be written or read ({error}); choose another folder") from None
     if not (out / "splits.json").is_file():
-        splits.write_splits(out / "splits.json", named)
-    elif splits.read_splits(out / "splits.json") != named:
+        write_splits(out / "splits.json", named)
+    elif read_splits(out / "splits.json") != named:
         raise UserError(f"{out}/splits.json: this experiment was begun with other splits; "
                         f"delete {out} or choose another folder")
 

@@ -23,7 +23,8 @@ from .ensemble import Ensemble, labels_of, member_scores
 from .errors import RecordingError, UserError
 from .files import replace_file
 from .recipes import Input
-from .recording import Recording, find_recordings, orphan_signals, read_recording
+from .data.recording import Recording, read_recording
+from .data.folders import find_recordings, orphan_signals
 from .signals import Prepared, prepare
 
 CHUNK = 64  # recordings that are scored together

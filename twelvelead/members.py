@@ -27,7 +27,7 @@ from safetensors.torch import save_file
 from .assembly import Book
 from .batches import on_device
 from .budget import Deadline, Plan, deadline
-from .classes import Classes
+from .data.classes import Classes
 from .ensemble import Ensemble, load_ensemble, manifest_of, member_path
 from .errors import UserError
 from .files import replace_file

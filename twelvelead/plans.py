@@ -18,12 +18,14 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from . import splits
-from .classes import LABEL_SETS, WeightTable, classes_for
+from .data.classes import LABEL_SETS, WeightTable, classes_for
+from .data.folders import find_recordings
+from .data.header import read_header
+from .data.sources import source_of
+from .data.splits import leave_one_source_out as each_source
+from .data.splits import stratified_folds
 from .errors import RecordingError, UserError
-from .header import read_header
 from .recipes import RECIPES, Recipe, get_recipe
-from .recording import find_recordings
 
 SMALL = "small"  # name of the sources that are pooled
 UNUSED = "unused"  # test group of recordings that are neither trained on nor tested
@@ -58,7 +60,7 @@ class Cohort:
         Diagnoses.
     patients : tuple of str or None
     sources : tuple of str
-        See splits.source_of.
+        See sources.source_of.
     listed_patients : dict
         Recording name → patient, as `read_cohort` was given it.
     """
@@ -127,14 +129,14 @@ def read_cohort(data: Path, patients: dict[str, str] | None = None, log: Log = p
         tuple(path.relative_to(data).with_suffix("").as_posix() for path, _ in found),
         tuple(header.codes for _, header in found),
         tuple(header.patient or (patients or {}).get(header.name) for _, header in found),
-        tuple(splits.source_of(path, data) for path, _ in found), patients or {})
+        tuple(source_of(path, data) for path, _ in found), patients or {})
 
 
 def cross_validation(cohort: Cohort, folds: int, table: WeightTable, seed: int) -> Plan:
     """Each fold is tested by a model of the others; stratified over all label sets' classes, patients kept together."""
     labels = np.concatenate([classes_for(name, table).labels(cohort.codes) for name in LABEL_SETS], axis=1)
     known = any(cohort.patients)
-    fold = splits.stratified_folds(labels, folds, seed, cohort.patients if known else None)
+    fold = stratified_folds(labels, folds, seed, cohort.patients if known else None)
     digits = len(str(folds))
     return _each_against_the_rest(dict(command="crossval", folds=folds), [f"fold_{k + 1:0{digits}}" for k in fold])
 
@@ -148,7 +150,7 @@ def leave_one_source_out(cohort: Cohort, pool_below: int = 0) -> Plan:
 
 def _each_against_the_rest(experiment: dict[str, Any], parts: list[str]) -> Plan:
     return Plan(experiment, {name: (np.flatnonzero(~test), np.flatnonzero(test))
-                             for name, test in splits.leave_one_source_out(parts).items()}, tuple(parts))
+                             for name, test in each_source(parts).items()}, tuple(parts))
 
 
 def holdout(cohort: Cohort, groups: dict[str, str], log: Log = print) -> Plan:

@@ -22,7 +22,8 @@ from scipy import fft
 
 from .errors import RecordingError
 from .recipes import Input
-from .recording import LEADS, Recording
+from .data.header import LEADS
+from .data.recording import Recording
 
 # The anti-aliasing filter passes up to 0.8 of the lower Nyquist frequency (50 Hz where the output is 125 Hz) within
 # 0.1 % and stops from 1.0 of it by 60 dB: Kaiser's formulas (Oppenheim, Schafer: Discrete-Time Signal Processing, 7.5.3).

@@ -25,7 +25,8 @@ from .errors import RecordingError, UserError
 from .files import replace_file
 from .rate import heart_rate
 from .recipes import Input
-from .recording import LEADS, read_recording
+from .data.header import LEADS
+from .data.recording import read_recording
 from .signals import prepare
 
 VERSION = 4  # raise it when preparing a recording gives other numbers than before

@@ -26,7 +26,7 @@ from scipy import linalg, optimize
 from scipy.spatial.distance import cdist
 from scipy.special import expit, logit, ndtr
 
-from .classes import Classes
+from .data.classes import Classes
 from .errors import UserError
 
 START = 0.5

@@ -26,7 +26,7 @@ from tqdm import tqdm
 
 from . import models, thresholds
 from .batches import Data, epoch_order, gather, predict
-from .classes import Classes
+from .data.classes import Classes
 from .errors import UserError
 from .files import replace_file
 from .losses import LOSSES, Weighting, class_weights

@@ -16,9 +16,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 
-from ..classes import DIAGNOSES
+from ..data.classes import DIAGNOSES
 from ..errors import UserError
-from ..recording import Recording
+from ..data.recording import Recording
 
 MM_PER_SECOND, MM_PER_MV = 25.0, 10.0
 ROWS = (("I", "aVR", "V1", "V4"), ("II", "aVL", "V2", "V5"), ("III", "aVF", "V3", "V6"), ("II",))

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from ..classes import EQUIVALENT, SINUS_RHYTHM
+from ..data.classes import EQUIVALENT, SINUS_RHYTHM
 from ..errors import UserError
 
 # The 24 classes of 2020 by abbreviation.

@@ -17,7 +17,8 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import UserError
-from ..recording import LEADS, Recording
+from ..data.header import LEADS
+from ..data.recording import Recording
 from .diagnoses import random_diagnoses
 from .making import make_recording
 

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from ..errors import UserError
-from ..recording import LEADS, Recording
+from ..data.header import LEADS
+from ..data.recording import Recording
 from .beats import Person, conducted_beat, draw_person, ectopic_p, ventricular_beat
 from .diagnoses import CODES, abbreviation, contradiction
 from .heart import P_RETROGRADE, P_SINUS, TWELVE, add_waves, rotation

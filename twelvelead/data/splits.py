@@ -14,14 +14,12 @@ from __future__ import annotations
 
 import csv
 import json
-import re
 from pathlib import Path
 
 import numpy as np
 
-from .classes import NEVER_ANNOTATED
-from .errors import UserError
-from .files import write_json
+from ..errors import UserError
+from ..files import write_json
 
 
 def stratified_folds(labels: np.ndarray, count: int, seed: int, groups=None) -> np.ndarray:
@@ -56,6 +54,7 @@ def stratified_folds(labels: np.ndarray, count: int, seed: int, groups=None) -> 
     return _stratify(labels, group, np.full(count, 1 / count), seed)
 
 
+
 def stratified_parts(labels: np.ndarray, fraction: float, seed: int, groups=None) -> tuple[np.ndarray, np.ndarray]:
     """One random split into a training and a validation part with equal shares of every class.
 
@@ -80,6 +79,7 @@ def stratified_parts(labels: np.ndarray, fraction: float, seed: int, groups=None
     return part == 0, part == 1
 
 
+
 def _group_numbers(labels, groups):
     """Group of each recording as a number from 0; None becomes a group of its own."""
     if groups is None:
@@ -89,6 +89,7 @@ def _group_numbers(labels, groups):
     numbers: dict = {}
     keys = (object() if group is None else group for group in groups)
     return np.array([numbers.setdefault(key, len(numbers)) for key in keys], dtype=int)
+
 
 
 def _stratify(labels, group, shares, seed):
@@ -120,26 +121,6 @@ def _stratify(labels, group, shares, seed):
     return part_of[group]
 
 
-# ---------------------------------------------------------------------------------------------------------------------
-# sources
-
-
-def source_of(recording: str | Path, data_folder: str | Path) -> str:
-    """The source of a recording: the folder below the data folder that it lies in, as in ptb-xl/g1/HR00001.hea.
-
-    Of several folders it is the one that is called as a source of the Challenge, or else the first. Folders named g1, g2, … only divide a source. Where no other folder says the source, the letters that the name
-    begins with do: A and Q are CPSC, I St Petersburg, S PTB, HR PTB-XL, E Georgia, JS Chapman-Shaoxing and Ningbo.
-    A name that begins otherwise has the source "unknown".
-    """
-    recording = Path(recording)
-    if recording.is_relative_to(data_folder):
-        folders = [folder for folder in recording.relative_to(data_folder).parts[:-1]
-                   if not re.fullmatch(r"g\d+", folder)]
-        if folders:
-            return next((folder for folder in folders if folder in NEVER_ANNOTATED), folders[0])
-    letters = re.match("[A-Za-z]+", recording.name)
-    return letters.group() if letters else "unknown"
-
 
 def leave_one_source_out(sources) -> dict[str, np.ndarray]:
     """For each source, in alphabetical order, the recordings that test it, bool (recordings,); all others train.
@@ -155,42 +136,6 @@ def leave_one_source_out(sources) -> dict[str, np.ndarray]:
         raise UserError(f"leave-one-source-out needs at least 2 sources, found: {', '.join(names) or 'none'}")
     return {name: sources == name for name in names}
 
-
-EXPECTED = 5  # with so many positives expected and none seen, a source does not annotate a class (chance: 1 in 150)
-
-
-def known_labels(labels: np.ndarray, sources, codes) -> np.ndarray:
-    """Which labels tell something: where a source never annotates a class, "absent" means that nobody looked.
-
-    For the Challenge's sources that is known (classes.NEVER_ANNOTATED) unless the headers show otherwise; for any other it
-    is learned: the class occurs elsewhere so often that `EXPECTED` positives would be due, and there is none. A class that
-    no source has is taken for absent: there is nothing to learn it from.
-
-    Parameters
-    ----------
-    labels : bool (recordings, classes)
-    sources : sequence of str, (recordings,)
-    codes : sequence of str, (classes,)
-
-    Returns
-    -------
-    bool (recordings, classes)
-    """
-    labels, sources = np.asarray(labels, dtype=bool), np.asarray(sources, dtype=str)
-    known = np.ones_like(labels)
-    for source in np.unique(sources):
-        own = sources == source
-        here, elsewhere = labels[own].sum(axis=0), labels[~own].sum(axis=0)
-        if source in NEVER_ANNOTATED:
-            never = np.array([code in NEVER_ANNOTATED[source] for code in codes])
-        else:
-            never = elsewhere * own.sum() >= EXPECTED * max((~own).sum(), 1)
-        known[np.ix_(own, never & (here == 0) & (elsewhere > 0))] = False
-    return known
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# files
 
 
 def read_groups(path: str | Path, column: str | None = None, recording_column: str = "recording") -> dict[str, str]:
@@ -238,6 +183,7 @@ def read_groups(path: str | Path, column: str | None = None, recording_column: s
     return groups
 
 
+
 def write_splits(path: str | Path, splits: dict[str, dict[str, list[str]]]) -> None:
     """Writes split → part → recordings as JSON, whole or not at all.
 
@@ -252,6 +198,7 @@ def write_splits(path: str | Path, splits: dict[str, dict[str, list[str]]]) -> N
         write_json(path, splits)
     except OSError as error:
         raise UserError(f"{path}: the splits cannot be written ({error})") from None
+
 
 
 def read_splits(path: str | Path) -> dict[str, dict[str, list[str]]]:
@@ -274,6 +221,7 @@ def read_splits(path: str | Path) -> dict[str, dict[str, list[str]]]:
     return splits
 
 
+
 def _check_disjoint(path, splits):
     """A recording in two parts of a split would be trained on and tested on."""
     for split, parts in splits.items():
@@ -284,3 +232,4 @@ def _check_disjoint(path, splits):
                     raise UserError(f"{path}: {split} has recording {name} in {seen[name]} and in {part}; "
                                     "names must be unique, and a recording in one part")
                 seen[name] = part
+

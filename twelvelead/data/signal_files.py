@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .errors import RecordingError
+from ..errors import RecordingError
 from .header import Signal
 
 # WFDB's value for a missing sample in each format (format 8, of differences, has none), and the bytes of a sample.

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .errors import UserError
+from ..errors import UserError
 
 SINUS_RHYTHM = "426783006"  # the reference class of the Challenge metric
 
@@ -66,7 +66,7 @@ CPSC_EQUIVALENT = {"713427006": "59118001", "63593006": "284470004", "427172004"
 LABEL_SETS = ("challenge", "cpsc")
 
 # Classes that a source never annotates among its public recordings, for some because nobody looked for them. Counted in the
-# organizers' dx_mapping_scored tables of 2020 and 2021, equivalent codes together. Keys as splits.source_of gives them.
+# organizers' dx_mapping_scored tables of 2020 and 2021, equivalent codes together. Keys as sources.source_of gives them.
 _NEVER = {
     "cpsc_2018 A": "AFL BBB Brady IRBBB LAD LAnFB LQRSV NSIVCB PR PRWP PVC LPR LQT QAb RAD SA SB STach TAb TInv",
     "cpsc_2018_extra Q": "BBB LAD LAnFB LQRSV PRWP LPR",

@@ -1,20 +1,17 @@
-"""From a WFDB header and its signal to one `Recording` in millivolts, and the recordings of a folder tree.
+"""From a WFDB header and its signal to one `Recording` in millivolts.
 
-    for path in find_recordings("data"):
-        recording = read_recording(path)                # recording.signal_mv, float32 (leads, samples)
+    recording = read_recording("A0001.hea")             # recording.signal_mv, float32 (leads, samples)
     recording = recording_from(header_text, signal)     # what the organizers' scripts hand over
 
 Millivolts are (ADC units − baseline) / gain in double precision, as `wfdb.rdrecord` computes them, rounded to float32.
 What had to be repaired stands in `Recording.notes`; what cannot be read raises RecordingError, which names the file and
-the fault. The header's text is read in header.py, the signal file in formats.py.
+the fault. The header's text is read in header.py, the signal file in signal_files.py.
 """
 
 from __future__ import annotations
 
-import logging
 import os
-import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from operator import itemgetter
@@ -23,22 +20,17 @@ from typing import Any
 
 import numpy as np
 
-from .errors import RecordingError, UserError
-from .files import read_bytes
-from .formats import MISSING_ADC, decode_adc
-from .header import LEADS, Header, Signal, header_text, parse_header, read_header
-
-__all__ = ["LEADS", "Header", "Recording", "Signal", "find_recordings", "header_text", "orphan_signals", "parse_header",
-           "read_header", "read_recording", "recording_from"]
+from ..errors import RecordingError
+from ..files import read_bytes
+from .header import LEADS, Header, Signal, parse_header, read_header
+from .signal_files import MISSING_ADC, decode_adc
 
 _RANK = {lead: rank for rank, lead in enumerate(LEADS)}
 _FILE, _LEAD, _STORAGE = (itemgetter(*map(Signal._fields.index, names))
                           for names in (["file"], ["lead"], ["gain_per_mv", "baseline", "format", "skew"]))
-
 # glibc hands large blocks back to the system and has each of their pages zeroed anew, unless it has seen a larger one freed;
 # for recordings that took as long as reading and preparing them.
 np.empty(2**24, np.uint8)
-
 _MOST_VALUES = 2**30  # of a multi-segment record, whose header alone says how long its gaps are
 
 
@@ -80,6 +72,7 @@ class Recording:
     adc = None  # see _Stored
 
 
+
 class _Stored(Recording):
     """A recording of the twelve leads as a block of ADC units without a missing sample, all of one gain and with baseline 0.
 
@@ -96,6 +89,7 @@ class _Stored(Recording):
         return _in_millivolts(self.adc, self.gain_per_mv, 0)
 
 
+
 def read_recording(header_path: str | Path) -> Recording:
     """Reads the recording of a header; its signal lies in the header's folder.
 
@@ -109,6 +103,7 @@ def read_recording(header_path: str | Path) -> Recording:
     if header.segments:
         return _joined_segments(header, path)
     return _single(header, path)
+
 
 
 def recording_from(header: str | Sequence[str], signal: np.ndarray, name: str | None = None) -> Recording:
@@ -142,60 +137,6 @@ def recording_from(header: str | Sequence[str], signal: np.ndarray, name: str | 
     return _recording(parsed, block, signals, notes)
 
 
-def find_recordings(folder: str | Path) -> list[Path]:
-    """Paths of all headers (.hea) in a folder tree, in natural order (g2 before g10).
-
-    Symbolic links are followed, each folder is visited once, hidden files and folders are left out.
-    Raises UserError if there is no such folder.
-    """
-    paths = [os.path.join(directory, file) for directory, files in _walk(folder)
-             for file in files if file.endswith(".hea")]
-    return [Path(path) for path in sorted(paths, key=_natural)]
-
-
-def orphan_signals(folder: str | Path) -> list[Path]:
-    """Paths of all signal files (.mat, .dat) in a folder tree that no header beside them names, in natural order."""
-    orphans = []
-    for directory, files in _walk(folder):
-        headers = [file for file in files if file.endswith(".hea")]
-        named = {file[:-4] for file in headers}
-        strays = {file for file in files if file.endswith((".mat", ".dat")) and file[:-4] not in named}
-        for header in headers if strays else ():  # a record of several files names them inside
-            try:
-                strays -= {signal.file for signal in read_header(os.path.join(directory, header)).signals}
-            except RecordingError:
-                pass  # whoever reads this recording is told
-        orphans.extend(os.path.join(directory, file) for file in strays)
-    return [Path(path) for path in sorted(orphans, key=_natural)]
-
-
-def _walk(folder: str | Path) -> Iterator[tuple[str, list[str]]]:
-    """Each folder of a tree with the names of its files."""
-    if not os.path.isdir(folder):
-        raise UserError(f"{folder}: there is no such folder; give the folder that holds the recordings")
-    seen = set()
-    for directory, folders, files in os.walk(folder, followlinks=True, onerror=_warn_unreadable):
-        status = os.stat(directory)
-        if (status.st_dev, status.st_ino) in seen:  # a link to where we have been
-            folders.clear()
-            continue
-        seen.add((status.st_dev, status.st_ino))
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        yield directory, [name for name in files if not name.startswith(".")]
-
-
-def _warn_unreadable(error: OSError) -> None:
-    logging.getLogger(__name__).warning("%s: the folder cannot be read (%s)", error.filename, error.strerror)
-
-
-def _natural(path: str) -> tuple[list[int | str], str]:
-    parts = re.split(r"([0-9]+)", path)
-    parts[1::2] = map(int, parts[1::2])
-    return parts, path
-
-
-# From files to ADC units
-
 
 def _single(header: Header, path: str) -> Recording:
     """A recording of one segment, whose signals may lie in several files."""
@@ -214,6 +155,7 @@ def _single(header: Header, path: str) -> Recording:
     return _recording(header, rows, signals, notes)
 
 
+
 def _signal_file(header_path: str, file: str, notes: list[str]) -> tuple[str, bytes]:
     """Path and content of a signal file: the one that the header names or else the one that is called like the header."""
     path = os.path.join(os.path.dirname(header_path), file)
@@ -228,6 +170,7 @@ def _signal_file(header_path: str, file: str, notes: list[str]) -> tuple[str, by
     return path, data
 
 
+
 def _content(path: str) -> bytes | None:
     """All of a signal file, or None if there is none."""
     try:
@@ -236,6 +179,7 @@ def _content(path: str) -> bytes | None:
         return None
     except OSError as error:
         raise RecordingError(f"{path}: the signal cannot be read ({error.strerror})") from None
+
 
 
 def _joined_segments(header: Header, path: str) -> Recording:
@@ -262,8 +206,6 @@ def _joined_segments(header: Header, path: str) -> Recording:
     return _described(header, signal_mv, leads, notes)
 
 
-# From ADC units to millivolts
-
 
 def _compact(block: np.ndarray) -> np.ndarray:
     """The same numbers as int16 if they fit, as files have them: 2020's script hands over float64."""
@@ -272,6 +214,7 @@ def _compact(block: np.ndarray) -> np.ndarray:
     with np.errstate(invalid="ignore"):  # NaN is no whole number
         whole = block.astype(np.int16)
     return whole if np.array_equal(whole, block) else block
+
 
 
 def _fitted(block: np.ndarray, signals: Sequence[Signal], where: str, notes: list[str]):
@@ -290,6 +233,7 @@ def _fitted(block: np.ndarray, signals: Sequence[Signal], where: str, notes: lis
     if rows < max(len(signals), len(block)):
         notes.append(f"the header has {len(signals)} leads, the signal {len(block)} rows: read were the first {rows}")
     return block[:rows], signals[:rows]
+
 
 
 def _recording(header: Header, rows: np.ndarray | list[np.ndarray], signals: Sequence[Signal],
@@ -315,6 +259,7 @@ def _recording(header: Header, rows: np.ndarray | list[np.ndarray], signals: Seq
     return _described(header, signal_mv, leads, notes)
 
 
+
 @lru_cache(maxsize=1024)
 def _order(leads: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[int, ...], bool, tuple[str, ...]]:
     """Of the leads of rows: each once in their order, the row of each, whether rows stay as they are, and what comes again."""
@@ -322,6 +267,7 @@ def _order(leads: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[int, ...], bo
     again = tuple(lead for row, lead in enumerate(leads) if row_of.setdefault(lead, row) != row)
     ordered = _ordered(row_of)
     return ordered, tuple(row_of[lead] for lead in ordered), ordered == leads, again
+
 
 
 @lru_cache(maxsize=1024)
@@ -335,12 +281,14 @@ def _exact_in_float32(gain: float, baseline: int, dtype: np.dtype) -> bool:
             and float(np.float32(gain)) == gain and 1e-30 < abs(gain) < 1e30)
 
 
+
 def _alike_and_whole(block: np.ndarray, signals: Sequence[Signal]) -> bool:
     """Whether all rows of a block are stored in one way, can be converted in float32, and no sample is missing."""
     gain, baseline, form, skew = _STORAGE(signals[0])
     missing = MISSING_ADC.get(form, -2**15)
     return (len(set(map(_STORAGE, signals))) == 1 and not skew and _exact_in_float32(gain, baseline, block.dtype)
             and (missing is None or block.min() > missing))
+
 
 
 def _in_millivolts(block: np.ndarray, gain_per_mv: float, baseline: int) -> np.ndarray:
@@ -350,6 +298,7 @@ def _in_millivolts(block: np.ndarray, gain_per_mv: float, baseline: int) -> np.n
         values -= np.float32(baseline)
     values /= np.float32(gain_per_mv)
     return values.T
+
 
 
 def _to_millivolts(samples: np.ndarray, signal: Signal, out: np.ndarray) -> int:
@@ -374,13 +323,16 @@ def _to_millivolts(samples: np.ndarray, signal: Signal, out: np.ndarray) -> int:
     return n_lost
 
 
+
 def _ordered(leads: Iterable[str]) -> tuple[str, ...]:
     """Each lead once: the twelve in standard order, then the others in theirs."""
     return tuple(sorted(dict.fromkeys(leads), key=lambda lead: _RANK.get(lead, len(LEADS))))
 
 
+
 def _described(header: Header, signal_mv: np.ndarray, leads: tuple[str, ...], notes: list[str]) -> Recording:
     return Recording(signal_mv=signal_mv, leads=leads, **_facts(header, signal_mv.shape[1], notes))
+
 
 
 def _stored(header: Header, block: np.ndarray, gain_per_mv: float, notes: list[str]) -> Recording:
@@ -389,9 +341,11 @@ def _stored(header: Header, block: np.ndarray, gain_per_mv: float, notes: list[s
     return recording
 
 
+
 def _facts(header: Header, n_samples: int, notes: list[str]) -> dict[str, Any]:
     """What a recording takes from its header."""
     if header.n_samples and n_samples != header.n_samples:
         notes.append(f"the header says {header.n_samples} samples, read were {n_samples}")
     return dict(name=header.name, frequency_hz=header.frequency_hz, age_years=header.age_years, sex=header.sex, codes=header.codes,
                 notes=(*header.notes, *notes), patient=header.patient)
+

@@ -1,0 +1,1 @@
+"""Recordings and their labels: WFDB files to `Recording`, classes, sources, splits."""
