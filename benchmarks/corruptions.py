@@ -23,7 +23,7 @@ from scipy.signal import firwin, resample_poly
 
 from twelvelead.data.header import LEADS
 from twelvelead.data.recording import Recording
-from twelvelead.signals import fill_gaps
+from twelvelead.preprocessing.leads import fill_gaps
 from twelvelead.synthetic.heart import TWELVE
 from twelvelead.synthetic.recorder import FROM_ELECTRODES
 

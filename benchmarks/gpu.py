@@ -26,7 +26,7 @@ from twelvelead.batches import on_device, predict, stack
 from twelvelead.ensemble import load_ensemble, member_scores
 from twelvelead.recipes import get_recipe
 from twelvelead.data.recording import read_recording
-from twelvelead.signals import prepare
+from twelvelead.preprocessing.prepare import prepare
 from twelvelead.store import build_store, fingerprint, open_store
 from twelvelead.training import new_model, train_member
 

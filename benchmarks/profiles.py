@@ -34,7 +34,7 @@ from twelvelead.losses import LOSSES, Weighting, class_weights
 from twelvelead.models.winograd import ScoringConv
 from twelvelead.recipes import get_recipe
 from twelvelead.data.recording import read_recording
-from twelvelead.signals import prepare
+from twelvelead.preprocessing.prepare import prepare
 from twelvelead.store import build_store
 from twelvelead.training import new_model
 

@@ -39,7 +39,7 @@ def prepare(header: str, signal: np.ndarray, taps: int | None = None) -> np.ndar
     """Model input float32 (12, samples at 125 Hz + 922).
 
     `taps`: length of the filter; by default that of the authors' code, 20 times the ratio of the rates and one, whose
-    pass and stop bands are less strict than ours (twelvelead/signals.py).
+    pass and stop bands are less strict than ours (twelvelead/preprocessing/prepare.py).
     """
     lines = header.splitlines()
     leads = int(lines[0].split()[1])

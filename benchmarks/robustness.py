@@ -41,7 +41,7 @@ from twelvelead.recipes import Input
 from twelvelead.data.recording import Recording, read_recording
 from twelvelead.data.folders import find_recordings
 from twelvelead.data.header import read_header
-from twelvelead.signals import Prepared, prepare
+from twelvelead.preprocessing.prepare import Prepared, prepare
 
 # (corruption, number of the model) → outputs bool and scores float64 (recordings, classes), recordings that fell back
 Answers = dict[tuple[str, int], tuple[np.ndarray, np.ndarray, int]]

@@ -32,7 +32,7 @@ from twelvelead.models.layers import MaskedBatchNorm  # noqa: E402
 from twelvelead.recipes import Recipe, get_recipe, to_dict  # noqa: E402
 from twelvelead.data.folders import find_recordings
 from twelvelead.data.recording import read_recording  # noqa: E402
-from twelvelead.signals import prepare  # noqa: E402
+from twelvelead.preprocessing.prepare import prepare  # noqa: E402
 from twelvelead.training import new_model  # noqa: E402
 
 CLASSES = scored_classes(load_weights(ROOT / "weights.csv"))

@@ -30,7 +30,7 @@ from twelvelead.recipes import get_recipe
 from twelvelead.data.folders import find_recordings
 from twelvelead.data.header import read_header
 from twelvelead.data.recording import read_recording, recording_from
-from twelvelead.signals import Prepared, prepare
+from twelvelead.preprocessing.prepare import Prepared, prepare
 from twelvelead.store import build_store, fingerprint, open_store
 from twelvelead.training import train_member
 

@@ -14,7 +14,7 @@ LAYERS = [  # from the ground up
     {"errors", "files", "recipes", "settings"},
     {"data"},
     {"synthetic"},
-    {"signals", "rate"},
+    {"preprocessing"},
     {"thresholds"},
     {"scoring", "evaluation", "evaluation_files", "bootstrap"},
     {"report"},

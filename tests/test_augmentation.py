@@ -9,7 +9,7 @@ import torch
 from twelvelead.augmentation import disturb
 from twelvelead.batches import Data, gather, stack
 from twelvelead.recipes import Augmentation, Input
-from twelvelead.signals import SIDE, Prepared, side_of
+from twelvelead.preprocessing.prepare import SIDE, Prepared, side_of
 
 RATE = 125.0
 EVERYTHING = Augmentation(

@@ -25,7 +25,7 @@ from twelvelead.recipes import Input
 from twelvelead.data.header import LEADS
 from twelvelead.data.folders import find_recordings
 from twelvelead.data.recording import read_recording
-from twelvelead.signals import Prepared, prepare
+from twelvelead.preprocessing.prepare import Prepared, prepare
 
 FOLDER = Path(__file__).resolve().parent.parent / "benchmarks"
 

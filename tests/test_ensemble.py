@@ -24,11 +24,11 @@ from twelvelead.commands import WEIGHTS, train
 from twelvelead.ensemble import labels_of, load_ensemble, member_scores
 from twelvelead.errors import UserError
 from twelvelead.job import Job
-from twelvelead.rate import add_rate_labels
+from twelvelead.preprocessing.heart_rate import add_rate_labels
 from twelvelead.data.folders import find_recordings
 from twelvelead.data.recording import read_recording
 from twelvelead.recipes import get_recipe
-from twelvelead.signals import prepare
+from twelvelead.preprocessing.prepare import prepare
 from twelvelead.store import build_store
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -16,7 +16,7 @@ from twelvelead.models import scoring_layers, winograd
 from twelvelead.models.cnn_gru import Attention, BothWays
 from twelvelead.models.layers import (ConvNorm, ConvNormReLU, FilledLeads, MaskedBatchNorm, Standardised, fuse, halve, halve_mean)
 from twelvelead.models.winograd import (FEWER_OUTPUTS, OUTPUTS, SCORING_OUTPUTS, MinimalConv, ScoringConv, prepared_for_scoring, transforms)
-from twelvelead.signals import SIDE, side_of
+from twelvelead.preprocessing.prepare import SIDE, side_of
 
 SMALL = {
     "butt": dict(width=4, levels=6),

@@ -9,11 +9,11 @@ import pytest
 
 from twelvelead.data.classes import SINUS_RHYTHM, load_weights, scored_classes
 from twelvelead.commands import WEIGHTS
-from twelvelead.rate import add_rate_labels, heart_rate
+from twelvelead.preprocessing.heart_rate import add_rate_labels, heart_rate
 from twelvelead.recipes import get_recipe
 from twelvelead.data.folders import find_recordings
 from twelvelead.data.recording import read_recording
-from twelvelead.signals import prepare
+from twelvelead.preprocessing.prepare import prepare
 from twelvelead.store import build_store
 
 AF, BRADYCARDIA, TACHYCARDIA = "164889003", "426177001", "427084000"

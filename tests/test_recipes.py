@@ -39,7 +39,7 @@ from twelvelead.recipes import RECIPES, Augmentation, recipe_from_dict, to_dict
 from twelvelead.data.header import LEADS
 from twelvelead.data.folders import find_recordings
 from twelvelead.data.recording import read_recording
-from twelvelead.signals import Prepared, prepare
+from twelvelead.preprocessing.prepare import Prepared, prepare
 from twelvelead.synthetic import make_recording
 from twelvelead.training import OPTIMIZERS, Trained, new_model
 

@@ -29,7 +29,7 @@ from twelvelead.recipes import Input  # noqa: E402
 from twelvelead.data.header import LEADS
 from twelvelead.data.recording import Recording
 from twelvelead.data.folders import find_recordings  # noqa: E402
-from twelvelead.signals import prepare  # noqa: E402
+from twelvelead.preprocessing.prepare import prepare  # noqa: E402
 from twelvelead.synthetic import make_recording  # noqa: E402
 
 BANDS = {"hum-50": (49.5, 50.5), "hum-60": (59.5, 60.5), "wander": (0, 0.5), "muscle": (19.9, 120.1)}

@@ -17,7 +17,9 @@ from twelvelead.recipes import RECIPES, Input
 from twelvelead.data.header import LEADS
 from twelvelead.data.recording import Recording, read_recording, recording_from
 from twelvelead.data.folders import find_recordings
-from twelvelead.signals import (amplitude_of, derive_limb_leads, envelopes, high_pass, prepare, resample, right_arms, side_of, windows_of)
+from twelvelead.preprocessing.prepare import amplitude_of, prepare, side_of, windows_of
+from twelvelead.preprocessing.leads import derive_limb_leads, right_arms
+from twelvelead.preprocessing.filters import envelopes, high_pass, resample
 from twelvelead.synthetic import make_recording
 
 RATES = (100, 125, 128, 250, 257, 300, 360, 400, 500, 1000)

@@ -18,7 +18,7 @@ from twelvelead.job import Job
 from twelvelead.losses import LOSSES
 from twelvelead.models.layers import mean_over_time
 from twelvelead.recipes import Augmentation, Input, Phase, get_recipe
-from twelvelead.signals import Prepared, windows_of
+from twelvelead.preprocessing.prepare import Prepared, windows_of
 from twelvelead.thresholds import Thresholds
 from twelvelead.training import WARM_UP, NaNLoss, train_member
 

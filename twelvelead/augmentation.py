@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from .recipes import Augmentation
-from .signals import ARMS_SWAPPED
+from .preprocessing.leads import ARMS_SWAPPED
 
 CHEST = range(6, 12)
 

@@ -20,7 +20,7 @@ import torch
 
 from .augmentation import disturb
 from .recipes import Augmentation, Input
-from .signals import Prepared, windows_of
+from .preprocessing.prepare import Prepared, windows_of
 from .store import Store
 
 MULTIPLE = 64  # batches are padded to this many samples, the largest stride of a network here
@@ -35,7 +35,7 @@ class Data:
     samples : float16 tensor (all samples, channels)
     valid : bool tensor (all samples,), or None if every sample is valid
     side : float32 tensor (recordings, 7)
-        See signals.side_of.
+        See prepare.side_of.
     offsets, lengths : int64 arrays (recordings,)
     """
 

@@ -25,7 +25,7 @@ from .files import replace_file
 from .recipes import Input
 from .data.recording import Recording, read_recording
 from .data.folders import find_recordings, orphan_signals
-from .signals import Prepared, prepare
+from .preprocessing.prepare import Prepared, prepare
 
 CHUNK = 64  # recordings that are scored together
 ROUND = 2  # chunks that are read at a time

@@ -20,7 +20,7 @@ from .data.classes import Classes
 from .ensemble import FORMAT, manifest_of
 from .errors import UserError
 from .files import write_json
-from .rate import add_rate_labels
+from .preprocessing.heart_rate import add_rate_labels
 from .recipes import Recipe, recipe_from_dict, to_dict
 from .data.sources import known_labels, source_of
 from .data.splits import stratified_folds, stratified_parts

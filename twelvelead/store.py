@@ -23,11 +23,11 @@ from tqdm import tqdm
 
 from .errors import RecordingError, UserError
 from .files import replace_file
-from .rate import heart_rate
+from .preprocessing.heart_rate import heart_rate
 from .recipes import Input
 from .data.header import LEADS
 from .data.recording import read_recording
-from .signals import prepare
+from .preprocessing.prepare import prepare
 
 VERSION = 4  # raise it when preparing a recording gives other numbers than before
 CHUNK = 64  # recordings a job
@@ -51,9 +51,9 @@ class Store:
     names, headers, codes, patients : tuples
         Record name, path of the header below the data folder, SNOMED CT codes, patient or None.
     side : float32 (recordings, 7)
-        See signals.side_of.
+        See prepare.side_of.
     rates : float64 (recordings,)
-        Heart rates, beats a minute, NaN where there are not three beats; see rate.heart_rate.
+        Heart rates, beats a minute, NaN where there are not three beats; see heart_rate.heart_rate.
     left_out : tuple of str
         One line for each recording that could not be read.
     repaired : tuple of str

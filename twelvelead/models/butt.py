@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from ..signals import SIDE
+from ..preprocessing.prepare import SIDE
 from .layers import ConvNormReLU, as_masked, halve, halve_mean
 from .scoring_layers import Convolution, Filter, Padded, Shape, plan_of
 from .winograd import SCORING_OUTPUTS, rows_of

@@ -14,7 +14,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from .winograd import MinimalConv, rows_of
 
-PERSON = 5  # of the values of signals.side_of the first ones are the person's
+PERSON = 5  # of the values of prepare.side_of the first ones are the person's
 
 
 class MaskedBatchNorm(nn.BatchNorm2d):

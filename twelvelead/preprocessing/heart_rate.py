@@ -17,7 +17,7 @@ import numpy as np
 from scipy.ndimage import uniform_filter1d
 from scipy.signal import find_peaks
 
-from .data.classes import SINUS_RHYTHM
+from ..data.classes import SINUS_RHYTHM
 
 # Code of a diagnosis that sinus rhythm of a rate is, by definition; beats a minute, both limits excluded.
 BY_RATE = {"426177001": (0.0, 60.0), "427084000": (100.0, math.inf)}

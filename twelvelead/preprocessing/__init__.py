@@ -1,0 +1,1 @@
+"""From a Recording to the input of a model."""
