@@ -12,21 +12,24 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import os
 import sys
 import traceback
-from dataclasses import dataclass
 
 if __name__ == "__main__":  # before numpy: on small matrix products, threads waste more than they save
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import numpy as np
 
-from twelvelead import bootstrap, scoring
 from twelvelead.errors import UserError
-from twelvelead.evaluation import read_labels, read_outputs
-from twelvelead.evaluation_files import (Findings, find_files, find_outputs, groups_by_folder, groups_by_table, load_task)
+from twelvelead.evaluation import bootstrap
+from twelvelead.evaluation.files import find_files, find_outputs, groups_by_folder, groups_by_table
+from twelvelead.evaluation.findings import Findings
+from twelvelead.evaluation.metrics import METRICS, evaluate
+from twelvelead.evaluation.official import read_labels, read_outputs
+from twelvelead.evaluation.report import Figures, as_json, print_table, write_official, write_text
+from twelvelead.evaluation.task import load_task
+from twelvelead.files import json_ready
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 
@@ -49,7 +52,7 @@ def _options(arguments) -> argparse.Namespace:
     add("outputs", metavar="OUTPUTS", help="folder of outputs, one CSV file for each header")
     add("scores", metavar="SCORES.csv", nargs="?", help="write the scores here instead of printing them")
     add("class_scores", metavar="CLASS_SCORES.csv", nargs="?", help="write the scores of each class here")
-    add("--year", choices=list(scoring.METRICS), help="whose rules and metrics; by default the weights table's year")
+    add("--year", choices=list(METRICS), help="whose rules and metrics; by default the weights table's year")
     add("--weights", default=os.path.join(HERE, "weights.csv"), metavar="FILE",
         help="the Challenge's weights table of 2020 or 2021; by default weights.csv beside this script")
     add("--by-source", nargs="?", const="folder", metavar="CSV",
@@ -107,12 +110,14 @@ def _evaluate(options) -> int:
     everything = _figures(task, labels, systems, units, options)
     by_source = {str(source): _figures(task, labels, systems, units, options, np.flatnonzero(sources == source))
                  for source in ([] if sources is None else np.unique(sources))}
-    _write_official(task, everything.scores, options)
+    write_official(task, everything.scores, options.scores, options.class_scores)
     if by_source or options.bootstrap:
-        _print_table(task, [("all", everything), *by_source.items()])
+        print_table(task, [("all", everything), *by_source.items()])
     if options.json:
-        content = _as_json(task, everything, by_source, findings, other_findings, options)
-        _write(options.json, json.dumps(_plain(content), indent=1))
+        content = as_json(task, everything, by_source, findings, other_findings if options.compare else None)
+        if options.bootstrap:
+            content["resamples"] = {"number": options.bootstrap, "by": options.resample_by, "seed": options.seed}
+        write_text(options.json, json.dumps(json_ready(content), indent=1))
     kinds = len(findings.lines() + other_findings.lines())
     if options.strict and kinds:
         print(f"error: --strict, and there is something to note about the files (see above: {kinds})", file=sys.stderr)
@@ -136,22 +141,10 @@ def _groups(what, files, options) -> np.ndarray | None:
     return np.array(groups_by_folder(files, options.labels) if what == "folder" else groups_by_table(files, what))
 
 
-@dataclass(frozen=True)
-class Figures:
-    """What is known of a set of recordings: values by metric, and intervals as (low, high)."""
-
-    recordings: int
-    scores: dict
-    intervals: dict | None = None
-    other: dict | None = None  # the outputs to compare with
-    difference: dict | None = None
-    difference_intervals: dict | None = None
-
-
 def _figures(task, labels, systems, units, options, chosen=slice(None)) -> Figures:
     labels, systems = labels[chosen], [(outputs[chosen], scores[chosen]) for outputs, scores in systems]
     rules = task.weights, task.sinus_rhythm, task.year
-    scores = [scoring.evaluate(labels, *system, *rules) for system in systems]
+    scores = [evaluate(labels, *system, *rules) for system in systems]
     if not options.bootstrap:
         return Figures(len(labels), scores[0])
     groups = None if units is None else units[chosen]
@@ -163,85 +156,6 @@ def _figures(task, labels, systems, units, options, chosen=slice(None)) -> Figur
     ours, other = resampled
     return Figures(len(labels), scores[0], intervals, scores[1], {key: scores[0][key] - scores[1][key] for key in ours},
                    {key: bootstrap.interval(ours[key] - other[key]) for key in ours})
-
-
-# -- what comes out --------------------------------------------------------------------------------
-
-
-def _write_official(task, scores, options) -> None:
-    """The organizers' tables; in files they end without a newline."""
-    metrics = {key: name for key, name in scoring.METRICS[task.year].items() if key != "geometric_mean"}
-    separator = "|" if task.year == "unofficial" else ","
-    table = separator.join(metrics.values()) + "\n" + separator.join(f"{scores[key]:.3f}" for key in metrics)
-    by_class = "Classes," + ",".join(task.classes)
-    for key in ("auroc", "auprc", "f_measure"):
-        by_class += f"\n{metrics[key]}," + ",".join(f"{value:.3f}" for value in scores[f"{key}_classes"])
-    if options.scores:
-        _write(options.scores, table)
-    else:
-        print(table)
-    if options.class_scores:
-        _write(options.class_scores, by_class)
-
-
-def _print_table(task, figures) -> None:
-    metrics = scoring.METRICS[task.year]
-    print("Source,Recordings,Figure," + ",".join(metrics.values()))
-    for source, of in figures:
-        rows = {"score": of.scores, **_ends("", of.intervals)}
-        if of.other:
-            rows |= {"other": of.other, "difference": of.difference, **_ends("difference ", of.difference_intervals)}
-        for name, values in rows.items():
-            print(f"{source},{of.recordings},{name}," + ",".join(f"{values[key]:.3f}" for key in metrics))
-
-
-def _ends(prefix, intervals) -> dict:
-    return {f"{prefix}{percent} %": {key: ends[place] for key, ends in intervals.items()}
-            for place, percent in enumerate((2.5, 97.5))} if intervals else {}
-
-
-def _as_json(task, everything, by_source, findings, other_findings, options) -> dict:
-    """Everything; the scores of all recordings stand on top, under the names of the golden cases."""
-    def flat(of):
-        result = {"recordings": of.recordings, **of.scores}
-        if of.intervals:
-            result["intervals"] = of.intervals
-        if of.other:
-            result["comparison"] = {"other": of.other, "difference": of.difference,
-                                    "intervals": of.difference_intervals}
-        return result
-
-    def amiss(found):
-        return {kind: {"count": len(names), "first": list(names)[:10], "codes": list(found.codes[kind])}
-                for kind, names in found.names.items() if names}
-
-    content = {"year": task.year, "classes": task.classes, **flat(everything), "findings": amiss(findings)}
-    if options.compare:
-        content["comparison"]["findings"] = amiss(other_findings)
-    if by_source:
-        content["sources"] = {source: flat(of) for source, of in by_source.items()}
-    if options.bootstrap:
-        content["resamples"] = {"number": options.bootstrap, "by": options.resample_by, "seed": options.seed}
-    return content
-
-
-def _plain(value):
-    """The same in JSON's types; numbers that are none become null."""
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple, np.ndarray)):
-        return [_plain(item) for item in value]
-    if isinstance(value, float):  # numpy's float64 is one
-        return float(value) if math.isfinite(value) else None
-    return value
-
-
-def _write(path, text) -> None:
-    try:
-        with open(path, "w", encoding="utf-8") as file:
-            file.write(text)
-    except OSError as error:
-        raise UserError(f"{path}: cannot be written ({error.strerror})") from None
 
 
 if __name__ == "__main__":

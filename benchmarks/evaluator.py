@@ -94,9 +94,11 @@ def plain(labels, outputs) -> float:
 
 def stages(label_folder, output_folder) -> dict:
     """Seconds for each stage, and the peak memory in MiB after each of them."""
-    from twelvelead import scoring
-    from twelvelead.evaluation import read_labels, read_outputs
-    from twelvelead.evaluation_files import Findings, find_files, load_task
+    from twelvelead.evaluation import metrics
+    from twelvelead.evaluation.official import read_labels, read_outputs
+    from twelvelead.evaluation.findings import Findings
+    from twelvelead.evaluation.files import find_files
+    from twelvelead.evaluation.task import load_task
 
     result, peaks, clock = {}, [], time.perf_counter()
 
@@ -114,7 +116,7 @@ def stages(label_folder, output_folder) -> dict:
     stage("reading labels")
     outputs, scores = read_outputs(task, files, findings)
     stage("reading outputs")
-    scoring.evaluate(labels, outputs, scores, task.weights, task.sinus_rhythm)
+    metrics.evaluate(labels, outputs, scores, task.weights, task.sinus_rhythm)
     stage("metrics")
     return {**result, "MiB": peaks}
 
@@ -124,7 +126,7 @@ def stages(label_folder, output_folder) -> dict:
 
 def write_folders(folder, recordings, labels_path) -> tuple[str, str]:
     """A folder of headers, with the labels in turn, and one of outputs whose scores are higher for what is labelled."""
-    from twelvelead.evaluation_files import load_task
+    from twelvelead.evaluation.task import load_task
 
     codes = list(load_task("2020", WEIGHTS).index)
     rng = np.random.default_rng(0)

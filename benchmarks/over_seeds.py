@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 from shared import CLASSES, write_table
 
-from twelvelead.bootstrap import interval
+from twelvelead.evaluation.bootstrap import interval
 from twelvelead.comparison import annotated_classes, score
 from twelvelead.data.sources import source_of
 

@@ -30,7 +30,7 @@ from tqdm import tqdm
 from shared import markdown
 
 from corruptions import CLEAN, CORRUPTIONS, corrupted
-from twelvelead.bootstrap import interval
+from twelvelead.evaluation.bootstrap import interval
 from twelvelead.data.classes import Classes
 from twelvelead.comparison import MAIN, NAMES, difference, score
 from twelvelead.ensemble import Ensemble, load_ensemble, manifest_of

@@ -2,7 +2,7 @@
 
     python tests/plain_scorer.py LABELS OUTPUTS WEIGHTS.csv [2020|2021]
 
-Written from the description of the organizers' scorers, as the yardstick for twelvelead/scoring.py and
+Written from the description of the organizers' scorers, as the yardstick for twelvelead/evaluation/metrics.py and
 twelvelead/evaluation.py in the tests, and for their speed in benchmarks/evaluator.py. Labels, outputs and scores are
 lists of rows, a row for each recording; undefined values are NaN.
 """

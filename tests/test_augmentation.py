@@ -8,8 +8,8 @@ import torch
 
 from twelvelead.augmentation import disturb
 from twelvelead.batches import Data, gather, stack
-from twelvelead.recipes import Augmentation, Input
 from twelvelead.preprocessing.prepare import SIDE, Prepared, side_of
+from twelvelead.recipes import Augmentation, Input
 
 RATE = 125.0
 EVERYTHING = Augmentation(

@@ -18,12 +18,12 @@ import numpy as np
 import pytest
 
 from twelvelead import commands
-from twelvelead.data.classes import SINUS_RHYTHM
 from twelvelead.commands import train
+from twelvelead.data.classes import SINUS_RHYTHM
+from twelvelead.data.folders import find_recordings
 from twelvelead.ensemble import load_ensemble
 from twelvelead.errors import UserError
 from twelvelead.inference import classify_folder
-from twelvelead.data.folders import find_recordings
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -9,7 +9,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from twelvelead.data.classes import (CPSC, CPSC_EQUIVALENT, DIAGNOSES, EQUIVALENT, LABEL_SETS, NEVER_ANNOTATED, OUTPUT_CODES, SINUS_RHYTHM, Classes, classes_for, load_weights, scored_classes)
+from twelvelead.data.classes import (
+    CPSC,
+    CPSC_EQUIVALENT,
+    DIAGNOSES,
+    EQUIVALENT,
+    LABEL_SETS,
+    NEVER_ANNOTATED,
+    OUTPUT_CODES,
+    SINUS_RHYTHM,
+    Classes,
+    classes_for,
+    load_weights,
+    scored_classes,
+)
 from twelvelead.errors import UserError
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -7,10 +7,10 @@ from pathlib import Path
 import joblib
 import pytest
 
+from twelvelead.data.folders import find_recordings
 from twelvelead.ensemble import load_ensemble
 from twelvelead.inference import classify_folder
 from twelvelead.recipes import Input
-from twelvelead.data.folders import find_recordings
 from twelvelead.store import build_store
 
 distributed = pytest.importorskip("distributed", reason="needs dask.distributed: pip install distributed")

@@ -9,9 +9,9 @@ import pytest
 from matplotlib import pyplot
 from matplotlib.image import imread
 
-from twelvelead.errors import UserError
 from twelvelead.data.header import LEADS
-from twelvelead.report.ecg import LEFT_MM, ROW_MM, ROWS, TOP_MM, draw, header_lines
+from twelvelead.errors import UserError
+from twelvelead.plots.ecg_sheet import LEFT_MM, ROW_MM, ROWS, TOP_MM, draw, header_lines
 from twelvelead.synthetic import make_recording
 
 MM = 120 / 25.4  # pixels a millimetre

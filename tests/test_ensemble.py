@@ -16,20 +16,20 @@ import numpy as np
 import pytest
 import torch
 
-from twelvelead import thresholds
 from twelvelead.assembly import Book
 from twelvelead.batches import on_device, predict, stack
-from twelvelead.data.classes import load_weights, scored_classes
 from twelvelead.commands import WEIGHTS, train
+from twelvelead.data.classes import load_weights, scored_classes
+from twelvelead.data.folders import find_recordings
+from twelvelead.data.recording import read_recording
 from twelvelead.ensemble import labels_of, load_ensemble, member_scores
 from twelvelead.errors import UserError
 from twelvelead.job import Job
 from twelvelead.preprocessing.heart_rate import add_rate_labels
-from twelvelead.data.folders import find_recordings
-from twelvelead.data.recording import read_recording
-from twelvelead.recipes import get_recipe
 from twelvelead.preprocessing.prepare import prepare
+from twelvelead.recipes import get_recipe
 from twelvelead.store import build_store
+from twelvelead.thresholds.objectives import challenge_metric
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -135,7 +135,7 @@ def test_out_of_bag_scores_come_from_members_that_did_not_train_on_the_recording
     stored = json.loads((tiny_model / "thresholds.json").read_text())["ensemble"]
     assert stored["recordings"] == len(bag)
     truth = add_rate_labels(classes.labels(store.codes), store.rates, classes.codes)
-    objective = thresholds.challenge_metric(
+    objective = challenge_metric(
         truth[bag], scores[bag] / count[bag, None], classes.weights, classes.sinus_rhythm)
     assert objective(ensemble.thresholds) == pytest.approx(stored["metric_after"]["shrunk"], abs=1e-9)
 

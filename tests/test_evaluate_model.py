@@ -16,9 +16,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import evaluate_model
-from twelvelead import scoring
-from twelvelead.evaluation import read_labels, read_outputs
-from twelvelead.evaluation_files import KINDS, Findings, find_files, load_task
+from twelvelead.evaluation import metrics
+from twelvelead.evaluation.files import find_files
+from twelvelead.evaluation.findings import KINDS, Findings
+from twelvelead.evaluation.official import read_labels, read_outputs
+from twelvelead.evaluation.task import load_task
 
 ROOT = Path(__file__).resolve().parent.parent
 WEIGHTS = ROOT / "weights.csv"
@@ -93,7 +95,7 @@ def fill(folders, names, seed=0, outputs=None):
 def official_table(year, figures):
     return HEADS[year] + "\n" + ("|" if year == "unofficial" else ",").join(
         f"{float('nan') if figures[key] is None else figures[key]:.3f}"
-        for key in scoring.METRICS[year] if key != "geometric_mean")
+        for key in metrics.METRICS[year] if key != "geometric_mean")
 
 
 def official_class_table(figures):
@@ -275,7 +277,7 @@ def test_one_line_says_where_the_official_script_stops_and_lenient_goes_on(tidy,
     else:
         tidy.output("A0007", "#A0007\n426783006\n0\n0\n")
     negative = tidy.run("--weights", weights)
-    assert all(lenient[key] == negative[key] for key in scoring.METRICS[year])
+    assert all(lenient[key] == negative[key] for key in metrics.METRICS[year])
 
 
 @pytest.mark.parametrize("text", ["#A\nAF\n1\n1\n", "#A\nAF,Normal\n1,0\n", "#A\nAF,Normal\n1.0,0\n1,0\n",
@@ -418,8 +420,8 @@ def test_each_source_has_the_scores_it_has_alone(tmp_path, capsys):
         alone = Folders(tmp_path)
         alone.labels, alone.outputs = folders.labels / source, folders.outputs / source
         alone = alone.run()
-        assert {key: by_folder["sources"][source][key] for key in scoring.METRICS["2020"]} == {
-            key: alone[key] for key in scoring.METRICS["2020"]}
+        assert {key: by_folder["sources"][source][key] for key in metrics.METRICS["2020"]} == {
+            key: alone[key] for key in metrics.METRICS["2020"]}
         figures = official_table("2020", alone).split("\n")[1]
         assert f"\n{source},9,score,{figures}\n" in printed
     groups.write_text("georgia1,x\n")
@@ -431,7 +433,7 @@ def test_intervals_are_printed_seeded_and_in_the_json(tidy, capsys):
     figures = tidy.run("--bootstrap", 50)
     rows = capsys.readouterr().out.splitlines()[-3:]
     assert [row.split(",")[:3] for row in rows] == [["all", "20", name] for name in ("score", "2.5 %", "97.5 %")]
-    assert set(figures["intervals"]) == {key for key in figures if key in scoring.METRICS["2020"] or "_classes" in key}
+    assert set(figures["intervals"]) == {key for key in figures if key in metrics.METRICS["2020"] or "_classes" in key}
     low, high = figures["intervals"]["challenge_metric"]
     assert low < figures["challenge_metric"] < high
     assert tidy.run("--bootstrap", 50) == figures != tidy.run("--bootstrap", 50, "--seed", 1)
@@ -441,7 +443,7 @@ def test_intervals_are_printed_seeded_and_in_the_json(tidy, capsys):
 def test_resampling_one_group_of_all_leaves_no_interval(tidy, tmp_path):
     (tmp_path / "patients.csv").write_text("".join(f"A{number:04d},patient\n" for number in range(20)))
     figures = tidy.run("--bootstrap", 20, "--resample-by", tmp_path / "patients.csv")
-    for key in scoring.METRICS["2020"]:
+    for key in metrics.METRICS["2020"]:
         assert figures["intervals"][key] == pytest.approx([figures[key]] * 2)
     by_source = tidy.run("--bootstrap", 20, "--resample-by", "source", "--by-source", tmp_path / "patients.csv")
     assert by_source["intervals"] == figures["intervals"]
@@ -458,12 +460,12 @@ def test_comparison_is_the_difference_of_two_scores(tidy, tmp_path, capsys):
     second = Folders(tmp_path)
     second.outputs = other
     second = second.run()
-    for key in scoring.METRICS["2020"]:
+    for key in metrics.METRICS["2020"]:
         assert compared["difference"][key] == first[key] - second[key] and compared["other"][key] == second[key]
     low, high = compared["intervals"]["challenge_metric"]
     assert 0 < low < compared["difference"]["challenge_metric"] < high
     itself = tidy.run("--compare", tidy.outputs, "--bootstrap", 10)["comparison"]
-    assert all(itself["intervals"][key] == [0, 0] for key in scoring.METRICS["2020"])
+    assert all(itself["intervals"][key] == [0, 0] for key in metrics.METRICS["2020"])
     (other / "A0004.csv").unlink()
     capsys.readouterr()
     tidy.run("--compare", other, code=2)

@@ -1,4 +1,4 @@
-"""Experiments: no test recording reaches its model, a kill costs nothing, the tables say what scoring.py says."""
+"""Experiments: no test recording reaches its model, a kill costs nothing, the tables say what metrics.py says."""
 
 from __future__ import annotations
 
@@ -16,18 +16,30 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from twelvelead import experiments, scoring
+from twelvelead import experiments
 from twelvelead.__main__ import main
-from twelvelead.bootstrap import draw_counts, interval, resampled_metrics
-from twelvelead.data.classes import CPSC, classes_for, load_weights
 from twelvelead.commands import WEIGHTS
-from twelvelead.comparison import (ALL, ANNOTATED, UNSEEN, Answers, Trial, as_markdown, compare, difference, laid_out, score)
-from twelvelead.errors import UserError
+from twelvelead.comparison import (
+    ALL,
+    ANNOTATED,
+    UNSEEN,
+    Answers,
+    Trial,
+    as_markdown,
+    compare,
+    difference,
+    laid_out,
+    score,
+)
+from twelvelead.data.classes import CPSC, classes_for, load_weights
+from twelvelead.data.folders import find_recordings
 from twelvelead.data.header import read_header
+from twelvelead.data.splits import read_splits
+from twelvelead.errors import UserError
+from twelvelead.evaluation import metrics
+from twelvelead.evaluation.bootstrap import draw_counts, interval, resampled_metrics
 from twelvelead.plans import read_cohort
 from twelvelead.recipes import RECIPES, get_recipe
-from twelvelead.data.folders import find_recordings
-from twelvelead.data.splits import read_splits
 from twelvelead.training import new_model
 
 TABLE = load_weights(WEIGHTS)
@@ -147,10 +159,10 @@ def test_all_figures_are_those_of_scoring_and_their_intervals_of_resampled_patie
         def check(row, chosen, key=None, place=None):
             truth, output, scores = (np.stack([scored[name][k] for name in chosen]) for k in (2, 3, 4))
             groups = np.array([int(patient[Path(name).name][1:]) for name in chosen])
-            expected = scoring.evaluate(truth, output, scores, **how)
+            expected = metrics.evaluate(truth, output, scores, **how)
             samples = resampled_metrics(truth, [(output, scores)], draw_counts(len(truth), 20, 5, groups), **how)[0]
-            metrics = scoring.METRICS["2020"] if place is None else [m for m in row if f"{m}_classes" in expected]
-            for metric in metrics:
+            names = metrics.METRICS["2020"] if place is None else [m for m in row if f"{m}_classes" in expected]
+            for metric in names:
                 value, sample = expected[metric], samples[metric]
                 if place is not None:
                     value, sample = expected[f"{metric}_classes"][place], samples[f"{metric}_classes"][:, place]
@@ -459,11 +471,11 @@ def test_nine_classes_are_scored_by_both_metrics_and_say_no_to_what_they_do_not_
     assert sorted(CHALLENGE.abbreviations[k] for k in known) == ["AF", "CRBBB", "IAVB", "LBBB", "NSR", "PAC", "PVC"]
     assert not np.delete(wide_scores, known, axis=1).any() and not np.delete(wide_outputs, known, axis=1).any()
     np.testing.assert_array_equal(wide_scores[:, CHALLENGE.index["164909002"]], scores[:, NINE.index["LBBB"]])
-    expected = scoring.evaluate(truth, wide_outputs, wide_scores, CHALLENGE.weights, CHALLENGE.sinus_rhythm)
+    expected = metrics.evaluate(truth, wide_outputs, wide_scores, CHALLENGE.weights, CHALLENGE.sinus_rhythm)
     assert rows["nine", "2020", ALL]["challenge_metric"]["value"] == expected["challenge_metric"]
     assert rows["nine", "2020", ALL]["recordings"] == 90
 
-    expected = scoring.evaluate(own[:80], outputs[:80], scores[:80], year="unofficial")
+    expected = metrics.evaluate(own[:80], outputs[:80], scores[:80], year="unofficial")
     row = rows["nine", "unofficial", ALL]
     assert row["recordings"] == 80 and rows["nine", "unofficial", "b"]["recordings"] == 35
     for metric in ("f_beta_measure", "g_beta_measure", "geometric_mean"):
@@ -486,7 +498,7 @@ def test_what_a_source_never_annotates_is_left_away_and_unseen_sources_are_score
     assert {source for _, source in rows} == {ALL, UNSEEN, "a", "b"}
 
     def metric(outputs, rows):
-        return scoring.challenge_metric(labels[rows], outputs[rows], CHALLENGE.weights, nsr)
+        return metrics.challenge_metric(labels[rows], outputs[rows], CHALLENGE.weights, nsr)
 
     kept = outputs.copy()
     kept[0, lad] = kept[2, af] = False

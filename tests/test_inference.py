@@ -12,11 +12,11 @@ import pytest
 
 import team_code
 from twelvelead.data.classes import EQUIVALENT, OUTPUT_CODES, SINUS_RHYTHM
+from twelvelead.data.folders import find_recordings
+from twelvelead.data.header import LEADS
+from twelvelead.data.recording import read_recording
 from twelvelead.ensemble import load_ensemble
 from twelvelead.inference import classify_folder, classify_recording, row_text
-from twelvelead.data.header import LEADS
-from twelvelead.data.folders import find_recordings
-from twelvelead.data.recording import read_recording
 
 ROOT = Path(__file__).resolve().parent.parent
 

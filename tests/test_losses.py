@@ -9,8 +9,17 @@ import pytest
 import torch
 
 from twelvelead.data.classes import load_weights, scored_classes
-from twelvelead.losses import (LOSSES, Weighting, categorical_cross_entropy, class_weights, cross_entropy, frequency_log_odds, metric_loss, weighted_cross_entropy)
-from twelvelead.scoring import unnormalised_challenge_metric
+from twelvelead.evaluation.metrics import unnormalised_challenge_metric
+from twelvelead.losses import (
+    LOSSES,
+    Weighting,
+    categorical_cross_entropy,
+    class_weights,
+    cross_entropy,
+    frequency_log_odds,
+    metric_loss,
+    weighted_cross_entropy,
+)
 
 WEIGHTS = Path(__file__).resolve().parent.parent / "weights.csv"
 

@@ -14,8 +14,25 @@ from twelvelead import models
 from twelvelead.errors import UserError
 from twelvelead.models import scoring_layers, winograd
 from twelvelead.models.cnn_gru import Attention, BothWays
-from twelvelead.models.layers import (ConvNorm, ConvNormReLU, FilledLeads, MaskedBatchNorm, Standardised, fuse, halve, halve_mean)
-from twelvelead.models.winograd import (FEWER_OUTPUTS, OUTPUTS, SCORING_OUTPUTS, MinimalConv, ScoringConv, prepared_for_scoring, transforms)
+from twelvelead.models.layers import (
+    ConvNorm,
+    ConvNormReLU,
+    FilledLeads,
+    MaskedBatchNorm,
+    Standardised,
+    fuse,
+    halve,
+    halve_mean,
+)
+from twelvelead.models.winograd import (
+    FEWER_OUTPUTS,
+    OUTPUTS,
+    SCORING_OUTPUTS,
+    MinimalConv,
+    ScoringConv,
+    prepared_for_scoring,
+    transforms,
+)
 from twelvelead.preprocessing.prepare import SIDE, side_of
 
 SMALL = {

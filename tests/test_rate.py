@@ -7,13 +7,13 @@ import warnings
 import numpy as np
 import pytest
 
-from twelvelead.data.classes import SINUS_RHYTHM, load_weights, scored_classes
 from twelvelead.commands import WEIGHTS
-from twelvelead.preprocessing.heart_rate import add_rate_labels, heart_rate
-from twelvelead.recipes import get_recipe
+from twelvelead.data.classes import SINUS_RHYTHM, load_weights, scored_classes
 from twelvelead.data.folders import find_recordings
 from twelvelead.data.recording import read_recording
+from twelvelead.preprocessing.heart_rate import add_rate_labels, heart_rate
 from twelvelead.preprocessing.prepare import prepare
+from twelvelead.recipes import get_recipe
 from twelvelead.store import build_store
 
 AF, BRADYCARDIA, TACHYCARDIA = "164889003", "426177001", "427084000"

@@ -27,20 +27,21 @@ from made import write_mat
 
 import evaluate_model
 import team_code
-from twelvelead import members, models, thresholds
+from twelvelead import members, models
 from twelvelead.batches import gather, predict, stack
-from twelvelead.data.classes import CPSC, LABEL_SETS, OUTPUT_CODES, classes_for, load_weights
 from twelvelead.commands import WEIGHTS
+from twelvelead.data.classes import CPSC, LABEL_SETS, OUTPUT_CODES, classes_for, load_weights
+from twelvelead.data.folders import find_recordings
+from twelvelead.data.header import LEADS
+from twelvelead.data.recording import read_recording
 from twelvelead.ensemble import labels_of, load_ensemble, member_scores
 from twelvelead.inference import classify_folder
 from twelvelead.job import Job
 from twelvelead.losses import LOSSES, Weighting, class_weights
-from twelvelead.recipes import RECIPES, Augmentation, recipe_from_dict, to_dict
-from twelvelead.data.header import LEADS
-from twelvelead.data.folders import find_recordings
-from twelvelead.data.recording import read_recording
 from twelvelead.preprocessing.prepare import Prepared, prepare
+from twelvelead.recipes import RECIPES, Augmentation, recipe_from_dict, to_dict
 from twelvelead.synthetic import make_recording
+from twelvelead.thresholds import search
 from twelvelead.training import OPTIMIZERS, Trained, new_model
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -156,7 +157,7 @@ def test_numbers_of_the_descriptions_that_a_method_holds():
     def default(function, parameter):
         return inspect.signature(function).parameters[parameter].default
 
-    assert default(thresholds.bayesian, "random_points") == 250 and default(thresholds.bayesian, "guided_points") == 50
+    assert default(search.bayesian, "random_points") == 250 and default(search.bayesian, "guided_points") == 50
     assert sum(phase.epochs for phase in RECIPES["butt-cpsc"].training.phases) == 107
 
 
@@ -168,7 +169,7 @@ def test_the_default_has_eleven_members_and_the_24_classes():
 def test_every_name_in_a_recipe_exists(name):
     recipe = RECIPES[name]
     assert recipe.model in models.names() and recipe.label_set in LABEL_SETS
-    assert recipe.training.optimizer in OPTIMIZERS and recipe.voting.threshold_method in thresholds.METHODS
+    assert recipe.training.optimizer in OPTIMIZERS and recipe.voting.threshold_method in search.METHODS
     assert all(phase.loss in LOSSES and phase.schedule in ("constant", "cosine") for phase in recipe.training.phases)
     assert recipe.training.select in ("metric", "loss", "last") and recipe.input.join in ("max", "mean", "first")
     assert recipe.training.unknown_labels in ("negative", "masked")

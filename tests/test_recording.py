@@ -25,10 +25,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from twelvelead.data import header as header_module
-from twelvelead.errors import RecordingError, UserError
-from twelvelead.data.header import LEADS, parse_header, read_header
 from twelvelead.data.folders import find_recordings, orphan_signals
+from twelvelead.data.header import LEADS, parse_header, read_header
 from twelvelead.data.recording import read_recording, recording_from
+from twelvelead.errors import RecordingError, UserError
 
 
 def assert_equals_wfdb(header_path: Path):

@@ -18,18 +18,19 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.append(str(ROOT / "benchmarks"))
 
 import corruptions  # noqa: E402
-import evaluate_model  # noqa: E402
 import robustness  # noqa: E402
 from corruptions import CORRUPTIONS, corrupted  # noqa: E402
+
+import evaluate_model  # noqa: E402
 from twelvelead.data.classes import classes_for, load_weights  # noqa: E402
+from twelvelead.data.folders import find_recordings  # noqa: E402
+from twelvelead.data.header import LEADS
+from twelvelead.data.recording import Recording
 from twelvelead.ensemble import load_ensemble  # noqa: E402
 from twelvelead.errors import UserError  # noqa: E402
 from twelvelead.inference import classify_folder  # noqa: E402
-from twelvelead.recipes import Input  # noqa: E402
-from twelvelead.data.header import LEADS
-from twelvelead.data.recording import Recording
-from twelvelead.data.folders import find_recordings  # noqa: E402
 from twelvelead.preprocessing.prepare import prepare  # noqa: E402
+from twelvelead.recipes import Input  # noqa: E402
 from twelvelead.synthetic import make_recording  # noqa: E402
 
 BANDS = {"hum-50": (49.5, 50.5), "hum-60": (59.5, 60.5), "wander": (0, 0.5), "muscle": (19.9, 120.1)}

@@ -1,4 +1,4 @@
-"""twelvelead/scoring.py and twelvelead/bootstrap.py against plain loops, scikit-learn, and what metrics must do anyway.
+"""twelvelead/evaluation/metrics.py and twelvelead/evaluation/bootstrap.py against plain loops, scikit-learn, and what metrics must do anyway.
 
     python -m pytest tests/test_scoring.py
 """
@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from sklearn import metrics as sklearn_metrics
 
-from twelvelead import bootstrap, scoring
+from twelvelead.evaluation import bootstrap, metrics
 
 FEW = settings(max_examples=60, deadline=None)
 
@@ -49,7 +49,7 @@ def made(recordings=200, classes=6, seed=0):
 @given(evaluations())
 def test_every_metric_equals_the_plain_loops(case):
     labels, outputs, scores, weights, sinus_rhythm = case
-    ours = scoring.evaluate(labels, outputs, scores, weights, sinus_rhythm, "2020")
+    ours = metrics.evaluate(labels, outputs, scores, weights, sinus_rhythm, "2020")
     plain = plain_scorer.score(labels.tolist(), outputs.tolist(), scores.tolist(), weights.tolist(), sinus_rhythm)
     assert set(ours) == set(plain)
     for key in plain:
@@ -57,7 +57,7 @@ def test_every_metric_equals_the_plain_loops(case):
             assert same(ours[key], plain[key]), key  # to the last bit: both add in the order of the recordings
         else:
             assert ours[key] == pytest.approx(plain[key], rel=1e-9, abs=1e-12, nan_ok=True), key
-    in_2021 = scoring.evaluate(labels, outputs, scores, weights, sinus_rhythm, "2021")
+    in_2021 = metrics.evaluate(labels, outputs, scores, weights, sinus_rhythm, "2021")
     assert all(same(in_2021[key], ours[key]) for key in in_2021)
 
 
@@ -66,10 +66,10 @@ def test_every_metric_equals_the_plain_loops(case):
 def test_areas_stand_any_scores_but_nan(case):
     labels, _, scores, _, _ = case
     for k in range(labels.shape[1]):
-        assert same(scoring.auroc(labels, scores)[k], plain_scorer.auroc(labels.tolist(), scores.tolist(), k))
-        assert same(scoring.auprc(labels, scores)[k], plain_scorer.auprc(labels.tolist(), scores.tolist(), k))
+        assert same(metrics.auroc(labels, scores)[k], plain_scorer.auroc(labels.tolist(), scores.tolist(), k))
+        assert same(metrics.auprc(labels, scores)[k], plain_scorer.auprc(labels.tolist(), scores.tolist(), k))
     with pytest.raises(ValueError, match="NaN"):
-        scoring.auroc(labels, np.where(np.arange(scores.size).reshape(scores.shape) == 0, np.nan, scores))
+        metrics.auroc(labels, np.where(np.arange(scores.size).reshape(scores.shape) == 0, np.nan, scores))
 
 
 @FEW
@@ -77,7 +77,7 @@ def test_areas_stand_any_scores_but_nan(case):
 def test_unofficial_metrics_equal_the_plain_loops(case):
     labels, outputs, scores, _, _ = case
     labels[~labels.any(axis=1), 0] = True
-    ours = scoring.evaluate(labels, outputs, scores, year="unofficial")
+    ours = metrics.evaluate(labels, outputs, scores, year="unofficial")
     for key, values in plain_scorer.score_unofficial(labels.tolist(), outputs.tolist(), scores.tolist()).items():
         assert same(ours[f"{key}_classes"], values), key
         assert ours[key] == pytest.approx(sum(values) / len(values))
@@ -86,11 +86,11 @@ def test_unofficial_metrics_equal_the_plain_loops(case):
 
 def test_long_sums_are_added_in_the_order_of_the_recordings():
     labels, outputs, scores, _, _ = made(recordings=2000)
-    f2, g2 = scoring.beta_measures(labels, outputs)
+    f2, g2 = metrics.beta_measures(labels, outputs)
     for k in range(labels.shape[1]):
         assert f2[k] == plain_scorer.f_beta(labels.tolist(), outputs.tolist(), k, 2, weighted=True)
         assert g2[k] == plain_scorer.g_beta(labels.tolist(), outputs.tolist(), k, 2)
-        assert scoring.auroc(labels, scores)[k] == plain_scorer.auroc(labels.tolist(), scores.tolist(), k)
+        assert metrics.auroc(labels, scores)[k] == plain_scorer.auroc(labels.tolist(), scores.tolist(), k)
 
 
 # -- against scikit-learn, where the definitions meet ----------------------------------------------
@@ -100,7 +100,7 @@ def test_long_sums_are_added_in_the_order_of_the_recordings():
 @given(evaluations())
 def test_metrics_equal_scikit_learns(case):
     labels, outputs, scores, _, _ = case
-    result = scoring.evaluate(labels, outputs, scores, np.eye(labels.shape[1]), 0, "2021")
+    result = metrics.evaluate(labels, outputs, scores, np.eye(labels.shape[1]), 0, "2021")
     assert result["accuracy"] == pytest.approx(np.mean([tuple(a) == tuple(b) for a, b in zip(labels, outputs)]))
     for k in range(labels.shape[1]):
         positives = labels[:, k].sum()
@@ -131,17 +131,17 @@ def test_challenge_metric_is_1_for_the_labels_and_0_for_sinus_rhythm(case):
     np.fill_diagonal(weights, 2.0)  # a right label is worth more than any other
     inactive = np.zeros_like(labels)
     inactive[:, sinus_rhythm] = True
-    assert scoring.challenge_metric(labels, inactive, weights, sinus_rhythm) == 0
+    assert metrics.challenge_metric(labels, inactive, weights, sinus_rhythm) == 0
     only_sinus_rhythm = (labels.sum(axis=1) == labels[:, sinus_rhythm]).all()
-    assert scoring.challenge_metric(labels, labels, weights, sinus_rhythm) == (0 if only_sinus_rhythm else 1)
+    assert metrics.challenge_metric(labels, labels, weights, sinus_rhythm) == (0 if only_sinus_rhythm else 1)
 
 
 @FEW
 @given(evaluations())
 def test_unlabelled_recordings_add_nothing_and_others_add_up(case):
     labels, outputs, _, weights, _ = case
-    whole = scoring.unnormalised_challenge_metric(labels, outputs, weights)
-    single = [scoring.unnormalised_challenge_metric(label[None], output[None], weights)
+    whole = metrics.unnormalised_challenge_metric(labels, outputs, weights)
+    single = [metrics.unnormalised_challenge_metric(label[None], output[None], weights)
               for label, output in zip(labels, outputs)]
     assert whole == pytest.approx(sum(single))
     assert not any(value for value, label in zip(single, labels) if not label.any())
@@ -151,14 +151,14 @@ def test_unlabelled_recordings_add_nothing_and_others_add_up(case):
 @given(evaluations())
 def test_areas_depend_on_the_order_of_scores_alone(case):
     labels, _, scores, _, _ = case
-    assert same(scoring.ranking_areas(labels, scores), scoring.ranking_areas(labels, np.exp(3 * scores) - 7))
+    assert same(metrics.ranking_areas(labels, scores), metrics.ranking_areas(labels, np.exp(3 * scores) - 7))
 
 
 def test_docstrings_examples_run():
-    example = doctest.DocTestParser().get_examples(scoring.__doc__)
+    example = doctest.DocTestParser().get_examples(metrics.__doc__)
     names = {"np": np}
     exec("".join(step.source for step in example), names)
-    result = doctest.testmod(scoring, extraglobs=names)
+    result = doctest.testmod(metrics, extraglobs=names)
     assert result.failed == 0 and result.attempted > 12
     assert doctest.testmod(bootstrap, extraglobs=names).failed == 0
 
@@ -175,7 +175,7 @@ def test_every_resample_has_the_metrics_of_its_recordings(year, recordings):
     values, = bootstrap.resampled_metrics(labels, [(outputs, scores)], [counts], weights, sinus_rhythm, year)
     for b, count in enumerate(counts):
         drawn = np.repeat(np.arange(recordings), count)
-        expected = scoring.evaluate(labels[drawn], outputs[drawn], scores[drawn], weights, sinus_rhythm, year)
+        expected = metrics.evaluate(labels[drawn], outputs[drawn], scores[drawn], weights, sinus_rhythm, year)
         assert set(values) == set(expected)
         for key in expected:
             assert values[key][b] == pytest.approx(expected[key], rel=1e-9, abs=1e-12, nan_ok=True), key
@@ -204,7 +204,7 @@ def test_intervals_narrow_with_more_recordings_and_hold_the_value():
         counts = bootstrap.draw_counts(recordings, 200, seed=0)
         values, = bootstrap.resampled_metrics(labels, [(outputs, scores)], counts, weights, sinus_rhythm)
         low, high = bootstrap.interval(values["challenge_metric"])
-        assert low < scoring.challenge_metric(labels, outputs, weights, sinus_rhythm) < high
+        assert low < metrics.challenge_metric(labels, outputs, weights, sinus_rhythm) < high
         widths.append(high - low)
     assert widths[0] / widths[1] == pytest.approx(5, rel=0.4)  # √(2500 / 100)
 

@@ -12,14 +12,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import signal as scipy_signal
 
-from twelvelead.errors import RecordingError
-from twelvelead.recipes import RECIPES, Input
+from twelvelead.data.folders import find_recordings
 from twelvelead.data.header import LEADS
 from twelvelead.data.recording import Recording, read_recording, recording_from
-from twelvelead.data.folders import find_recordings
-from twelvelead.preprocessing.prepare import amplitude_of, prepare, side_of, windows_of
-from twelvelead.preprocessing.leads import derive_limb_leads, right_arms
+from twelvelead.errors import RecordingError
 from twelvelead.preprocessing.filters import envelopes, high_pass, resample
+from twelvelead.preprocessing.leads import derive_limb_leads, right_arms
+from twelvelead.preprocessing.prepare import amplitude_of, prepare, side_of, windows_of
+from twelvelead.recipes import RECIPES, Input
 from twelvelead.synthetic import make_recording
 
 RATES = (100, 125, 128, 250, 257, 300, 360, 400, 500, 1000)

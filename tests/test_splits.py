@@ -12,11 +12,18 @@ from hypothesis import strategies as st
 from iterstrat.ml_stratifiers import MultilabelStratifiedKFold, MultilabelStratifiedShuffleSplit
 
 from twelvelead.data.classes import DIAGNOSES, EQUIVALENT, NEVER_ANNOTATED, load_weights, scored_classes
-from twelvelead.errors import UserError
-from twelvelead.data.header import read_header
 from twelvelead.data.folders import find_recordings
+from twelvelead.data.header import read_header
 from twelvelead.data.sources import known_labels, source_of
-from twelvelead.data.splits import (leave_one_source_out, read_groups, read_splits, stratified_folds, stratified_parts, write_splits)
+from twelvelead.data.splits import (
+    leave_one_source_out,
+    read_groups,
+    read_splits,
+    stratified_folds,
+    stratified_parts,
+    write_splits,
+)
+from twelvelead.errors import UserError
 
 ROOT = Path(__file__).resolve().parent.parent
 REFERENCE = ROOT.parent / "shared" / "reference"

@@ -14,10 +14,10 @@ from scipy.ndimage import median_filter, uniform_filter1d
 from scipy.signal import find_peaks
 
 from twelvelead.data.classes import DIAGNOSES, EQUIVALENT
-from twelvelead.errors import UserError
-from twelvelead.data.header import LEADS
 from twelvelead.data.folders import find_recordings
+from twelvelead.data.header import LEADS
 from twelvelead.data.recording import read_recording
+from twelvelead.errors import UserError
 from twelvelead.synthetic import HOSPITALS, hospitals, make_recording, random_diagnoses, write_hospital
 from twelvelead.synthetic.diagnoses import CODES, contradiction
 

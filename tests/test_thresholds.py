@@ -1,4 +1,4 @@
-"""Thresholds: metrics against scoring.py, the search along a class against brute force, every method's promises."""
+"""Thresholds: metrics against metrics.py, the search along a class against brute force, every method's promises."""
 
 import json
 from pathlib import Path
@@ -9,10 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import expit, logit
 
-from twelvelead import scoring
 from twelvelead.data.classes import classes_for, load_weights, scored_classes
 from twelvelead.errors import UserError
-from twelvelead.thresholds import (METHODS, at_least_one_label, best_cut, challenge_metric, common, decide, objective_of, optimise, shrink, unofficial_metric, vote)
+from twelvelead.evaluation import metrics
+from twelvelead.thresholds.decisions import at_least_one_label, decide, vote
+from twelvelead.thresholds.objectives import challenge_metric, objective_of, unofficial_metric
+from twelvelead.thresholds.search import METHODS, best_cut, common, optimise, shrink
 
 CLASSES = scored_classes(load_weights(Path(__file__).parents[1] / "weights.csv"))
 QUICK = {"bayesian": {"random_points": 20, "guided_points": 4}, "simplex": {"evaluations": 100},
@@ -42,7 +44,7 @@ def data(draw, least=0):
 def test_the_challenge_objective_is_the_challenge_metric_of_the_decided_labels(labels_scores, seed):
     labels, scores = labels_scores
     thresholds = np.random.default_rng(seed).random(labels.shape[1]).round(1)
-    expected = scoring.challenge_metric(labels, decide(scores, thresholds), CLASSES.weights, CLASSES.sinus_rhythm)
+    expected = metrics.challenge_metric(labels, decide(scores, thresholds), CLASSES.weights, CLASSES.sinus_rhythm)
     assert METRICS["challenge"](labels, scores)(thresholds) == pytest.approx(expected, abs=1e-9)
 
 
@@ -51,7 +53,7 @@ def test_the_challenge_objective_is_the_challenge_metric_of_the_decided_labels(l
 def test_the_unofficial_objective_is_the_leaderboard_figure_of_the_decided_labels(labels_scores, seed):
     labels, scores = (each[labels_scores[0].any(axis=1)] for each in labels_scores)
     thresholds = np.random.default_rng(seed).random(labels.shape[1]).round(1)
-    measures = scoring.unofficial_measures(labels, decide(scores, thresholds))
+    measures = metrics.unofficial_measures(labels, decide(scores, thresholds))
     expected = np.sqrt(measures["f_beta_measure_classes"].mean() * measures["g_beta_measure_classes"].mean())
     assert METRICS["unofficial"](labels, scores)(thresholds) == pytest.approx(expected, abs=1e-9)
 
@@ -224,7 +226,7 @@ def test_at_least_one_label_fills_only_empty_rows_and_never_lowers_the_metric(la
     ratio = scores[empty] / thresholds
     assert np.array_equal(ratio[filled[empty]], ratio.max(axis=1))
     assert np.array_equal(decide(scores[0], thresholds, at_least_one=True), filled[0])
-    before, after = (scoring.unnormalised_challenge_metric(truth, each, CLASSES.weights) for each in (plain, filled))
+    before, after = (metrics.unnormalised_challenge_metric(truth, each, CLASSES.weights) for each in (plain, filled))
     assert after >= before - 1e-12
 
 

@@ -17,9 +17,10 @@ from twelvelead.data.classes import Classes
 from twelvelead.job import Job
 from twelvelead.losses import LOSSES
 from twelvelead.models.layers import mean_over_time
-from twelvelead.recipes import Augmentation, Input, Phase, get_recipe
 from twelvelead.preprocessing.prepare import Prepared, windows_of
-from twelvelead.thresholds import Thresholds
+from twelvelead.recipes import Augmentation, Input, Phase, get_recipe
+from twelvelead.thresholds.objectives import challenge_metric
+from twelvelead.thresholds.search import Thresholds, common
 from twelvelead.training import WARM_UP, NaNLoss, train_member
 
 CLASSES = Classes(("426783006", "164889003", "270492004"), np.array([[1, .3, .4], [.3, 1, .2], [.4, .2, 1]]))
@@ -115,7 +116,7 @@ def test_the_best_weights_are_a_copy(tmp_path, monkeypatch):
     metrics = [row["metric"] for row in trained.history]
     data, labels = toy()
     assert metrics[-1] < max(metrics)
-    found = training.thresholds.common(training.thresholds.challenge_metric(
+    found = common(challenge_metric(
         labels[72:], trained.scores, CLASSES.weights, CLASSES.sinus_rhythm))
     assert found.stages[-1][1] == pytest.approx(max(metrics), abs=1e-9)
 

@@ -76,7 +76,7 @@ def _synthesize(arguments) -> int:
 
 def _draw(arguments) -> int:
     from .data.recording import read_recording
-    from .report.ecg import draw
+    from .plots.ecg_sheet import draw
 
     draw(read_recording(arguments.header), arguments.picture)
     return 0

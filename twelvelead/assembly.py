@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from . import __version__, thresholds
+from . import __version__
 from .budget import Deadline
 from .data.classes import DIAGNOSES
 from .ensemble import FORMAT, member_path
@@ -23,8 +23,10 @@ from .errors import UserError
 from .files import replace_file, write_json
 from .job import Job
 from .losses import frequency_log_odds
+from .plots.progress import draw_progress, write_history
 from .recipes import to_dict
-from .report.progress import draw_progress, write_history
+from .thresholds.objectives import METRIC_OF, objective_of
+from .thresholds.search import Thresholds, optimise, shrink
 from .training import Trained
 
 
@@ -41,7 +43,7 @@ class Book:
             log("thresholds: by its heart rate, sinus rhythm also counts as " + " and ".join(
                 f"{DIAGNOSES[code][1]} in {count} recordings" for code, count in self.added.items()))
         self.results: dict[int, Trained] = {}
-        self.found: dict[int, thresholds.Thresholds] = {}
+        self.found: dict[int, Thresholds] = {}
         self.validation: dict[int, np.ndarray] = {}  # rows of the store
         self.noted = 0.0
         self.log_odds = _log_odds(job, self.labels) if job.recipe.voting.shrinkage else 0.0
@@ -73,12 +75,12 @@ class Book:
             raise UserError(f"{self.job.folder}: no member was trained")
         self._write_manifest(complete=True)
 
-    def _optimise(self, rows: np.ndarray, scores: np.ndarray, title: str) -> thresholds.Thresholds:
+    def _optimise(self, rows: np.ndarray, scores: np.ndarray, title: str) -> Thresholds:
         classes, voting = self.job.classes, self.job.recipe.voting
-        objective = thresholds.objective_of(classes, self.truth[rows], scores)
-        found = thresholds.optimise(objective, voting.threshold_method, self.job.seed, **voting.threshold_options)
-        found = thresholds.shrink(objective, found, voting.shrinkage, self.log_odds)
-        self.log(f"{title}: thresholds from {len(rows)} recordings, {thresholds.METRIC_OF[classes.year]} there: "
+        objective = objective_of(classes, self.truth[rows], scores)
+        found = optimise(objective, voting.threshold_method, self.job.seed, **voting.threshold_options)
+        found = shrink(objective, found, voting.shrinkage, self.log_odds)
+        self.log(f"{title}: thresholds from {len(rows)} recordings, {METRIC_OF[classes.year]} there: "
                  + ", ".join(f"{stage} {value:.3f}" for stage, value in found.stages))
         return found
 
@@ -95,7 +97,7 @@ class Book:
         together = self._optimise(bag, scores[bag] / count[bag, None],
                                   f"out of bag, {len(members)} member{'s' * (len(members) > 1)}")
 
-        def as_dict(found: thresholds.Thresholds, recordings: int) -> dict[str, Any]:
+        def as_dict(found: Thresholds, recordings: int) -> dict[str, Any]:
             return dict(recordings=recordings, thresholds=dict(zip(classes.codes, found.values.tolist())),
                         metric_after=dict(found.stages))
 

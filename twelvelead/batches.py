@@ -19,8 +19,8 @@ import numpy as np
 import torch
 
 from .augmentation import disturb
-from .recipes import Augmentation, Input
 from .preprocessing.prepare import Prepared, windows_of
+from .recipes import Augmentation, Input
 from .store import Store
 
 MULTIPLE = 64  # batches are padded to this many samples, the largest stride of a network here

@@ -6,8 +6,8 @@ import sys
 from pathlib import Path
 
 from .data.classes import classes_for, load_weights
-from .errors import UserError
 from .data.folders import find_recordings, orphan_signals
+from .errors import UserError
 from .settings import Settings, find_device
 
 WEIGHTS = Path(__file__).resolve().parent.parent / "weights.csv"

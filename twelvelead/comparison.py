@@ -23,14 +23,14 @@ from typing import Any
 
 import numpy as np
 
-from . import scoring
-from .bootstrap import draw_counts, interval, resampled_metrics
 from .data.classes import CPSC, Classes
 from .errors import UserError
-from .files import replace_file, write_json
+from .evaluation import metrics
+from .evaluation.bootstrap import draw_counts, interval, resampled_metrics
+from .files import json_ready, replace_file, write_json
 
 MAIN = {"2020": "challenge_metric", "unofficial": "geometric_mean"}
-NAMES = {**scoring.METRICS["2020"], **scoring.METRICS["unofficial"]}
+NAMES = {**metrics.METRICS["2020"], **metrics.METRICS["unofficial"]}
 OF_CLASSES = ("auroc", "auprc", "accuracy", "f_measure", "f_beta_measure", "g_beta_measure")
 ALL = "all recordings"  # the name of all test recordings together among folds and sources
 UNSEEN = "unseen sources"  # and, where others were tested too, of those whose source no training recording was of
@@ -85,7 +85,7 @@ def score(labels: np.ndarray, predictions: dict[str, tuple[np.ndarray, np.ndarra
     ----------
     labels : bool (recordings, classes), at least one recording
     predictions : dict
-        Name → (outputs, scores), as in scoring.evaluate.
+        Name → (outputs, scores), as in metrics.evaluate.
     classes : Classes
         Of the columns; `classes.year` says by which metrics.
     groups : (recordings,) or None
@@ -94,12 +94,12 @@ def score(labels: np.ndarray, predictions: dict[str, tuple[np.ndarray, np.ndarra
     Returns
     -------
     dict
-        Name → (what scoring.evaluate returns, what bootstrap.resampled_metrics returns).
+        Name → (what metrics.evaluate returns, what bootstrap.resampled_metrics returns).
     """
     how = dict(weights=classes.weights, sinus_rhythm=classes.sinus_rhythm, year=classes.year)
     counts = draw_counts(len(labels), resamples, seed, groups)
     samples = resampled_metrics(labels, list(predictions.values()), counts, **how)
-    return {name: (scoring.evaluate(labels, *prediction, **how), sample)
+    return {name: (metrics.evaluate(labels, *prediction, **how), sample)
             for (name, prediction), sample in zip(predictions.items(), samples)}
 
 
@@ -147,7 +147,7 @@ def compare(tested: Trial, challenge: Classes, resamples: int, seed: int) -> dic
             for name, (recordings, figures) in parts.items():
                 tables[f"scores_by_{kind}"] += [
                     {"recipe": recipe, "metrics": title, kind: name, "recordings": recordings,
-                     **_with_intervals(*pair, scoring.METRICS[classes.year])} for recipe, pair in figures.items()]
+                     **_with_intervals(*pair, metrics.METRICS[classes.year])} for recipe, pair in figures.items()]
                 if kind == "source":
                     tables["differences"] += _differences(figures, title, MAIN[classes.year], name, recordings)
         tables["scores_by_class"] += [] if title == ANNOTATED else _by_class(everything[1], classes, labels[counted], tested)
@@ -223,7 +223,7 @@ def write_results(out: Path, results: dict[str, Any]) -> None:
         If the folder cannot be written.
     """
     try:
-        write_json(out / "results.json", _plain(results))
+        write_json(out / "results.json", json_ready(results))
         for name in ("scores_by_fold", "scores_by_source", "scores_by_class", "differences"):
             replace_file(out / f"{name}.csv", lambda path: _write_csv(path, results[name]))
         replace_file(out / "table.md", lambda path: path.write_text(as_markdown(results), encoding="utf-8"))
@@ -231,23 +231,12 @@ def write_results(out: Path, results: dict[str, Any]) -> None:
         raise UserError(f"{out}: the results cannot be written ({error.strerror or error})") from None
 
 
-def _plain(value: Any) -> Any:
-    """As JSON has it: an undefined figure is null."""
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
-    if isinstance(value, (float, np.floating)):
-        return float(value) if math.isfinite(value) else None
-    return value
-
-
 def _write_csv(path: Path, rows: list[dict[str, Any]]) -> None:
     """A figure takes three columns: its value, and its interval as …_low and …_high; empty where undefined."""
     flat = []
     for row in rows:
         cells: dict[str, Any] = {}
-        for name, value in _plain(row).items():
+        for name, value in json_ready(row).items():
             cells |= ({name: value["value"], f"{name}_low": value["low"], f"{name}_high": value["high"]}
                       if isinstance(value, dict) else {name: value})
         flat.append(cells)

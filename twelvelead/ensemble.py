@@ -23,13 +23,13 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from . import thresholds
 from .batches import Data, predict_each
 from .data.classes import Classes
 from .errors import UserError
 from .models.layers import fuse
 from .models.winograd import prepared_for_scoring
 from .recipes import Recipe, recipe_from_dict
+from .thresholds.decisions import at_least_one_label, decide, vote
 from .training import new_model
 
 FORMAT = 2  # of the model folder; raise it when an older folder can no longer be read
@@ -90,11 +90,11 @@ def labels_of(ensemble: Ensemble, scores: np.ndarray) -> np.ndarray:
     """Labels bool (recordings, classes) from member scores, as the recipe says: by the mean or by majority."""
     voting, mean = ensemble.recipe.voting, scores.mean(axis=0)
     if voting.thresholds == "members":
-        each = thresholds.decide(scores, ensemble.member_thresholds[:, None, :])
-        labels, cuts = thresholds.vote(each), ensemble.member_thresholds.mean(axis=0)
+        each = decide(scores, ensemble.member_thresholds[:, None, :])
+        labels, cuts = vote(each), ensemble.member_thresholds.mean(axis=0)
     else:
-        labels, cuts = thresholds.decide(mean, ensemble.thresholds), ensemble.thresholds
-    return thresholds.at_least_one_label(labels, mean, cuts) if voting.at_least_one else labels
+        labels, cuts = decide(mean, ensemble.thresholds), ensemble.thresholds
+    return at_least_one_label(labels, mean, cuts) if voting.at_least_one else labels
 
 
 # ------------------------------------------------------------------------------------------------------ model folder

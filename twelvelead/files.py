@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 
 _READ_ONLY = os.O_RDONLY | getattr(os, "O_BINARY", 0)  # Windows would change the ends of lines
 
@@ -37,3 +39,14 @@ def replace_file(path: Path, write: Callable[[Path], Any]) -> None:
 def write_json(path: Path, values: Any) -> None:
     """Writes JSON, whole or not at all."""
     replace_file(path, lambda partial: partial.write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8"))
+
+
+def json_ready(value: Any) -> Any:
+    """The same in JSON's types: arrays become lists, and a number that is not finite becomes null."""
+    if isinstance(value, dict):
+        return {key: json_ready(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple, np.ndarray)):
+        return [json_ready(item) for item in value]
+    if isinstance(value, (float, np.floating)):
+        return float(value) if math.isfinite(value) else None
+    return value

@@ -89,10 +89,10 @@ class Voting:
     members: int
     train_fraction: float = 0.0  # each member trains on its own random part of the recordings; the rest validates
     folds: int = 0  # instead of that: member k validates on fold k of so many
-    threshold_method: str = "bayesian"  # a name in thresholds.METHODS
+    threshold_method: str = "bayesian"  # a name in search.METHODS
     threshold_options: dict[str, float] = field(default_factory=dict)  # arguments of that method
     thresholds: str = "ensemble"  # "ensemble": mean score against out-of-bag thresholds; "members": majority vote
-    shrinkage: float = 0.0  # thresholds are moved by this part of the way to a common one, see thresholds.shrink
+    shrinkage: float = 0.0  # thresholds are moved by this part of the way to a common one, see search.shrink
     rate_labels: bool = False  # searched with sinus rhythm also called bradycardia or tachycardia, by its heart rate
     at_least_one: bool = False  # a recording without a label gets its likeliest one
 

@@ -24,7 +24,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from . import models, thresholds
+from . import models
 from .batches import Data, epoch_order, gather, predict
 from .data.classes import Classes
 from .errors import UserError
@@ -32,6 +32,8 @@ from .files import replace_file
 from .losses import LOSSES, Weighting, class_weights
 from .models.layers import FilledLeads, MaskedBatchNorm, Standardised
 from .recipes import Phase, Recipe, scale_phases
+from .thresholds.objectives import objective_of
+from .thresholds.search import common
 
 OPTIMIZERS = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}
 # Samples of a batch that pass through the network together; a larger batch is taken in parts. 32 recordings of 10 s at
@@ -262,7 +264,7 @@ class _State:
             return dict(validation_loss=math.nan, metric=math.nan, threshold=math.nan)
         self.model.eval()
         scores = predict(self.model, task.data, rows, task.recipe.input)
-        found = thresholds.common(thresholds.objective_of(task.classes, task.labels[rows], scores))
+        found = common(objective_of(task.classes, task.labels[rows], scores))
         loss = float(task.loss(self.loss, torch.from_numpy(scores).to(task.data.device).logit(1e-7), rows))
         metric = found.stages[-1][1]
         value = {"metric": metric, "loss": -loss, "last": float(self.epoch)}[select]

@@ -6,7 +6,23 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .heart import (IRBBB_END, P_SINUS, PVC_ORIGINS, QRS, RBBB_END, T_NORMAL, Beat, area, discordant, individual, lead_vectors, repolarisation, rotation, seen_by, turn_to_axis)
+from .heart import (
+    IRBBB_END,
+    P_SINUS,
+    PVC_ORIGINS,
+    QRS,
+    RBBB_END,
+    T_NORMAL,
+    Beat,
+    area,
+    discordant,
+    individual,
+    lead_vectors,
+    repolarisation,
+    rotation,
+    seen_by,
+    turn_to_axis,
+)
 from .rhythm import Breath
 
 # QRS duration in ms, from first to last deflection, and the axis in degrees; the first that applies.

@@ -16,9 +16,9 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import UserError
 from ..data.header import LEADS
 from ..data.recording import Recording
+from ..errors import UserError
 from .diagnoses import random_diagnoses
 from .making import make_recording
 

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ..errors import UserError
 from ..data.header import LEADS
 from ..data.recording import Recording
+from ..errors import UserError
 from .beats import Person, conducted_beat, draw_person, ectopic_p, ventricular_beat
 from .diagnoses import CODES, abbreviation, contradiction
 from .heart import P_RETROGRADE, P_SINUS, TWELVE, add_waves, rotation

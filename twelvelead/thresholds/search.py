@@ -1,14 +1,8 @@
-"""From scores to labels: one threshold for each class, found by optimising a metric.
+"""From scores to thresholds: one for each class, found by optimising a metric.
 
-    objective = challenge_metric(labels, scores, classes.weights, classes.sinus_rhythm)
     found = optimise(objective, "bayesian", seed=1)
     found.values                                    # (classes,) float64 in [0, 1]
     found.stages                                    # (("start", 0.41), ("common", 0.49), ..., ("coordinate", 0.53))
-    outputs = decide(scores, found.values, at_least_one=True)
-
-A recording gets a class where `score >= threshold`. A metric is an `Objective`: its value for given labels, and its
-values along one class, which makes the best threshold of a class (the others fixed) exact and cheap. The methods know
-nothing else of it, so a new metric is one function that builds an `Objective`.
 
 What every method promises: thresholds within [0, 1]; the same result for the same seed, whatever the order of the
 recordings; no stage worse than the one before it; with nothing to learn from (no recordings, a metric that cannot
@@ -26,47 +20,12 @@ from scipy import linalg, optimize
 from scipy.spatial.distance import cdist
 from scipy.special import expit, logit, ndtr
 
-from .data.classes import Classes
-from .errors import UserError
+from ..errors import UserError
+from .objectives import Objective
 
 START = 0.5
 FREQUENCY_PART = 0.5  # see `shrink`
 SURE = 0.03  # a threshold below gives the class to nearly all recordings; how far below, says nothing
-
-
-@dataclass(frozen=True)
-class Objective:
-    """A metric of given recordings as a function of the thresholds.
-
-    Values are rounded to 12 decimals: the order of the recordings changes a sum in its last bits, and must not
-    change a decision. So ties are ties, and better is better.
-
-    Attributes
-    ----------
-    scores : ndarray, float64, (classes, recordings)
-    order : ndarray of int, (classes, recordings)
-        For each class the recordings by falling score.
-    positives : ndarray of int, (classes,)
-        How many recordings have the class.
-    value : callable
-        Outputs, bool (classes, recordings) → the metric; larger is better.
-    along : callable
-        (class k, outputs) → float64 (recordings + 1,): element m is the metric if the m recordings with the largest
-        scores of class k had it, and the other classes stayed as they are in outputs, which may be written over.
-    """
-
-    scores: np.ndarray
-    order: np.ndarray
-    positives: np.ndarray
-    value: Callable[[np.ndarray], float]
-    along: Callable[[int, np.ndarray], np.ndarray]
-
-    def __call__(self, thresholds: np.ndarray) -> float:
-        return round(float(self.value(self.scores >= thresholds[:, None])), 12)
-
-    def cuts(self, k: int, thresholds: np.ndarray) -> np.ndarray:
-        """The metric at each of the recordings + 1 cuts of class k, the other classes at their thresholds."""
-        return np.round(self.along(k, self.scores >= thresholds[:, None]), 12)
 
 
 @dataclass(frozen=True)
@@ -76,112 +35,6 @@ class Thresholds:
     values: np.ndarray
     stages: tuple[tuple[str, float], ...]
 
-
-def challenge_metric(labels: np.ndarray, scores: np.ndarray, weights: np.ndarray, sinus_rhythm: int) -> Objective:
-    """The normalised Challenge metric (Perez Alday et al. 2020): 1 for all right, 0 for sinus rhythm everywhere.
-
-    With R = labels · weights the metric of a recording is the sum of R over its outputs, divided by the number of
-    classes in labels or outputs, so one more output adds its R above and at most 1 below.
-
-    Parameters
-    ----------
-    labels : ndarray, bool, (recordings, classes)
-    scores : ndarray, float, (recordings, classes), in [0, 1]
-    weights : ndarray, float, (classes, classes)
-        Rewards, row j for label j and column k for output k.
-    sinus_rhythm : int
-        Column of the reference class.
-    """
-    labels, scores, order = _by_class(labels, scores)
-    credits = np.ascontiguousarray((labels.T.astype(np.float64) @ weights).T)
-    absent = ~labels
-    label_count = labels.sum(axis=0)
-
-    def parts(outputs):
-        credit = np.einsum("cn,cn->n", outputs, credits)
-        return credit, label_count + (outputs & absent).sum(axis=0, dtype=np.int16)
-
-    def total(outputs):
-        credit, union = parts(outputs)
-        return (credit / np.maximum(union, 1)).sum()
-
-    only_sinus = np.zeros_like(labels)
-    only_sinus[sinus_rhythm] = True
-    inactive = total(only_sinus)
-    span = total(labels) - inactive
-
-    def normalised(raw):
-        return (raw - inactive) / span if span != 0 else raw * 0.0
-
-    def along(k, outputs):
-        outputs[k] = False
-        credit, union = parts(outputs)
-        without = credit / np.maximum(union, 1)
-        gain = (credit + credits[k]) / np.maximum(union + absent[k], 1) - without
-        return normalised(without.sum() + _running_sum(gain[order[k]]))
-
-    return Objective(scores, order, labels.sum(axis=1), lambda outputs: normalised(total(outputs)), along)
-
-
-def unofficial_metric(labels: np.ndarray, scores: np.ndarray) -> Objective:
-    """√(F2·G2), the leaderboard figure of the unofficial phase of 2020; F2 and G2 are means over the classes.
-
-    Each recording counts 1 / (number of its labels); F2 = 5 TP / (5 TP + 4 FN + FP), G2 = TP / (TP + FP + 2 FN), 1
-    where undefined. A recording without labels counts 1 here; in 2020 it counted infinitely and spoilt the figure.
-    Parameters as for `challenge_metric`.
-    """
-    labels, scores, order = _by_class(labels, scores)
-    share = 1 / np.maximum(labels.sum(axis=0), 1)
-    positive, negative = labels * share, ~labels * share
-    total = positive.sum(axis=1)
-
-    def f2_g2(tp, fp, fn):
-        below_f, below_g = 5 * tp + 4 * fn + fp, tp + fp + 2 * fn
-        return (np.divide(5 * tp, below_f, out=np.ones_like(tp), where=below_f > 0),
-                np.divide(tp, below_g, out=np.ones_like(tp), where=below_g > 0))
-
-    def by_class(outputs):
-        tp = np.einsum("cn,cn->c", outputs, positive)
-        return f2_g2(tp, np.einsum("cn,cn->c", outputs, negative), total - tp)
-
-    def value(outputs):
-        f2, g2 = by_class(outputs)
-        return np.sqrt(f2.mean() * g2.mean())
-
-    def along(k, outputs):
-        f2, g2 = by_class(outputs)
-        tp = _running_sum(positive[k, order[k]])
-        f2_k, g2_k = f2_g2(tp, _running_sum(negative[k, order[k]]), tp[-1] - tp)
-        return np.sqrt((f2.sum() - f2[k] + f2_k) * (g2.sum() - g2[k] + g2_k)) / len(f2)
-
-    return Objective(scores, order, labels.sum(axis=1), value, along)
-
-
-METRIC_OF = {"2020": "Challenge metric", "unofficial": "√(F2·G2)"}
-
-
-def objective_of(classes: Classes, labels: np.ndarray, scores: np.ndarray) -> Objective:
-    """The metric that these classes are scored by; parameters as for `challenge_metric`."""
-    if classes.year == "unofficial":
-        return unofficial_metric(labels, scores)
-    return challenge_metric(labels, scores, classes.weights, classes.sinus_rhythm)
-
-
-def _by_class(labels, scores):
-    """Labels and scores with a row a class, and the recordings of each class by falling score."""
-    labels = np.ascontiguousarray(np.asarray(labels, dtype=bool).T)
-    scores = np.ascontiguousarray(np.asarray(scores, dtype=np.float64).T)  # float64 holds every float32 exactly
-    if labels.shape != scores.shape:
-        raise ValueError(f"labels are {labels.shape[::-1]}, scores are {scores.shape[::-1]}; they must be equal")
-    return labels, scores, np.argsort(-scores, axis=1, kind="stable")
-
-
-def _running_sum(values):
-    return np.concatenate([[0.0], np.cumsum(values)])
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# methods: (objective, seed, counts of their own) → Thresholds
 
 
 def bayesian(objective: Objective, seed: int = 0, random_points: int = 250, guided_points: int = 50) -> Thresholds:
@@ -206,6 +59,7 @@ def bayesian(objective: Objective, seed: int = 0, random_points: int = 250, guid
     return Thresholds(best, tuple(stages))
 
 
+
 def constrained_grid(objective: Objective, seed: int = 0, common_step: float = 0.1,
                      class_step: float = 0.01) -> Thresholds:
     """Zhao et al. 2020: one common value on a 0.1 grid, then each class on a 0.01 grid with the others fixed, once."""
@@ -220,10 +74,12 @@ def constrained_grid(objective: Objective, seed: int = 0, common_step: float = 0
     return Thresholds(best, tuple(stages))
 
 
+
 def common(objective: Objective, seed: int = 0) -> Thresholds:
     """One threshold for all classes, the best on a 0.01 grid."""
     best, _, stages = _best_common(objective, np.linspace(0, 1, 101))
     return Thresholds(best, tuple(stages))
+
 
 
 def simplex(objective: Objective, seed: int = 0, common_step: float = 0.05, evaluations: int = 4800) -> Thresholds:
@@ -241,6 +97,7 @@ def simplex(objective: Objective, seed: int = 0, common_step: float = 0.05, eval
     return Thresholds(best, tuple(stages))
 
 
+
 def differential_evolution(objective: Objective, seed: int = 0, generations: int = 100,
                            population: int = 5) -> Thresholds:
     """Differential evolution (Storn and Price 1997) with the best common threshold in its first population.
@@ -254,7 +111,6 @@ def differential_evolution(objective: Objective, seed: int = 0, generations: int
     best = _better(objective, best, np.clip(found.x, floor, 1))
     stages.append(("differential evolution", objective(best)))
     return Thresholds(best, tuple(stages))
-
 
 METHODS: dict[str, Callable[..., Thresholds]] = {
     "bayesian": bayesian,
@@ -288,6 +144,7 @@ def optimise(objective: Objective, method: str = "bayesian", seed: int = 0, **co
     return METHODS[method](objective, seed, **counts)
 
 
+
 def shrink(objective: Objective, found: Thresholds, part: float, log_odds: np.ndarray | float = 0.0) -> Thresholds:
     """Thresholds moved by `part` of the way to a common one, in log-odds: what fits few recordings less holds for more.
 
@@ -312,6 +169,7 @@ def shrink(objective: Objective, found: Thresholds, part: float, log_odds: np.nd
     return Thresholds(values, (*found.stages, ("shrunk", objective(values))))
 
 
+
 def best_cut(objective: Objective, k: int, thresholds: np.ndarray, floor: float = 0.0) -> tuple[float, float]:
     """The best threshold of class k, the others fixed, and the metric there: exact, in O(recordings · classes).
 
@@ -328,8 +186,10 @@ def best_cut(objective: Objective, k: int, thresholds: np.ndarray, floor: float 
     return _nearest_of_best(middle[possible], objective.cuts(k, thresholds)[possible], thresholds[k])
 
 
+
 def _grid(step):
     return np.linspace(0, 1, round(1 / step) + 1)
+
 
 
 def _best_common(objective, grid):
@@ -341,6 +201,7 @@ def _best_common(objective, grid):
     return np.full(count, best), np.where(objective.positives > 0, 0.0, best), stages
 
 
+
 def _nearest_of_best(thresholds, values, current):
     """The threshold with the largest value, and that value; of several the nearest to the current one."""
     best = np.flatnonzero(values == values.max())
@@ -348,8 +209,10 @@ def _nearest_of_best(thresholds, values, current):
     return float(thresholds[chosen]), float(values[chosen])
 
 
+
 def _better(objective, current, candidate):
     return candidate if objective(candidate) > objective(current) else current
+
 
 
 def _refine(objective, best, floor):
@@ -362,11 +225,13 @@ def _refine(objective, best, floor):
     return best
 
 
+
 def _with_class(objective, current, k, threshold):
     """The current thresholds with another one for class k, if that is better."""
     candidate = current.copy()
     candidate[k] = threshold
     return _better(objective, current, candidate)
+
 
 
 def _draw(rng, count, near, floor):
@@ -376,6 +241,7 @@ def _draw(rng, count, near, floor):
     step = rng.normal(size=shape) * np.exp(rng.uniform(np.log(0.01), np.log(0.3), size=(shape[0], 1)))
     moved = near + step * (rng.random(shape) < rng.uniform(0, 1, size=(shape[0], 1)))
     return np.clip(np.vstack([uniform, moved]), floor, 1)
+
 
 
 def _expected_improvement(points, values, candidates):
@@ -403,39 +269,3 @@ def _expected_improvement(points, values, candidates):
     z = (cross.T @ weights - target.max()) / deviation
     return deviation * (z * ndtr(z) + np.exp(-z**2 / 2) / np.sqrt(2 * np.pi))
 
-
-# ---------------------------------------------------------------------------------------------------------------------
-# decisions
-
-
-def decide(scores: np.ndarray, thresholds: np.ndarray, at_least_one: bool = False) -> np.ndarray:
-    """bool, like scores: `score >= threshold`, compared as float64 whatever the scores are.
-
-    Parameters
-    ----------
-    scores : ndarray, float, (recordings, classes) or (classes,) for one recording
-    thresholds : ndarray, float, (classes,)
-    at_least_one : bool
-        Give a recording without any class the one nearest to its threshold, as in `at_least_one_label`.
-    """
-    labels = np.asarray(scores, dtype=np.float64) >= np.asarray(thresholds, dtype=np.float64)
-    return at_least_one_label(labels, scores, thresholds) if at_least_one else labels
-
-
-def at_least_one_label(labels: np.ndarray, scores: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
-    """A copy of labels in which each recording without a class has the one with the largest score / threshold.
-
-    With weights that are not negative, as the Challenge's, a first label never lowers the Challenge metric.
-    """
-    ratio = np.asarray(scores, dtype=np.float64) / np.maximum(thresholds, np.finfo(np.float64).eps)
-    nearest = np.arange(ratio.shape[-1]) == ratio.argmax(axis=-1)[..., None]
-    return np.asarray(labels, dtype=bool) | (nearest & ~np.any(labels, axis=-1, keepdims=True))
-
-
-def vote(labels: np.ndarray) -> np.ndarray:
-    """bool (recordings, classes) from labels of the members, (members, recordings, classes): more than half say so.
-
-    With an even number of members a tie is no majority.
-    """
-    labels = np.asarray(labels, dtype=bool)
-    return 2 * labels.sum(axis=0) > len(labels)

@@ -17,8 +17,8 @@ from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 
 from ..data.classes import DIAGNOSES
-from ..errors import UserError
 from ..data.recording import Recording
+from ..errors import UserError
 
 MM_PER_SECOND, MM_PER_MV = 25.0, 10.0
 ROWS = (("I", "aVR", "V1", "V4"), ("II", "aVL", "V2", "V5"), ("III", "aVF", "V3", "V6"), ("II",))

@@ -1,4 +1,4 @@
-"""Confidence intervals of every metric in `twelvelead.scoring` by the bootstrap, a thousand resamples in seconds.
+"""Confidence intervals of every metric in `twelvelead.evaluation.metrics` by the bootstrap, a thousand resamples in seconds.
 
     counts = draw_counts(recordings=len(labels), resamples=1000, seed=0)
     values = resampled_metrics(labels, [(outputs, scores)], counts, weights, sinus_rhythm)[0]
@@ -6,7 +6,7 @@
 
 A resample is not drawn up but counted: how often each recording is in it. Most metrics are then ratios of sums over the
 recordings, and the sums of a block of resamples are one matrix product. The areas under curves need the counts in the
-order of a class's scores, which is found once, and one running sum of them. The values are those of `scoring.evaluate`
+order of a class's scores, which is found once, and one running sum of them. The values are those of `metrics.evaluate`
 on the resample, except for the order of additions.
 
 References
@@ -22,7 +22,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from . import scoring
+from . import metrics
 
 BLOCK = 50  # resamples at a time
 
@@ -58,13 +58,13 @@ def interval(values, level=0.95) -> tuple[np.ndarray, np.ndarray]:
 
 
 def resampled_metrics(labels, predictions, counts, weights=None, sinus_rhythm=None, year="2020") -> list[dict]:
-    """`scoring.evaluate` on every resample, for each of several predictions of the same recordings.
+    """`metrics.evaluate` on every resample, for each of several predictions of the same recordings.
 
     Parameters
     ----------
     labels : bool (recordings, classes)
     predictions : list of (outputs, scores)
-        As in `scoring.evaluate`, which see for the further parameters too.
+        As in `metrics.evaluate`, which see for the further parameters too.
     counts : iterable of int32 (block of resamples, recordings)
         From `draw_counts`. The same resamples serve all predictions, so that differences are paired.
 
@@ -94,10 +94,10 @@ def _metrics(counts, statistics, curves, year) -> dict:
     weighted = [sums[f"weighted {key}"] for key in ("tp", "fp", "fn")]
     result = {}
     result["auroc_classes"], result["auprc_classes"] = _areas(counts, curves, sums["tp"] + sums["fn"], undefined)
-    result["f_measure_classes"] = scoring.f_beta(*(weighted if year == "unofficial" else plain), 1, undefined)
+    result["f_measure_classes"] = metrics.f_beta(*(weighted if year == "unofficial" else plain), 1, undefined)
     if year != "2021":
-        result["f_beta_measure_classes"] = scoring.f_beta(*weighted, 2, undefined)
-        result["g_beta_measure_classes"] = scoring.g_beta(*weighted, 2, undefined)
+        result["f_beta_measure_classes"] = metrics.f_beta(*weighted, 2, undefined)
+        result["g_beta_measure_classes"] = metrics.g_beta(*weighted, 2, undefined)
     if year == "unofficial":
         tp, fp, fn = weighted
         result["accuracy_classes"] = (tp + sums["weighted tn"]) / (tp + fp + fn + sums["weighted tn"])
@@ -169,7 +169,7 @@ def _curve(labels, scores, year) -> _Curve:
     points = falling[begin]
     first, last = (np.searchsorted(-scores[order], -points, side) for side in ("left", "right"))
     area = slice(None)
-    if year == "unofficial":  # see scoring.unofficial_areas
+    if year == "unofficial":  # see metrics.unofficial_areas
         lowest = np.count_nonzero(points == 0) if scores.min() == 0 else 0
         area = slice(np.count_nonzero(points >= 1), len(points) - lowest)
     return _Curve(order[:last[-1] if len(last) else 0], first, last, positives, begin, area)

@@ -1,9 +1,9 @@
 """Reads labels and outputs into arrays by the rules of each year's official scorer, and notes what is wrong with them.
 
-    task = load_task(None, "weights.csv")                      # from twelvelead.evaluation_files
+    task = load_task(None, "weights.csv")                      # from twelvelead.evaluation.files
     files = find_files(task, "labels", "outputs", findings := Findings())
     task, labels = read_labels(task, files, findings)
-    outputs, scores = read_outputs(task, files, findings)      # (recordings, classes) each, for twelvelead.scoring
+    outputs, scores = read_outputs(task, files, findings)      # (recordings, classes) each, for twelvelead.evaluation.metrics
 
 The organizers' scorers differ in what they make of an odd file, and stop at some. Here every such rule is followed, so
 that the figures are theirs. What is odd is noted in `Findings`, and so is where theirs stops: `findings.raise_stops`
@@ -19,8 +19,10 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from .evaluation_files import Files, Findings, Task
-from .scoring import counts_at_thresholds
+from .files import Files
+from .findings import Findings
+from .metrics import counts_at_thresholds
+from .task import Task
 
 POSITIVE = frozenset(("1", "True", "true", "T", "t"))
 NEGATIVE = frozenset(("0", "False", "false", "F", "f"))

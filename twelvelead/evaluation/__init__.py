@@ -1,0 +1,1 @@
+"""Scores of labels and outputs: the official metrics, the official way to read files, intervals."""

@@ -1,0 +1,63 @@
+"""What is wrong with label and output files: findings by kind, as notes or as an error.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from ..errors import UserError
+
+KINDS = {  # what can be wrong, in the order of the report
+    "missing": "recordings without an output file",
+    "stray": "output files without a recording",
+    "nested": "headers in subfolders, passed over as there are headers in the label folder itself",
+    "misnamed": "output files paired with a recording of another name, as the unofficial script pairs them by order",
+    "unreadable": "recordings with a file that cannot be read",
+    "unlabelled": "recordings without a line '#Dx: ...' in the header",
+    "spaced": "recordings whose labels stand in '# Dx: ...', as in PhysioNet's current files; no official script reads that",
+    "relabelled": "recordings with several lines '#Dx: ...'; the 2020 script gives the rest to the next ones",
+    "empty": "recordings with an empty output file",
+    "short": "recordings with short or missing rows in the output file",
+    "long": "recordings with long or surplus rows in the output file",
+    "unparsable": "recordings with labels or scores that cannot be parsed in the output file",
+    "range": "recordings with scores outside [0, 1] or NaN",
+    "order": "recordings with labels that disagree with the order of the scores (no threshold on a code gives them)",
+    "unknown labels": "recordings labelled with codes that are in no table of the Challenges",
+    "unknown outputs": "recordings with outputs for codes that are in no table of the Challenges",
+    "absent": "scored classes that are in no output file",
+}
+
+
+@dataclass
+class Findings:
+    """What is wrong with the files, by kind: the names concerned, each once and in order, and the codes in question."""
+
+    names: dict[str, dict[str, None]] = field(default_factory=lambda: {kind: {} for kind in KINDS})
+    codes: dict[str, dict[str, None]] = field(default_factory=lambda: {kind: {} for kind in KINDS})
+    stops: dict[str, str] = field(default_factory=dict)  # files at which the official script stops, and why
+    printed: list[str] = field(default_factory=list)  # what the official script prints on reading
+
+    def add(self, kind: str, *names: str, codes=()) -> None:
+        self.names[kind].update(dict.fromkeys(names))
+        self.codes[kind].update(dict.fromkeys(codes))
+
+    def stop(self, path: str, why: str) -> None:
+        self.stops.setdefault(path, why)
+
+    def lines(self) -> list[str]:
+        """One line for each kind that occurs: what, with which codes, how many, and the first names."""
+        return [f"{KINDS[kind]}{_first(self.codes[kind], ' [', ']')}: {len(names)}{_first(names, ' (', ')')}"
+                for kind, names in self.names.items() if names]
+
+    def raise_stops(self, year: str) -> None:
+        """Raises one UserError if the official script would have stopped."""
+        for path, why in self.stops.items():
+            more = f" (and so at {len(self.stops) - 1} more)" if len(self.stops) > 1 else ""
+            raise UserError(f"{path}: {why}{more}; the official script of {year} stops here, --lenient takes such a "
+                            "recording as all-negative")
+
+
+
+def _first(names, before, after) -> str:
+    return f"{before}{', '.join(list(names)[:3])}{', ...' if len(names) > 3 else ''}{after}" if names else ""
+
