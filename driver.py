@@ -7,7 +7,7 @@ faster, since recordings are scored in batches. Exit code 1 if more than 5 % of 
 
 import sys
 
-from twelvelead.__main__ import main
+from twelvelead.cli import main
 
 if __name__ == "__main__":
     if len(sys.argv) < 4:

@@ -14,9 +14,9 @@ from functools import lru_cache
 from pathlib import Path
 
 from twelvelead.commands import train
-from twelvelead.ensemble import load_ensemble
+from twelvelead.inference.ensemble import load_ensemble
 from twelvelead.errors import RecordingError, UserError
-from twelvelead.inference import classify_recording, fallback_row
+from twelvelead.inference.classify import classify_recording, fallback_row
 from twelvelead.data.recording import recording_from
 from twelvelead.settings import find_device, from_environment
 

@@ -7,7 +7,7 @@ options that this one takes as well.
 
 import sys
 
-from twelvelead.__main__ import main
+from twelvelead.cli import main
 
 if __name__ == "__main__":
     sys.exit(main(["train", *sys.argv[1:]]))

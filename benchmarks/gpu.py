@@ -22,13 +22,15 @@ import torch
 from profiles import best_of, giga_macs
 from shared import CLASSES, make_model, process, ten_seconds, with_epochs, write_table
 
-from twelvelead.batches import on_device, predict, stack
-from twelvelead.ensemble import load_ensemble, member_scores
+from twelvelead.training.batches import on_device
+from twelvelead.inference.predict import predict, stack
+from twelvelead.inference.ensemble import load_ensemble, member_scores
 from twelvelead.recipes import get_recipe
 from twelvelead.data.recording import read_recording
 from twelvelead.preprocessing.prepare import prepare
-from twelvelead.store import build_store, fingerprint, open_store
-from twelvelead.training import new_model, train_member
+from twelvelead.training.store import build_store, fingerprint, open_store
+from twelvelead.models.network import new_model
+from twelvelead.training.member import train_member
 
 RECORDINGS = 43_101  # of the 2020 Challenge
 

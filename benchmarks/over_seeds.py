@@ -23,7 +23,7 @@ import numpy as np
 from shared import CLASSES, write_table
 
 from twelvelead.evaluation.bootstrap import interval
-from twelvelead.comparison import annotated_classes, score
+from twelvelead.experiments.compare import annotated_classes, score
 from twelvelead.data.sources import source_of
 
 METRIC = "challenge_metric"

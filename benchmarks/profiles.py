@@ -28,15 +28,16 @@ import torch
 
 from shared import CLASSES, ROOT, make_model, markdown, process, seconds, ten_seconds, with_epochs
 
-from twelvelead.batches import gather, on_device, predict, stack
-from twelvelead.ensemble import load_ensemble
-from twelvelead.losses import LOSSES, Weighting, class_weights
-from twelvelead.models.winograd import ScoringConv
+from twelvelead.training.batches import gather, on_device
+from twelvelead.inference.predict import predict, stack
+from twelvelead.inference.ensemble import load_ensemble
+from twelvelead.training.losses import LOSSES, Weighting, class_weights
+from twelvelead.models.cpu.winograd import ScoringConv
 from twelvelead.recipes import get_recipe
 from twelvelead.data.recording import read_recording
 from twelvelead.preprocessing.prepare import prepare
-from twelvelead.store import build_store
-from twelvelead.training import new_model
+from twelvelead.training.store import build_store
+from twelvelead.models.network import new_model
 
 TOP = 10  # lines of a profile
 

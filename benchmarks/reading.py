@@ -26,7 +26,7 @@ def store_all(data: str) -> dict:
 
     from twelvelead.recipes import Input
     from twelvelead.data.folders import find_recordings
-    from twelvelead.store import build_store
+    from twelvelead.training.store import build_store
 
     started = time.perf_counter()
     headers = find_recordings(data)

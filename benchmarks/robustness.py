@@ -32,11 +32,12 @@ from shared import markdown
 from corruptions import CLEAN, CORRUPTIONS, corrupted
 from twelvelead.evaluation.bootstrap import interval
 from twelvelead.data.classes import Classes
-from twelvelead.comparison import MAIN, NAMES, difference, score
-from twelvelead.ensemble import Ensemble, load_ensemble, manifest_of
+from twelvelead.experiments.compare import MAIN, difference, score
+from twelvelead.experiments.tables import NAMES
+from twelvelead.inference.ensemble import Ensemble, load_ensemble, manifest_of
 from twelvelead.errors import RecordingError, UserError
 from twelvelead.files import write_json
-from twelvelead.inference import CHUNK, rows_of
+from twelvelead.inference.classify import CHUNK, rows_of
 from twelvelead.recipes import Input
 from twelvelead.data.recording import Recording, read_recording
 from twelvelead.data.folders import find_recordings

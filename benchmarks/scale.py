@@ -29,7 +29,7 @@ from shared import ROOT, make_model, markdown, process
 from twelvelead.recipes import get_recipe
 from twelvelead.data.header import LEADS
 from twelvelead.data.folders import find_recordings
-from twelvelead.store import build_store
+from twelvelead.training.store import build_store
 
 
 def linked(headers: list[Path], count: int, folder: Path) -> Path:

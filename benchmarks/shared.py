@@ -24,16 +24,17 @@ sys.path.insert(0, str(ROOT))
 from safetensors.torch import save_file  # noqa: E402
 
 from twelvelead import __version__  # noqa: E402
-from twelvelead.batches import gather, stack  # noqa: E402
+from twelvelead.training.batches import gather
+from twelvelead.inference.predict import stack  # noqa: E402
 from twelvelead.data.classes import load_weights, scored_classes  # noqa: E402
-from twelvelead.ensemble import FORMAT, member_path  # noqa: E402
+from twelvelead.inference.ensemble import FORMAT, member_path  # noqa: E402
 from twelvelead.files import write_json  # noqa: E402
 from twelvelead.models.layers import MaskedBatchNorm  # noqa: E402
 from twelvelead.recipes import Recipe, get_recipe, to_dict  # noqa: E402
 from twelvelead.data.folders import find_recordings
 from twelvelead.data.recording import read_recording  # noqa: E402
 from twelvelead.preprocessing.prepare import prepare  # noqa: E402
-from twelvelead.training import new_model  # noqa: E402
+from twelvelead.models.network import new_model  # noqa: E402
 
 CLASSES = scored_classes(load_weights(ROOT / "weights.csv"))
 

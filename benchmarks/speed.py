@@ -24,15 +24,15 @@ import torch
 import reference
 from shared import CLASSES, ROOT, alternate, figures, make_model, process, seconds, ten_seconds, with_epochs, write_table
 
-from twelvelead.batches import on_device
-from twelvelead.ensemble import member_scores
+from twelvelead.training.batches import on_device
+from twelvelead.inference.ensemble import member_scores
 from twelvelead.recipes import get_recipe
 from twelvelead.data.folders import find_recordings
 from twelvelead.data.header import read_header
 from twelvelead.data.recording import read_recording, recording_from
 from twelvelead.preprocessing.prepare import Prepared, prepare
-from twelvelead.store import build_store, fingerprint, open_store
-from twelvelead.training import train_member
+from twelvelead.training.store import build_store, fingerprint, open_store
+from twelvelead.training.member import train_member
 
 SLOW = 16  # recordings of the parts where the reference takes long
 
@@ -83,7 +83,7 @@ def run_model(model: Path, headers: list[Path], repeats: int) -> tuple[list[list
 
 def one_score(ensemble, prepared: Prepared) -> np.ndarray:
     """float32 (members, classes)"""
-    from twelvelead.batches import stack
+    from twelvelead.inference.predict import stack
 
     return member_scores(ensemble, stack([prepared], ensemble.device))[:, 0]
 

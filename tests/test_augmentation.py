@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from twelvelead.augmentation import disturb
-from twelvelead.batches import Data, gather, stack
+from twelvelead.inference.predict import Data, stack
 from twelvelead.preprocessing.prepare import SIDE, Prepared, side_of
 from twelvelead.recipes import Augmentation, Input
+from twelvelead.training.augmentation import disturb
+from twelvelead.training.batches import gather
 
 RATE = 125.0
 EVERYTHING = Augmentation(

@@ -21,9 +21,9 @@ from twelvelead import commands
 from twelvelead.commands import train
 from twelvelead.data.classes import SINUS_RHYTHM
 from twelvelead.data.folders import find_recordings
-from twelvelead.ensemble import load_ensemble
 from twelvelead.errors import UserError
-from twelvelead.inference import classify_folder
+from twelvelead.inference.classify import classify_folder
+from twelvelead.inference.ensemble import load_ensemble
 
 ROOT = Path(__file__).resolve().parent.parent
 

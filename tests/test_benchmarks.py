@@ -15,15 +15,15 @@ import numpy as np
 import pytest
 import torch
 
-from twelvelead.batches import stack
 from twelvelead.data.folders import find_recordings
 from twelvelead.data.header import LEADS
 from twelvelead.data.recording import read_recording
-from twelvelead.ensemble import load_ensemble, member_scores
-from twelvelead.models import scoring_layers
+from twelvelead.inference.ensemble import load_ensemble, member_scores
+from twelvelead.inference.predict import stack
 from twelvelead.models.butt import ScoringButt
-from twelvelead.models.layers import fuse
-from twelvelead.models.winograd import prepared_for_scoring
+from twelvelead.models.cpu import scoring_layers
+from twelvelead.models.cpu.winograd import prepared_for_scoring
+from twelvelead.models.network import fuse
 from twelvelead.preprocessing.prepare import Prepared, prepare
 from twelvelead.recipes import Input
 

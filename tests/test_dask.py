@@ -8,10 +8,10 @@ import joblib
 import pytest
 
 from twelvelead.data.folders import find_recordings
-from twelvelead.ensemble import load_ensemble
-from twelvelead.inference import classify_folder
+from twelvelead.inference.classify import classify_folder
+from twelvelead.inference.ensemble import load_ensemble
 from twelvelead.recipes import Input
-from twelvelead.store import build_store
+from twelvelead.training.store import build_store
 
 distributed = pytest.importorskip("distributed", reason="needs dask.distributed: pip install distributed")
 
@@ -27,8 +27,8 @@ def cluster():
 @pytest.fixture
 def small_chunks(monkeypatch):
     """Jobs of four recordings: `hospital` makes twelve of them."""
-    monkeypatch.setattr("twelvelead.store.CHUNK", 4)
-    monkeypatch.setattr("twelvelead.inference.CHUNK", 4)
+    monkeypatch.setattr("twelvelead.training.store.CHUNK", 4)
+    monkeypatch.setattr("twelvelead.inference.classify.CHUNK", 4)
 
 
 def contents(folder: Path) -> dict[str, bytes]:

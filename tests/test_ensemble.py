@@ -16,20 +16,21 @@ import numpy as np
 import pytest
 import torch
 
-from twelvelead.assembly import Book
-from twelvelead.batches import on_device, predict, stack
 from twelvelead.commands import WEIGHTS, train
 from twelvelead.data.classes import load_weights, scored_classes
 from twelvelead.data.folders import find_recordings
 from twelvelead.data.recording import read_recording
-from twelvelead.ensemble import labels_of, load_ensemble, member_scores
 from twelvelead.errors import UserError
-from twelvelead.job import Job
+from twelvelead.inference.ensemble import labels_of, load_ensemble, member_scores
+from twelvelead.inference.predict import predict, stack
 from twelvelead.preprocessing.heart_rate import add_rate_labels
 from twelvelead.preprocessing.prepare import prepare
 from twelvelead.recipes import get_recipe
-from twelvelead.store import build_store
 from twelvelead.thresholds.objectives import challenge_metric
+from twelvelead.training.batches import on_device
+from twelvelead.training.model_folder import Book
+from twelvelead.training.run import Job
+from twelvelead.training.store import build_store
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -263,8 +264,8 @@ def test_no_model_another_version_and_damage_are_one_line_each(tiny_model, tmp_p
 
 
 def test_the_store_holds_what_preparing_gives_and_is_reused_until_the_data_change(hospital, tmp_path, monkeypatch):
-    from twelvelead import store as stores
     from twelvelead.recipes import Input
+    from twelvelead.training import store as stores
 
     data = shutil.copytree(hospital, tmp_path / "data")
     headers = find_recordings(data)

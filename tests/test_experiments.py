@@ -16,21 +16,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from twelvelead import experiments
-from twelvelead.__main__ import main
+from twelvelead.cli import main
 from twelvelead.commands import WEIGHTS
-from twelvelead.comparison import (
-    ALL,
-    ANNOTATED,
-    UNSEEN,
-    Answers,
-    Trial,
-    as_markdown,
-    compare,
-    difference,
-    laid_out,
-    score,
-)
 from twelvelead.data.classes import CPSC, classes_for, load_weights
 from twelvelead.data.folders import find_recordings
 from twelvelead.data.header import read_header
@@ -38,9 +25,12 @@ from twelvelead.data.splits import read_splits
 from twelvelead.errors import UserError
 from twelvelead.evaluation import metrics
 from twelvelead.evaluation.bootstrap import draw_counts, interval, resampled_metrics
-from twelvelead.plans import read_cohort
+from twelvelead.experiments import run
+from twelvelead.experiments.compare import ALL, ANNOTATED, UNSEEN, Answers, Trial, compare, difference, laid_out, score
+from twelvelead.experiments.design import read_cohort
+from twelvelead.experiments.tables import as_markdown
+from twelvelead.models.network import new_model
 from twelvelead.recipes import RECIPES, get_recipe
-from twelvelead.training import new_model
 
 TABLE = load_weights(WEIGHTS)
 CHALLENGE, NINE = classes_for("challenge", TABLE), classes_for("cpsc", TABLE)
@@ -201,7 +191,7 @@ def test_results_say_what_was_done(crossval):
 
 def test_a_killed_experiment_goes_on_and_ends_the_same_in_whatever_order_recipes_are_named(
         crossval, data, tmp_path, monkeypatch):
-    real, calls = experiments.train_ensemble, []
+    real, calls = run.train_ensemble, []
 
     def dying(headers, folder, recipe, *arguments, **options):
         calls.append(folder.relative_to(tmp_path / "out").as_posix())
@@ -211,7 +201,7 @@ def test_a_killed_experiment_goes_on_and_ends_the_same_in_whatever_order_recipes
 
     command = ["crossval", str(data), str(tmp_path / "out"), "--recipe", "butt-2020", "--recipe", "butt", "--folds",
                "2", *TINY, "--discard-models"]
-    monkeypatch.setattr(experiments, "train_ensemble", dying)
+    monkeypatch.setattr(run, "train_ensemble", dying)
     with pytest.raises(KeyboardInterrupt):
         main(command)
     done = {path: path.stat().st_mtime_ns for path in tmp_path.glob("out/*/*/scores.npz")}
@@ -230,7 +220,7 @@ def test_what_is_scored_is_not_trained_again_and_a_recipe_can_be_left_out_or_add
     def fail(*_, **__):
         raise AssertionError("trained again")
 
-    monkeypatch.setattr(experiments, "train_ensemble", fail)
+    monkeypatch.setattr(run, "train_ensemble", fail)
     out = shutil.copytree(crossval, tmp_path / "out")
     assert main(["crossval", str(data), str(out), "--recipe", "butt-2020", "--folds", "2", *TINY]) == 0
     alone = [row for row in results_of(crossval)["scores_by_fold"] if row["recipe"] == "butt-2020"]
@@ -345,7 +335,7 @@ def test_test_recordings_change_nothing_in_the_model_and_unreadable_ones_fall_ba
     (["holdout", "DATA", "OUT", "--test-groups", "NOTHING/groups.csv"], "cannot be read")])
 def test_a_request_that_makes_no_sense_is_one_line_and_trains_nothing(
         data, tmp_path, monkeypatch, capsys, command, words):
-    monkeypatch.setattr(experiments, "train_ensemble", None)
+    monkeypatch.setattr(run, "train_ensemble", None)
     (tmp_path / "nothing").mkdir()
     (tmp_path / "groups.csv").write_text("recording,group\nelsewhere,odd\nU0001,even\n")
     places = {"DATA": data, "OUT": tmp_path / "out", "NOTHING": tmp_path / "nothing", "GROUPS": tmp_path / "groups.csv"}
@@ -378,14 +368,14 @@ def test_networks_are_as_wide_as_so_many_parameters_allow(name):
         return sum(weight.numel() for weight in new_model(recipe.scaled(width=width), classes).parameters())
 
     for most in (60_000, 200_000):
-        found = experiments.narrowed(recipe, classes, most)
+        found = run.narrowed(recipe, classes, most)
         width = found.network["width"]
         assert found == recipe.scaled(width=width) and parameters(width) <= most
         wider = next((w for w in range(width + 1, recipe.network["width"] + 1) if is_allowed(recipe, classes, w)), None)
         assert wider is None or parameters(wider) > most
-    assert experiments.narrowed(recipe, classes, 10**9) == recipe
+    assert run.narrowed(recipe, classes, 10**9) == recipe
     with pytest.raises(UserError, match="smallest width"):
-        experiments.narrowed(recipe, classes, 5)
+        run.narrowed(recipe, classes, 5)
 
 
 def is_allowed(recipe, classes, width) -> bool:

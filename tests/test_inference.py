@@ -15,8 +15,8 @@ from twelvelead.data.classes import EQUIVALENT, OUTPUT_CODES, SINUS_RHYTHM
 from twelvelead.data.folders import find_recordings
 from twelvelead.data.header import LEADS
 from twelvelead.data.recording import read_recording
-from twelvelead.ensemble import load_ensemble
-from twelvelead.inference import classify_folder, classify_recording, row_text
+from twelvelead.inference.classify import classify_folder, classify_recording, row_text
+from twelvelead.inference.ensemble import load_ensemble
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -10,7 +10,7 @@ import torch
 
 from twelvelead.data.classes import load_weights, scored_classes
 from twelvelead.evaluation.metrics import unnormalised_challenge_metric
-from twelvelead.losses import (
+from twelvelead.training.losses import (
     LOSSES,
     Weighting,
     categorical_cross_entropy,

@@ -12,19 +12,9 @@ import torch
 
 from twelvelead import models
 from twelvelead.errors import UserError
-from twelvelead.models import scoring_layers, winograd
 from twelvelead.models.cnn_gru import Attention, BothWays
-from twelvelead.models.layers import (
-    ConvNorm,
-    ConvNormReLU,
-    FilledLeads,
-    MaskedBatchNorm,
-    Standardised,
-    fuse,
-    halve,
-    halve_mean,
-)
-from twelvelead.models.winograd import (
+from twelvelead.models.cpu import scoring_layers, winograd
+from twelvelead.models.cpu.winograd import (
     FEWER_OUTPUTS,
     OUTPUTS,
     SCORING_OUTPUTS,
@@ -33,6 +23,8 @@ from twelvelead.models.winograd import (
     prepared_for_scoring,
     transforms,
 )
+from twelvelead.models.layers import ConvNorm, ConvNormReLU, MaskedBatchNorm, halve, halve_mean
+from twelvelead.models.network import FilledLeads, Standardised, fuse
 from twelvelead.preprocessing.prepare import SIDE, side_of
 
 SMALL = {

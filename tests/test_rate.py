@@ -14,7 +14,7 @@ from twelvelead.data.recording import read_recording
 from twelvelead.preprocessing.heart_rate import add_rate_labels, heart_rate
 from twelvelead.preprocessing.prepare import prepare
 from twelvelead.recipes import get_recipe
-from twelvelead.store import build_store
+from twelvelead.training.store import build_store
 
 AF, BRADYCARDIA, TACHYCARDIA = "164889003", "426177001", "427084000"
 CLASSES = scored_classes(load_weights(WEIGHTS))

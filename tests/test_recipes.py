@@ -27,22 +27,25 @@ from made import write_mat
 
 import evaluate_model
 import team_code
-from twelvelead import members, models
-from twelvelead.batches import gather, predict, stack
+from twelvelead import models
 from twelvelead.commands import WEIGHTS
 from twelvelead.data.classes import CPSC, LABEL_SETS, OUTPUT_CODES, classes_for, load_weights
 from twelvelead.data.folders import find_recordings
 from twelvelead.data.header import LEADS
 from twelvelead.data.recording import read_recording
-from twelvelead.ensemble import labels_of, load_ensemble, member_scores
-from twelvelead.inference import classify_folder
-from twelvelead.job import Job
-from twelvelead.losses import LOSSES, Weighting, class_weights
+from twelvelead.inference.classify import classify_folder
+from twelvelead.inference.ensemble import labels_of, load_ensemble, member_scores
+from twelvelead.inference.predict import predict, stack
+from twelvelead.models.network import new_model
 from twelvelead.preprocessing.prepare import Prepared, prepare
 from twelvelead.recipes import RECIPES, Augmentation, recipe_from_dict, to_dict
 from twelvelead.synthetic import make_recording
 from twelvelead.thresholds import search
-from twelvelead.training import OPTIMIZERS, Trained, new_model
+from twelvelead.training import workers
+from twelvelead.training.batches import gather
+from twelvelead.training.losses import LOSSES, Weighting, class_weights
+from twelvelead.training.member import OPTIMIZERS, Trained
+from twelvelead.training.run import Job
 
 ROOT = Path(__file__).resolve().parent.parent
 TABLE = load_weights(WEIGHTS)
@@ -325,15 +328,15 @@ class System:
 
 def trained_system(name: str, data: Path, folder: Path) -> System:
     """One member, captured on its way to the model folder."""
-    recipe, results, real = tiny(name), [], members.train_member
+    recipe, results, real = tiny(name), [], workers.train_member
 
     def captured(*arguments, **options):
         results.append(real(*arguments, **options))
         return results[-1]
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(members, "train_member", captured)
-        members.train_ensemble(find_recordings(data), folder, recipe, classes_of(recipe), root=data, seed=2, limit=32,
+        patch.setattr(workers, "train_member", captured)
+        workers.train_ensemble(find_recordings(data), folder, recipe, classes_of(recipe), root=data, seed=2, limit=32,
                                jobs=1, workers=1, log=lambda line: None)
     return System(name, data, folder, *results)
 

@@ -26,9 +26,9 @@ from twelvelead.data.classes import classes_for, load_weights  # noqa: E402
 from twelvelead.data.folders import find_recordings  # noqa: E402
 from twelvelead.data.header import LEADS
 from twelvelead.data.recording import Recording
-from twelvelead.ensemble import load_ensemble  # noqa: E402
 from twelvelead.errors import UserError  # noqa: E402
-from twelvelead.inference import classify_folder  # noqa: E402
+from twelvelead.inference.classify import classify_folder  # noqa: E402
+from twelvelead.inference.ensemble import load_ensemble  # noqa: E402
 from twelvelead.preprocessing.prepare import prepare  # noqa: E402
 from twelvelead.recipes import Input  # noqa: E402
 from twelvelead.synthetic import make_recording  # noqa: E402

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from twelvelead.__main__ import _settings, build_parser, main
+from twelvelead.cli import _settings, build_parser, main
 from twelvelead.errors import UserError
 from twelvelead.recipes import RECIPES, get_recipe, recipe_from_dict, scale_phases, to_dict
 from twelvelead.settings import Settings, find_device, from_environment

@@ -10,18 +10,21 @@ import numpy as np
 import pytest
 import torch
 
-from twelvelead import models, training
-from twelvelead.batches import Data, epoch_order, gather, predict, stack
-from twelvelead.budget import Deadline, Plan, affordable
+from twelvelead import models
 from twelvelead.data.classes import Classes
-from twelvelead.job import Job
-from twelvelead.losses import LOSSES
+from twelvelead.inference.predict import Data, predict, stack
 from twelvelead.models.layers import mean_over_time
+from twelvelead.models.network import new_model
 from twelvelead.preprocessing.prepare import Prepared, windows_of
 from twelvelead.recipes import Augmentation, Input, Phase, get_recipe
 from twelvelead.thresholds.objectives import challenge_metric
 from twelvelead.thresholds.search import Thresholds, common
-from twelvelead.training import WARM_UP, NaNLoss, train_member
+from twelvelead.training import member
+from twelvelead.training.batches import epoch_order, gather
+from twelvelead.training.losses import LOSSES
+from twelvelead.training.member import WARM_UP, NaNLoss, train_member
+from twelvelead.training.run import Job
+from twelvelead.training.time_budget import Deadline, Plan, affordable
 
 CLASSES = Classes(("426783006", "164889003", "270492004"), np.array([[1, .3, .4], [.3, 1, .2], [.4, .2, 1]]))
 RECIPE = dataclasses.replace(
@@ -89,7 +92,7 @@ def test_a_killed_member_goes_on_and_ends_where_an_uninterrupted_one_ends(
     whole, _ = run(tmp_path / "..")
     (tmp_path / ".." / "c.checkpoint").unlink()
     left = [batches_before_the_kill]
-    real = training.gather
+    real = member.gather
 
     def dying(*arguments):
         left[0] -= 1
@@ -97,10 +100,10 @@ def test_a_killed_member_goes_on_and_ends_where_an_uninterrupted_one_ends(
             raise KeyboardInterrupt
         return real(*arguments)
 
-    monkeypatch.setattr(training, "gather", dying)
+    monkeypatch.setattr(member, "gather", dying)
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path)
-    monkeypatch.setattr(training, "gather", real)
+    monkeypatch.setattr(member, "gather", real)
     resumed, lines = run(tmp_path)
     assert same(whole, resumed) and history(whole) == history(resumed)
     np.testing.assert_array_equal(whole.scores, resumed.scores)
@@ -159,7 +162,7 @@ def test_without_a_validation_part_the_last_epoch_is_kept(tmp_path):
 
 def test_a_damaged_checkpoint_is_one_line(tmp_path):
     (tmp_path / "c.checkpoint").write_bytes(b"nonsense")
-    with pytest.raises(training.UserError, match="checkpoint cannot be read"):
+    with pytest.raises(member.UserError, match="checkpoint cannot be read"):
         run(tmp_path)
 
 
@@ -198,7 +201,7 @@ def constant(epochs, rate=1e-3, schedule="constant", loss="cross_entropy"):
 def scripted(monkeypatch, metrics):
     """Validation finds these metrics, epoch by epoch."""
     values = iter(metrics)
-    monkeypatch.setattr(training.thresholds, "common",
+    monkeypatch.setattr(member, "common",
                         lambda objective: Thresholds(np.full(3, 0.5), (("common", next(values)),)))
 
 
@@ -255,7 +258,7 @@ def test_plateaus_stops_and_cosines_are_restored_from_a_checkpoint(
     cosine = [0.5 + 0.5 * np.cos(np.pi * (middle - WARM_UP) / (1 - WARM_UP)) for middle in (.1, .3, .5)]
     rates = halved * np.array([1e-3] * 5 + [2e-3 * factor for factor in cosine])  # in the middle of each epoch
     assert [row["learning_rate"] for row in whole.history] == pytest.approx(rates.tolist())
-    left, real = [batches_before_the_kill], training.gather
+    left, real = [batches_before_the_kill], member.gather
 
     def dying(*arguments):
         left[0] -= 1
@@ -264,10 +267,10 @@ def test_plateaus_stops_and_cosines_are_restored_from_a_checkpoint(
         return real(*arguments)
 
     scripted(monkeypatch, metrics)
-    monkeypatch.setattr(training, "gather", dying)
+    monkeypatch.setattr(member, "gather", dying)
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path, recipe)
-    monkeypatch.setattr(training, "gather", real)
+    monkeypatch.setattr(member, "gather", real)
     resumed, lines = run(tmp_path, recipe)
     assert f"going on after epoch {batches_before_the_kill // 3}" in lines[0]
     assert same(whole, resumed) and history(whole) == history(resumed)
@@ -288,7 +291,7 @@ def test_a_cosine_rises_from_nothing_to_the_rate_and_falls_to_nothing_batch_by_b
         tmp_path, monkeypatch, plain, allowed):
     """Also over the epochs that a deadline leaves. Recomputed here: a line up over a tenth, half a cosine down."""
     monkeypatch.setattr(Rates, "seen", [])
-    monkeypatch.setitem(training.OPTIMIZERS, "rates", Rates)
+    monkeypatch.setitem(member.OPTIMIZERS, "rates", Rates)
     recipe = plain(phases=(constant(8, 1e-2, "cosine"),), optimizer="rates", batch_size=8)
     trained, _ = run(tmp_path, recipe, epochs_allowed=lambda done, seconds: allowed)
     rates = np.array(Rates.seen)
@@ -304,7 +307,7 @@ def test_a_cosine_rises_from_nothing_to_the_rate_and_falls_to_nothing_batch_by_b
 
 def test_each_phase_has_a_cosine_of_its_own(tmp_path, monkeypatch, plain):
     monkeypatch.setattr(Rates, "seen", [])
-    monkeypatch.setitem(training.OPTIMIZERS, "rates", Rates)
+    monkeypatch.setitem(member.OPTIMIZERS, "rates", Rates)
     run(tmp_path, plain(phases=(constant(2, 1e-2, "cosine"), constant(1, 5e-3), constant(2, 1e-3, "cosine")),
                         optimizer="rates", batch_size=8))
     first, middle, last = np.split(np.array(Rates.seen), [18, 27])
@@ -319,15 +322,15 @@ def test_each_phase_has_a_cosine_of_its_own(tmp_path, monkeypatch, plain):
 @pytest.mark.parametrize("masked", [False, True])
 def test_a_batch_taken_in_parts_gives_the_gradient_of_the_whole(tmp_path, monkeypatch, plain, loss, masked):
     """One step of plain gradient descent: the weights afterwards tell the gradient."""
-    monkeypatch.setitem(training.OPTIMIZERS, "sgd", torch.optim.SGD)
+    monkeypatch.setitem(member.OPTIMIZERS, "sgd", torch.optim.SGD)
     recipe = plain(phases=(constant(1, 1.0, loss=loss),), optimizer="sgd", batch_size=72, select="last")
     known = np.random.default_rng(0).random((96, 3)) < 0.7 if masked else None
     found = []
     for samples in (10**9, 5000, 1000, 1):  # in one, some, many parts; one recording is the smallest part
-        monkeypatch.setattr(training, "PART_SAMPLES", samples)
+        monkeypatch.setattr(member, "PART_SAMPLES", samples)
         (tmp_path / str(samples)).mkdir()
         found.append(run(tmp_path / str(samples), recipe, known=known)[0])
-    start = training.new_model(recipe, 3)
+    start = new_model(recipe, 3)
     assert any((found[0].state[name] - weights).abs().max() > 1e-3 for name, weights in start.state_dict().items())
     for other in found[1:]:
         for name, weights in found[0].state.items():
@@ -534,7 +537,7 @@ def test_what_is_known_of_the_person_comes_with_every_piece():
 def test_scores_do_not_depend_on_how_recordings_are_batched(limit):
     data, _ = toy(9)
     torch.manual_seed(0)
-    model = training.new_model(RECIPE, 3).eval()
+    model = new_model(RECIPE, 3).eval()
     rows = np.array([4, 0, 8, 2])
     expected = predict(model, data, rows, Input())
     np.testing.assert_allclose(predict(model, data, rows, Input(), limit), expected, atol=1e-5)

@@ -23,7 +23,7 @@ def train(data: Path, model: Path, settings: Settings):
     UserError
         See members.train_ensemble; also if the data folder is missing or holds no recordings.
     """
-    from .members import train_ensemble  # torch takes seconds to import; a wrong argument should not
+    from .training.workers import train_ensemble  # torch takes seconds to import; a wrong argument should not
 
     recipe = settings.recipe_value()
     classes = classes_for(recipe.label_set, load_weights(settings.weights or WEIGHTS))
@@ -69,8 +69,8 @@ def find_patients(data: Path, file: str | None) -> dict[str, str]:
 
 def classify(model: Path, data: Path, outputs: Path, settings: Settings) -> int:
     """Writes a CSV for each recording; returns the exit code: 1 if more than 5 % of them fell back."""
-    from .ensemble import load_ensemble
-    from .inference import classify_folder
+    from .inference.classify import classify_folder
+    from .inference.ensemble import load_ensemble
 
     ensemble = load_ensemble(model, find_device(settings.device))
     report = classify_folder(ensemble, data, outputs, jobs=settings.jobs, log=_log_error)
@@ -98,20 +98,20 @@ def experiment(command: str, argument, data: Path, out: Path, recipes: list[str]
     ------
     UserError
     """
-    from . import plans
     from .data.splits import read_groups
+    from .experiments import design
 
-    plans.get_recipes(recipes)  # a wrong name need not wait for torch and the recordings
+    design.get_recipes(recipes)  # a wrong name need not wait for torch and the recordings
     groups = read_groups(argument, "group") if command == "holdout" else {}
     table = load_weights(settings.weights or WEIGHTS)
-    cohort = plans.read_cohort(data, find_patients(data, settings.patients), _log)
+    cohort = design.read_cohort(data, find_patients(data, settings.patients), _log)
     if command == "crossval":
-        plan = plans.cross_validation(cohort, argument, table, settings.seed)
+        plan = design.cross_validation(cohort, argument, table, settings.seed)
     elif command == "leave-one-source-out":
-        plan = plans.leave_one_source_out(cohort, argument)
+        plan = design.leave_one_source_out(cohort, argument)
     else:
-        plan = plans.holdout(cohort, groups, _log)
-    from .experiments import run
+        plan = design.holdout(cohort, groups, _log)
+    from .experiments.run import run
 
     run(cohort, plan, out, recipes, settings, table, parameters=parameters, resamples=resamples,
         discard_models=discard_models, log=_log)

@@ -19,9 +19,9 @@ import torch
 from torch import nn
 
 from ..preprocessing.prepare import SIDE
+from .cpu.scoring_layers import Convolution, Filter, Padded, Shape, plan_of
+from .cpu.winograd import SCORING_OUTPUTS, rows_of
 from .layers import ConvNormReLU, as_masked, halve, halve_mean
-from .scoring_layers import Convolution, Filter, Padded, Shape, plan_of
-from .winograd import SCORING_OUTPUTS, rows_of
 
 
 class Level(nn.Module):

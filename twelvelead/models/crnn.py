@@ -24,8 +24,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from .cpu.winograd import MinimalConv
 from .layers import MaskedBatchNorm
-from .winograd import MinimalConv
 
 
 class Crnn(nn.Module):

@@ -10,9 +10,8 @@ from __future__ import annotations
 import torch
 from torch import nn
 from torch.nn import functional as F
-from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from .winograd import MinimalConv, rows_of
+from .cpu.winograd import MinimalConv, rows_of
 
 PERSON = 5  # of the values of prepare.side_of the first ones are the person's
 
@@ -35,6 +34,7 @@ class MaskedBatchNorm(nn.BatchNorm2d):
             self.running_mean.lerp_(mean, share)
             self.running_var.lerp_(variance * (count / (count - 1).clamp(min=1)), share)
         return x
+
 
 
 class _MaskedNorm(torch.autograd.Function):
@@ -72,15 +72,18 @@ class _MaskedNorm(torch.autograd.Function):
         return _as(of_x, gradient), None, of_centred * inverse, of_bias, None, None
 
 
+
 def _rows(x: torch.Tensor) -> torch.Tensor:
     """(batch, channels, 1, time) → (batch · time, channels)"""
     return rows_of(x).flatten(0, 1)
+
 
 
 def _as(rows: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
     """The way back from `_rows`."""
     batch, channels, _, time = like.shape
     return rows.view(batch, 1, time, channels).permute(0, 3, 1, 2)
+
 
 
 class ConvNormReLU(nn.Module):
@@ -101,6 +104,7 @@ class ConvNormReLU(nn.Module):
         return x if valid is None else x.mul_(valid)
 
 
+
 class ConvNorm(nn.Module):
     """Convolution over time without bias ("same" padding with zeros, every `stride`-th sample), batch normalisation.
 
@@ -119,55 +123,13 @@ class ConvNorm(nn.Module):
         return x if valid is None else x * valid
 
 
-class Standardised(nn.Module):
-    """A network that sees each channel less its mean and divided by its deviation, which are kept with the weights."""
-
-    def __init__(self, network: nn.Module, channels: int):
-        super().__init__()
-        self.network = network
-        self.register_buffer("mean", torch.zeros(channels, 1))
-        self.register_buffer("deviation", torch.ones(channels, 1))
-
-    def forward(self, x: torch.Tensor, valid: torch.Tensor | None = None,
-                side: torch.Tensor | None = None) -> torch.Tensor:
-        return self.network((x - self.mean) / self.deviation, valid, side)
-
-
-class FilledLeads(nn.Module):
-    """A network that sees missing leads as the others tell them: the best linear estimate, which is kept with the weights.
-
-    A lead without a signal is zero all the time. `covariance` (leads, leads) is that of the training recordings' samples;
-    a recording's missing leads become Σ_mp Σ_pp⁻¹ times those that it has.
-    """
-
-    def __init__(self, network: nn.Module, leads: int):
-        super().__init__()
-        self.network = network
-        self.register_buffer("covariance", torch.eye(leads))
-
-    def forward(self, x: torch.Tensor, valid: torch.Tensor | None = None,
-                side: torch.Tensor | None = None) -> torch.Tensor:
-        there = (x != 0).any(dim=2)                             # batch, leads
-        if x.device.type != "cpu" or not bool(there.all()):     # asking a GPU would make it wait
-            x = torch.where(there[:, :, None], x, self.estimates(there).to(x) @ x)
-        return self.network(x, valid, side)
-
-    def estimates(self, there: torch.Tensor) -> torch.Tensor:
-        """Matrices (batch, leads, leads) that estimate all leads from those that are there, bool (batch, leads)."""
-        with torch.autocast(there.device.type, enabled=False):
-            there = there.to(self.covariance)
-            known = self.covariance * there[:, :, None] * there[:, None, :]
-            # a ridge: the limb leads depend on each other; and ones where nothing is known
-            known = known + torch.diag_embed(1 - there + 1e-3 * self.covariance.diagonal().mean())
-            # without a look at errors, for which a GPU would be waited for: the ridge leaves none
-            return torch.linalg.solve_ex(known, self.covariance * there[:, :, None])[0].transpose(1, 2)
-
 
 def halve(x: torch.Tensor) -> torch.Tensor:
     """Maximum of each pair of samples; the time must be even."""
     if torch.is_grad_enabled():
         return F.max_pool2d(x, (1, 2))
     return torch.maximum(x[..., ::2], x[..., 1::2])  # in a fifth of the time, which its derivative loses again
+
 
 
 def halve_mean(x: torch.Tensor) -> torch.Tensor:
@@ -177,9 +139,11 @@ def halve_mean(x: torch.Tensor) -> torch.Tensor:
     return x[..., ::2].add(x[..., 1::2]).mul_(0.5)
 
 
+
 def halve_valid(valid: torch.Tensor | None) -> torch.Tensor | None:
     """The mask at half the rate: a sample exists if one of its two did, so that something is left of a single one."""
     return None if valid is None else halve(valid)
+
 
 
 def mean_over_time(x: torch.Tensor, valid: torch.Tensor | None) -> torch.Tensor:
@@ -187,6 +151,7 @@ def mean_over_time(x: torch.Tensor, valid: torch.Tensor | None) -> torch.Tensor:
     if valid is None:
         return x.mean(dim=(2, 3))
     return x.sum(dim=(2, 3)) / valid.sum(dim=(2, 3)).clamp(min=1)
+
 
 
 def as_masked(x: torch.Tensor, valid: torch.Tensor | None, multiple: int) -> tuple[torch.Tensor, torch.Tensor | None]:
@@ -210,13 +175,3 @@ def as_masked(x: torch.Tensor, valid: torch.Tensor | None, multiple: int) -> tup
     x = torch.where(valid[:, :, None], x, 0.0)
     return x.transpose(1, 2).unsqueeze(2), valid[:, None, None, :].to(x.dtype)
 
-
-def fuse(model: nn.Module) -> nn.Module:
-    """Folds each batch normalisation into its convolution, in place: the same scores, fewer passes over memory.
-
-    The model must be in evaluation mode and cannot be trained afterwards.
-    """
-    for module in model.modules():
-        if isinstance(module, (ConvNorm, ConvNormReLU)) and module.norm is not None:
-            module.conv, module.norm = fuse_conv_bn_eval(module.conv, module.norm), None
-    return model

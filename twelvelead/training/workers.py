@@ -24,16 +24,16 @@ import numpy as np
 import torch
 from safetensors.torch import save_file
 
-from .assembly import Book
+from ..data.classes import Classes
+from ..errors import UserError
+from ..files import replace_file
+from ..inference.ensemble import Ensemble, load_ensemble, manifest_of, member_path
+from ..recipes import Recipe
 from .batches import on_device
-from .budget import Deadline, Plan, deadline
-from .data.classes import Classes
-from .ensemble import Ensemble, load_ensemble, manifest_of, member_path
-from .errors import UserError
-from .files import replace_file
-from .job import Job, prepare_job, read_job
-from .recipes import Recipe
-from .training import train_member
+from .member import train_member
+from .model_folder import Book
+from .run import Job, prepare_job, read_job
+from .time_budget import Deadline, Plan, deadline
 
 Log = Callable[[str], None]
 
@@ -170,7 +170,7 @@ def _own(device: torch.device, rank: int) -> torch.device:
 
 def _run_workers(job: Job, members: int, workers: int, device: torch.device, until: Deadline, book: Book) -> None:
     """Trains member k in process k mod workers, and keeps the model folder up to date."""
-    here = str(Path(__file__).resolve().parent.parent)
+    here = str(Path(__file__).resolve().parents[2])
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [here, os.environ.get("PYTHONPATH")]))}
     if device.type == "cpu":
         environment["OMP_NUM_THREADS"] = str(max(1, torch.get_num_threads() // workers))
@@ -182,7 +182,7 @@ def _run_workers(job: Job, members: int, workers: int, device: torch.device, unt
             with open(path, "w") as errors:
                 if worker == 0 and sys.stderr.isatty():
                     errors = None  # one process shows its progress bars, and its error, on the terminal
-                processes.append(subprocess.Popen([sys.executable, "-m", "twelvelead.members", *map(str, arguments)],
+                processes.append(subprocess.Popen([sys.executable, "-m", "twelvelead.training.workers", *map(str, arguments)],
                                                   env=environment, stderr=errors))
         while any(process.poll() is None for process in processes):
             if any(process.poll() for process in processes):

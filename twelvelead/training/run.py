@@ -16,14 +16,14 @@ from pathlib import Path
 
 import numpy as np
 
-from .data.classes import Classes
-from .data.sources import known_labels, source_of
-from .data.splits import stratified_folds, stratified_parts
-from .ensemble import FORMAT, manifest_of
-from .errors import UserError
-from .files import write_json
-from .preprocessing.heart_rate import add_rate_labels
-from .recipes import Recipe, recipe_from_dict, to_dict
+from ..data.classes import Classes
+from ..data.sources import known_labels, source_of
+from ..data.splits import stratified_folds, stratified_parts
+from ..errors import UserError
+from ..files import write_json
+from ..inference.ensemble import FORMAT, manifest_of
+from ..preprocessing.heart_rate import add_rate_labels
+from ..recipes import Recipe, recipe_from_dict, to_dict
 from .store import Store, build_store, open_store
 
 MOST_REPAIRED = 20  # repaired recordings that are named; a hospital may have written every header in its own way

@@ -11,8 +11,8 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from .preprocessing.leads import ARMS_SWAPPED
-from .recipes import Augmentation
+from ..preprocessing.leads import ARMS_SWAPPED
+from ..recipes import Augmentation
 
 CHEST = range(6, 12)
 

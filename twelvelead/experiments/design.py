@@ -18,14 +18,14 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from .data.classes import LABEL_SETS, WeightTable, classes_for
-from .data.folders import find_recordings
-from .data.header import read_header
-from .data.sources import source_of
-from .data.splits import leave_one_source_out as each_source
-from .data.splits import stratified_folds
-from .errors import RecordingError, UserError
-from .recipes import RECIPES, Recipe, get_recipe
+from ..data.classes import LABEL_SETS, WeightTable, classes_for
+from ..data.folders import find_recordings
+from ..data.header import read_header
+from ..data.sources import source_of
+from ..data.splits import leave_one_source_out as each_source
+from ..data.splits import stratified_folds
+from ..errors import RecordingError, UserError
+from ..recipes import RECIPES, Recipe, get_recipe
 
 SMALL = "small"  # name of the sources that are pooled
 UNUSED = "unused"  # test group of recordings that are neither trained on nor tested

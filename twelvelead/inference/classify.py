@@ -18,14 +18,14 @@ import joblib
 import numpy as np
 from tqdm import tqdm
 
-from .batches import stack
-from .data.folders import find_recordings, orphan_signals
-from .data.recording import Recording, read_recording
+from ..data.folders import find_recordings, orphan_signals
+from ..data.recording import Recording, read_recording
+from ..errors import RecordingError, UserError
+from ..files import replace_file
+from ..preprocessing.prepare import Prepared, prepare
+from ..recipes import Input
 from .ensemble import Ensemble, labels_of, member_scores
-from .errors import RecordingError, UserError
-from .files import replace_file
-from .preprocessing.prepare import Prepared, prepare
-from .recipes import Input
+from .predict import stack
 
 CHUNK = 64  # recordings that are scored together
 ROUND = 2  # chunks that are read at a time

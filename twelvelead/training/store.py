@@ -21,13 +21,13 @@ import joblib
 import numpy as np
 from tqdm import tqdm
 
-from .data.header import LEADS
-from .data.recording import read_recording
-from .errors import RecordingError, UserError
-from .files import replace_file
-from .preprocessing.heart_rate import heart_rate
-from .preprocessing.prepare import prepare
-from .recipes import Input
+from ..data.header import LEADS
+from ..data.recording import read_recording
+from ..errors import RecordingError, UserError
+from ..files import replace_file
+from ..preprocessing.heart_rate import heart_rate
+from ..preprocessing.prepare import prepare
+from ..recipes import Input
 
 VERSION = 4  # raise it when preparing a recording gives other numbers than before
 CHUNK = 64  # recordings a job

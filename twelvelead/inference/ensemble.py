@@ -23,14 +23,13 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from .batches import Data, predict_each
-from .data.classes import Classes
-from .errors import UserError
-from .models.layers import fuse
-from .models.winograd import prepared_for_scoring
-from .recipes import Recipe, recipe_from_dict
-from .thresholds.decisions import at_least_one_label, decide, vote
-from .training import new_model
+from ..data.classes import Classes
+from ..errors import UserError
+from ..models.cpu.winograd import prepared_for_scoring
+from ..models.network import fuse, new_model
+from ..recipes import Recipe, recipe_from_dict
+from ..thresholds.decisions import at_least_one_label, decide, vote
+from .predict import Data, predict_each
 
 FORMAT = 2  # of the model folder; raise it when an older folder can no longer be read
 

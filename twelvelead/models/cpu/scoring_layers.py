@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from numpy.lib.stride_tricks import as_strided
 
-from ..preprocessing.filters import SMALL_PRODUCT
+from ...preprocessing.filters import SMALL_PRODUCT
 from .winograd import MinimalConv, buffer, matrices, scoring_weights
 
 # Where numpy's BLAS (OpenBLAS) has kernels for small matrices. Elsewhere torch's products of a whole part at a point are faster.

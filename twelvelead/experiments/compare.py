@@ -1,7 +1,6 @@
 """Recipes beside each other on the same test recordings: metrics by fold, source and class, and paired differences.
 
     results = compare(tested, challenge_classes, resamples=1000, seed=0)
-    write_results(OUT, {**results, "settings": …, "splits": …, "recipes": …})
 
 All recipes are scored on the same resamples of the same recordings, so that a difference is paired. Everything is
 scored by the Challenge's classes and metrics of 2020, and once more with the outputs of a class left away where the
@@ -13,24 +12,18 @@ labels).
 
 from __future__ import annotations
 
-import csv
-import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import combinations
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from .data.classes import CPSC, Classes
-from .errors import UserError
-from .evaluation import metrics
-from .evaluation.bootstrap import draw_counts, interval, resampled_metrics
-from .files import json_ready, replace_file, write_json
+from ..data.classes import CPSC, Classes
+from ..evaluation import metrics
+from ..evaluation.bootstrap import draw_counts, interval, resampled_metrics
 
 MAIN = {"2020": "challenge_metric", "unofficial": "geometric_mean"}
-NAMES = {**metrics.METRICS["2020"], **metrics.METRICS["unofficial"]}
 OF_CLASSES = ("auroc", "auprc", "accuracy", "f_measure", "f_beta_measure", "g_beta_measure")
 ALL = "all recordings"  # the name of all test recordings together among folds and sources
 UNSEEN = "unseen sources"  # and, where others were tested too, of those whose source no training recording was of
@@ -44,6 +37,7 @@ class Answers:
     classes: Classes
     outputs: np.ndarray
     scores: np.ndarray
+
 
 
 @dataclass(frozen=True)
@@ -72,9 +66,11 @@ class Trial:
     unseen: np.ndarray | None = None
 
 
+
 def laid_out(values: np.ndarray, own: Classes, classes: Classes) -> np.ndarray:
     """Values (recordings, own classes) over other classes; 0 or False for a class that `own` does not know."""
     return own.laid_out(values, classes.codes, 0)
+
 
 
 def score(labels: np.ndarray, predictions: dict[str, tuple[np.ndarray, np.ndarray]], classes: Classes,
@@ -103,10 +99,12 @@ def score(labels: np.ndarray, predictions: dict[str, tuple[np.ndarray, np.ndarra
             for (name, prediction), sample in zip(predictions.items(), samples)}
 
 
+
 def difference(one: tuple[dict, dict], other: tuple[dict, dict], metric: str) -> dict[str, float]:
     """one − other of two of the pairs that `score` returns: the value, and its interval from the common resamples."""
     low, high = interval(one[1][metric] - other[1][metric])
     return dict(value=one[0][metric] - other[0][metric], low=low, high=high)
+
 
 
 def compare(tested: Trial, challenge: Classes, resamples: int, seed: int) -> dict[str, list[dict[str, Any]]]:
@@ -154,12 +152,14 @@ def compare(tested: Trial, challenge: Classes, resamples: int, seed: int) -> dic
     return tables
 
 
+
 def annotated_classes(labels: np.ndarray, sources: np.ndarray) -> np.ndarray:
     """Bool like `labels` (recordings, classes): whether any recording of the same source has the class; `sources` (recordings,)."""
     annotated = np.zeros_like(labels)
     for source in np.unique(sources):
         annotated[sources == source] = labels[sources == source].any(axis=0)
     return annotated
+
 
 
 def _views(tested: Trial, challenge: Classes) -> Iterator[tuple[str, Classes, np.ndarray, dict]]:
@@ -179,12 +179,14 @@ def _views(tested: Trial, challenge: Classes) -> Iterator[tuple[str, Classes, np
             yield "unofficial", own.classes, labels, {name: (own.outputs, own.scores) for name, own in nine.items()}
 
 
+
 def _with_intervals(values: dict, samples: dict, metrics: Iterable[str]) -> dict[str, dict[str, float]]:
     figures = {}
     for metric in metrics:
         low, high = interval(samples[metric])
         figures[metric] = dict(value=values[metric], low=low, high=high)
     return figures
+
 
 
 def _by_class(figures: dict, classes: Classes, labels: np.ndarray, tested: Trial) -> list[dict[str, Any]]:
@@ -200,125 +202,9 @@ def _by_class(figures: dict, classes: Classes, labels: np.ndarray, tested: Trial
     return rows
 
 
+
 def _differences(figures: dict, title: str, main: str, source: str, recordings: int) -> list[dict[str, Any]]:
     return [{"metrics": title, "source": source, "recordings": recordings, "recipe": one, "minus": other,
              "metric": metric, "difference": difference(figures[one], figures[other], metric)}
             for one, other in combinations(figures, 2) for metric in (main, "auroc")]
 
-
-# ------------------------------------------------------------------------------------------------------------- files
-
-
-def write_results(out: Path, results: dict[str, Any]) -> None:
-    """Writes results.json, a CSV of each of the tables of `compare`, and table.md.
-
-    Parameters
-    ----------
-    results : dict
-        What `compare` returns, and what stands beside it in results.json: "settings", "splits", "recipes", ….
-
-    Raises
-    ------
-    UserError
-        If the folder cannot be written.
-    """
-    try:
-        write_json(out / "results.json", json_ready(results))
-        for name in ("scores_by_fold", "scores_by_source", "scores_by_class", "differences"):
-            replace_file(out / f"{name}.csv", lambda path: _write_csv(path, results[name]))
-        replace_file(out / "table.md", lambda path: path.write_text(as_markdown(results), encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"{out}: the results cannot be written ({error.strerror or error})") from None
-
-
-def _write_csv(path: Path, rows: list[dict[str, Any]]) -> None:
-    """A figure takes three columns: its value, and its interval as …_low and …_high; empty where undefined."""
-    flat = []
-    for row in rows:
-        cells: dict[str, Any] = {}
-        for name, value in json_ready(row).items():
-            cells |= ({name: value["value"], f"{name}_low": value["low"], f"{name}_high": value["high"]}
-                      if isinstance(value, dict) else {name: value})
-        flat.append(cells)
-    columns = dict.fromkeys(name for cells in flat for name in cells)
-    with open(path, "w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, columns, restval="", lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(flat)
-
-
-# ------------------------------------------------------------------------------------------------------------- table
-
-
-def as_markdown(results: dict[str, Any]) -> str:
-    """What was compared, at which budget, and the main figures, as Markdown tables."""
-    recipes, by_fold, by_source = results["recipes"], _by_part(results, "fold"), _by_part(results, "source")
-    main, everything = MAIN["2020"], by_source["2020"][ALL]
-    lines = [_heading(results, everything), "", *_lines(
-        ["recipe", "parameters", "members", "epochs", "minutes", *(NAMES[metric] for metric in _SHOWN)],
-        [[name, *_costs(recipes[name]), *(_cell(row[metric]) for metric in _SHOWN)]
-         for name, row in everything.items()])]
-    for kind, parts in (("fold", by_fold["2020"]), ("source", by_source["2020"])):
-        if kind == "source" or parts.keys() != by_source["2020"].keys():
-            lines += ["", f"{NAMES[main]} by {kind}:", "", *_lines([kind, "recordings", *recipes], [
-                [name, next(iter(rows.values()))["recordings"], *(_cell(row[main]) for row in rows.values())]
-                for name, rows in parts.items()])]
-    lines += ["", f"{NAMES[main]} on the classes that the source annotates:", "", *_lines(
-        ["source", "recordings", *recipes],
-        [[name, next(iter(rows.values()))["recordings"], *(_cell(row[main]) for row in rows.values())]
-         for name, rows in by_source[ANNOTATED].items()])]
-    if "unofficial" in by_source:
-        lines += ["", "Recipes for the nine classes of the unofficial phase, by its metrics, on the recordings that "
-                  "have one of the nine (above, such a recipe says no to every class that it does not know):", "", *_lines(
-                      ["recipe", "recordings", "F2", "G2", "√(F2·G2)"],
-                      [[name, row["recordings"], *(_cell(row[metric]) for metric in _SHOWN_NINE)]
-                       for name, row in by_source["unofficial"][ALL].items()])]
-    if len(recipes) > 1:
-        lines += ["", "Paired differences:", "", *_lines(["recipes", "recordings", "metric", "difference"], [
-            [f"{row['recipe']} − {row['minus']}", row["source"], NAMES[row["metric"]] + _OF[row["metrics"]],
-             _cell(row["difference"], "+.3f")] for row in results["differences"]
-            if row["source"] in (ALL, UNSEEN) and not (row["metrics"] == ANNOTATED and row["metric"] == "auroc")])]
-    return "\n".join(lines) + "\n"
-
-
-_OF = {"2020": "", ANNOTATED: " (annotated classes)", "unofficial": " (nine classes)"}
-_SHOWN = ("challenge_metric", "auroc", "auprc", "f_measure")
-_SHOWN_NINE = ("f_beta_measure", "g_beta_measure", "geometric_mean")
-
-
-def _heading(results: dict[str, Any], everything: dict[str, dict]) -> str:
-    experiment, resampling = results["experiment"], results["resampling"]
-    arguments = "".join(f" {name} {value}" for name, value in experiment.items() if isinstance(value, int))
-    budget = ", ".join(f"{name} {value}" for name, value in results["budget"].items() if value is not None)
-    tested = next(iter(everything.values()))["recordings"]
-    return (f"`{experiment['command']}`{arguments}, {tested} recordings tested, each recipe at "
-            + (f"the same budget ({budget}), what is not named as published" if budget else "its published budget")
-            + f", seed {results['seed']}. In brackets: 95 % intervals from {resampling['resamples']} resamples of the "
-            f"{resampling['unit']}. Minutes: all epochs of all members, one after another.")
-
-
-def _by_part(results: dict[str, Any], kind: str) -> dict[str, dict[str, dict[str, dict]]]:
-    """Metrics → fold or source → recipe → row."""
-    found: dict[str, dict[str, dict[str, dict]]] = {}
-    for row in results[f"scores_by_{kind}"]:
-        found.setdefault(row["metrics"], {}).setdefault(row[kind], {})[row["recipe"]] = row
-    return found
-
-
-def _costs(recipe: dict[str, Any]) -> list[str]:
-    """Parameters of a network; members of a model and epochs of a member, fewest and most; minutes of all epochs."""
-    runs = recipe["splits"].values()
-    members = [len(run["epochs"]) for run in runs]
-    epochs = [done for run in runs for done in run["epochs"].values()]
-    spans = ["–".join(map(str, sorted({min(counts), max(counts)}))) for counts in (members, epochs)]
-    return [f"{recipe['parameters']:,}", *spans, f"{sum(run['timing']['epoch_seconds'] for run in runs) / 60:.1f}"]
-
-
-def _cell(figure: dict[str, float], form: str = ".3f") -> str:
-    if any(math.isnan(value) for value in figure.values()):
-        return "undefined"
-    return f"{figure['value']:{form}} [{figure['low']:{form}}, {figure['high']:{form}}]"
-
-
-def _lines(head: list[str], rows: list[list[Any]]) -> list[str]:
-    return [f"| {' | '.join(map(str, cells))} |" for cells in (head, ["---"] * len(head), *rows)]

@@ -1,27 +1,20 @@
-"""Batches cut out of stored recordings, on the device: order, pieces, augmentation, padding; without a data loader.
+"""Scores of many recordings: batches cut out of recordings that lie one behind another, long ones in pieces.
 
-    data = on_device(store, device)             # or: data = stack([prepared, ...], device)
-    for rows in epoch_order(data.lengths, train_rows, 32, random):
-        x, valid, side = gather(data, rows, recipe.input, recipe.augmentation, random)
-        logits = model(x, valid, side)          # (batch, channels, time), bool (batch, time) or None, (batch, 7)
-
-Random numbers are drawn on the CPU by numpy, so that a seed gives the same batches on every device.
+    data = stack([prepared, ...], device)                   # or training.batches.on_device(store, device)
+    scores = predict(model, data, rows, recipe.input)       # float32 (rows, classes)
 """
 
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
-from .augmentation import disturb
-from .preprocessing.prepare import Prepared, windows_of
-from .recipes import Augmentation, Input
-from .store import Store
+from ..preprocessing.prepare import Prepared, windows_of
+from ..recipes import Input
 
 MULTIPLE = 64  # batches are padded to this many samples, the largest stride of a network here
 
@@ -50,15 +43,6 @@ class Data:
         return self.samples.device
 
 
-def on_device(store: Store, device: torch.device) -> Data:
-    """The store as tensors: memory-mapped on the CPU, copied as a whole to any other device."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="The given NumPy array is not writable")  # nothing writes to it
-        samples, valid = torch.from_numpy(store.samples), torch.from_numpy(store.valid)
-    whole = bool(store.valid.all())
-    return Data(samples.to(device), None if whole else valid.to(device), torch.from_numpy(store.side).to(device),
-                store.offsets[:-1], np.diff(store.offsets))
-
 
 def stack(prepared: list[Prepared], device: torch.device) -> Data:
     """Prepared recordings as `Data`. Rounded to float16 as in the store: a recording has one score, not two."""
@@ -70,76 +54,8 @@ def stack(prepared: list[Prepared], device: torch.device) -> Data:
                 torch.from_numpy(side).to(device), np.cumsum(lengths) - lengths, lengths)
 
 
-def epoch_order(lengths: np.ndarray, rows: np.ndarray, batch_size: int,
-                random: np.random.Generator) -> list[np.ndarray]:
-    """One epoch's batches of rows: shuffled, but recordings of like length together.
 
-    Each pool of 16 batches is sorted by length, so that little is padding and a batch still mixes hospitals.
-    """
-    rows = random.permutation(rows)
-    batches = []
-    for pool in np.split(rows, range(16 * batch_size, len(rows), 16 * batch_size)):
-        pool = pool[np.argsort(lengths[pool], kind="stable")]
-        batches += np.split(pool, range(batch_size, len(pool), batch_size))
-    return [batches[k] for k in random.permutation(len(batches))]
-
-
-def gather(data: Data, rows: np.ndarray, recipe: Input, augmentation: Augmentation | None = None,
-           random: np.random.Generator | None = None) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor]:
-    """A batch, augmented if asked for.
-
-    Parameters
-    ----------
-    rows : int array
-        Recordings of the batch.
-    augmentation : Augmentation, optional
-    random : Generator, optional
-        Where pieces of long recordings and augmentations come from. Without it recordings are taken whole.
-
-    Returns
-    -------
-    x : float32 tensor (batch, channels, time)
-        Zero where not valid; in memory (batch, time, channels), as channels_last convolutions want it.
-    valid : bool tensor (batch, time), or None if all samples are valid
-    side : float32 tensor (batch, 7)
-    """
-    start, length = data.offsets[rows], data.lengths[rows]
-    side = data.side[torch.from_numpy(np.asarray(rows)).to(data.device)]
-    if random is not None:
-        piece = round(recipe.piece_s * recipe.frequency_hz)
-        too_long = length > round(recipe.longest_s * recipe.frequency_hz)
-        late = random.random(len(rows)) if recipe.join != "first" else np.zeros(len(rows))
-        start = start + np.where(too_long, (late * (length - piece)).astype(np.int64), 0)
-        length = np.where(too_long, piece, length)
-    if augmentation is None:
-        return *_cut(data, start, length), side
-    if augmentation.crop_probability:
-        shortest = np.minimum(length, round(augmentation.crop_s * recipe.frequency_hz))
-        shorter = shortest + (random.random(len(rows)) * (length - shortest)).astype(np.int64)
-        shorter = np.where(random.random(len(rows)) < augmentation.crop_probability, shorter, length)
-        start, length = start + (random.random(len(rows)) * (length - shorter)).astype(np.int64), shorter
-    stretch = _around_one(random, augmentation.stretch, augmentation.stretch_probability, (len(rows),))
-    gain = _around_one(random, augmentation.gain, augmentation.gain_probability, (len(rows), data.samples.shape[1]))
-    shift = None
-    if augmentation.shift_probability:
-        shifted = random.random(len(rows)) < augmentation.shift_probability
-        shift = (random.random(len(rows)) * length * shifted).astype(np.int64)
-    x, valid = _cut(data, start, length, stretch, gain, shift)
-    x, side = disturb(x.transpose(1, 2), side, augmentation, recipe.frequency_hz, random)
-    if valid is not None:
-        x = torch.where(valid[:, :, None], x, 0.0)
-    return x.transpose(1, 2), valid, side
-
-
-def _around_one(random: np.random.Generator, spread: float, probability: float,
-                shape: tuple[int, ...]) -> np.ndarray | None:
-    """1 + uniform(−spread, spread) with that probability, else 1; None if that is always 1."""
-    if not spread or not probability:
-        return None
-    return 1 + random.uniform(-spread, spread, shape) * (random.random(shape) < probability)
-
-
-def _cut(data: Data, start: np.ndarray, length: np.ndarray, stretch: np.ndarray | None = None,
+def cut_batch(data: Data, start: np.ndarray, length: np.ndarray, stretch: np.ndarray | None = None,
          gain: np.ndarray | None = None, shift: np.ndarray | None = None) -> tuple[torch.Tensor, torch.Tensor | None]:
     """Samples start … start + length of each recording as one padded batch: x and valid, see `gather`.
 
@@ -177,9 +93,11 @@ def _cut(data: Data, start: np.ndarray, length: np.ndarray, stretch: np.ndarray 
     return x.transpose(1, 2), valid
 
 
+
 def predict(model, data: Data, rows: np.ndarray, recipe: Input, batch_samples: int | None = None) -> np.ndarray:
     """Scores float32 (rows, classes): sigmoid of the model's logits; see `predict_each`."""
     return predict_each([model], data, rows, recipe, batch_samples)[0]
+
 
 
 @torch.inference_mode()
@@ -214,7 +132,7 @@ def predict_each(models: Sequence, data: Data, rows: np.ndarray, recipe: Input, 
         while last < len(order) and (last + 1 - first) * (length[order[last]] + MULTIPLE) <= batch_samples:
             last += 1
         part = order[first:last]
-        x, valid = _cut(data, start[part], length[part])
+        x, valid = cut_batch(data, start[part], length[part])
         known = side[torch.from_numpy(place[part]).to(data.device)]
         for k, model in enumerate(models):
             batch = torch.sigmoid(model(x, valid, known).float()).cpu().numpy()
@@ -226,3 +144,4 @@ def predict_each(models: Sequence, data: Data, rows: np.ndarray, recipe: Input, 
     if recipe.join == "mean":
         return np.add.reduceat(scores, firsts, axis=1) / np.bincount(place)[:, None].astype(np.float32)
     return np.maximum.reduceat(scores, firsts, axis=1)
+

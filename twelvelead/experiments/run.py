@@ -28,19 +28,20 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from . import __version__
-from .comparison import Answers, Trial, as_markdown, compare, write_results
-from .data.classes import LABEL_SETS, Classes, WeightTable, classes_for
-from .data.splits import read_splits, write_splits
-from .ensemble import Ensemble, manifest_of
-from .errors import UserError
-from .files import replace_file, write_json
-from .inference import classified
-from .members import Log, say, train_ensemble
-from .plans import Cohort, Plan, get_recipes
-from .recipes import Recipe, to_dict
-from .settings import Settings, find_device
-from .training import new_model
+from .. import __version__
+from ..data.classes import LABEL_SETS, Classes, WeightTable, classes_for
+from ..data.splits import read_splits, write_splits
+from ..errors import UserError
+from ..files import replace_file, write_json
+from ..inference.classify import classified
+from ..inference.ensemble import Ensemble, manifest_of
+from ..models.network import new_model
+from ..recipes import Recipe, to_dict
+from ..settings import Settings, find_device
+from ..training.workers import Log, say, train_ensemble
+from .compare import Answers, Trial, compare
+from .design import Cohort, Plan, get_recipes
+from .tables import as_markdown, write_results
 
 BUDGET = ("members", "epochs", "width", "limit", "time_budget_hours")
 

@@ -15,19 +15,19 @@ from typing import Any
 import numpy as np
 import torch
 
-from . import __version__
-from .budget import Deadline
-from .data.classes import DIAGNOSES
-from .ensemble import FORMAT, member_path
-from .errors import UserError
-from .files import replace_file, write_json
-from .job import Job
+from .. import __version__
+from ..data.classes import DIAGNOSES
+from ..errors import UserError
+from ..files import replace_file, write_json
+from ..inference.ensemble import FORMAT, member_path
+from ..plots.progress import draw_progress, write_history
+from ..recipes import to_dict
+from ..thresholds.objectives import METRIC_OF, objective_of
+from ..thresholds.search import Thresholds, optimise, shrink
 from .losses import frequency_log_odds
-from .plots.progress import draw_progress, write_history
-from .recipes import to_dict
-from .thresholds.objectives import METRIC_OF, objective_of
-from .thresholds.search import Thresholds, optimise, shrink
-from .training import Trained
+from .member import Trained
+from .run import Job
+from .time_budget import Deadline
 
 
 class Book:

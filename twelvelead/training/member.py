@@ -24,16 +24,17 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from . import models
-from .batches import Data, epoch_order, gather, predict
-from .data.classes import Classes
-from .errors import UserError
-from .files import replace_file
+from ..data.classes import Classes
+from ..errors import UserError
+from ..files import replace_file
+from ..inference.predict import Data, predict
+from ..models.layers import MaskedBatchNorm
+from ..models.network import FilledLeads, Standardised, new_model
+from ..recipes import Phase, Recipe, scale_phases
+from ..thresholds.objectives import objective_of
+from ..thresholds.search import common
+from .batches import epoch_order, gather
 from .losses import LOSSES, Weighting, class_weights
-from .models.layers import FilledLeads, MaskedBatchNorm, Standardised
-from .recipes import Phase, Recipe, scale_phases
-from .thresholds.objectives import objective_of
-from .thresholds.search import common
 
 OPTIMIZERS = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}
 # Samples of a batch that pass through the network together; a larger batch is taken in parts. 32 recordings of 10 s at
@@ -63,15 +64,6 @@ class Trained:
     state: dict[str, torch.Tensor]
     scores: np.ndarray
     history: list[dict[str, Any]]
-
-
-def new_model(recipe: Recipe, classes: int) -> torch.nn.Module:
-    """The recipe's network with random weights from torch's global generator."""
-    channels = recipe.input.channels
-    model = models.build(recipe.model, leads=channels, classes=classes, **recipe.network)
-    if recipe.input.standardised:
-        model = Standardised(model, channels)
-    return FilledLeads(model, channels) if recipe.input.fill_leads else model
 
 
 def seed_of(*numbers: int) -> int:

@@ -1,0 +1,1 @@
+"""Recipes on the same splits: who trains, who is tested, tables."""

@@ -1,0 +1,1 @@
+"""A trained model: scores of recordings, labels, rows of output files."""
