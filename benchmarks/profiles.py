@@ -191,14 +191,14 @@ def scores(headers: list[Path], model: Path) -> tuple[str, list[list[str]]]:
     ensemble = load_ensemble(model)
     network, recipe = ensemble.models[0], ensemble.recipe.input
     data = stack([prepare(read_recording(header), recipe) for header in headers[:32]], ensemble.device)
-    x, valid, side = gather(data, np.arange(1), recipe)
+    x, valid, metadata = gather(data, np.arange(1), recipe)
     with torch.inference_mode():
-        one = best_of(10, lambda: network(x, valid, side))
+        one = best_of(10, lambda: network(x, valid, metadata))
     many = best_of(5, lambda: predict(network, data, np.arange(len(data.lengths)), recipe)) / len(data.lengths)
     work = 2 * giga_macs(network, x.shape[2])
     plain = 2 * giga_macs(new_model(ensemble.recipe, len(CLASSES.codes)).eval(), x.shape[2])
     with torch.inference_mode():
-        table = of_steps(lambda: [network(x, valid, side) for _ in range(10)])
+        table = of_steps(lambda: [network(x, valid, metadata) for _ in range(10)])
     return (f"a member, one recording: {1e3 * one:.1f} ms alone ({work / one:.0f} GFLOP/s), {1e3 * many:.1f} ms in a batch "
             f"({work / many:.0f} GFLOP/s); {work:.2f} GFLOP each, {plain:.2f} without minimal filtering"), table
 
@@ -218,8 +218,8 @@ def training(headers: list[Path], width: int) -> tuple[str, list[list[str]]]:
         rows = np.arange(min(32, len(store)))
 
         def step() -> None:  # as training._train_epoch
-            x, valid, side = gather(data, rows, recipe.input, recipe.augmentation, random)
-            loss = LOSSES["weighted_cross_entropy"](model(x, valid, side), targets[rows], weighting)
+            x, valid, metadata = gather(data, rows, recipe.input, recipe.augmentation, random)
+            loss = LOSSES["weighted_cross_entropy"](model(x, valid, metadata), targets[rows], weighting)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             optimizer.step()

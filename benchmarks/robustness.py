@@ -45,7 +45,7 @@ from twelvelead.data.header import read_header
 from twelvelead.preprocessing.prepare import Prepared, prepare
 
 # (corruption, number of the model) → outputs bool and scores float64 (recordings, classes), recordings that fell back
-Answers = dict[tuple[str, int], tuple[np.ndarray, np.ndarray, int]]
+Predictions = dict[tuple[str, int], tuple[np.ndarray, np.ndarray, int]]
 
 
 # ----------------------------------------------------------------------------------------------------------- recordings
@@ -89,7 +89,7 @@ def names_in(file: Path) -> set[str]:
 
 
 def classify_copies(models: list[Ensemble], headers: list[Path], names: list[str], classes: Classes,
-                    seed: int) -> Answers:
+                    seed: int) -> Predictions:
     """What each model says of each recording with each corruption, laid out over `classes`.
 
     A class that a model does not know has label and score 0.
@@ -137,7 +137,7 @@ def _prepared(recording: Recording | str, name: str, inputs: list[Input], seed: 
         return [str(error)] * len(inputs)
 
 
-def compare(labels: np.ndarray, answers: Answers, classes: Classes, resamples: int, seed: int) -> list[dict[str, Any]]:
+def compare(labels: np.ndarray, answers: Predictions, classes: Classes, resamples: int, seed: int) -> list[dict[str, Any]]:
     """A row of figures for each corruption; a figure is a dict of value, low and high.
 
     Raises

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from twelvelead.inference.predict import Data, stack
-from twelvelead.preprocessing.prepare import SIDE, Prepared, side_of
+from twelvelead.inference.predict import PackedRecordings, stack
+from twelvelead.preprocessing.prepare import METADATA, Prepared, metadata_of
 from twelvelead.recipes import Augmentation, Input
 from twelvelead.training.augmentation import disturb
 from twelvelead.training.batches import gather
@@ -16,7 +16,7 @@ RATE = 125.0
 EVERYTHING = Augmentation(
     stretch=0.1, stretch_probability=0.5, gain=0.2, gain_probability=0.5, shift_probability=0.5, crop_s=4,
     crop_probability=0.5, band_probability=0.5, noise_probability=0.5, arm_swap_probability=0.5,
-    lead_drop_probability=0.5, hide_probability=0.5)
+    lead_drop_probability=0.5, metadata_dropout=0.5)
 
 
 def electrodes(batch=3, time=1280, seed=0) -> torch.Tensor:
@@ -32,16 +32,16 @@ def leads_of(potentials: torch.Tensor) -> torch.Tensor:
     return torch.cat([torch.stack(limb, -1), potentials[..., 3:] - ((right + left + leg) / 3)[..., None]], -1)
 
 
-def disturbed(x, side=None, seed=0, rate=RATE, **augmentation):
-    side = torch.zeros(len(x), SIDE) if side is None else side
-    return disturb(x, side, Augmentation(**augmentation), rate, np.random.default_rng(seed))
+def disturbed(x, metadata=None, seed=0, rate=RATE, **augmentation):
+    metadata = torch.zeros(len(x), METADATA) if metadata is None else metadata
+    return disturb(x, metadata, Augmentation(**augmentation), rate, np.random.default_rng(seed))
 
 
-def recordings(lengths, seed=0, side=None) -> Data:
+def recordings(lengths, seed=0, metadata=None) -> PackedRecordings:
     """Noise around 1, so that no sample is zero by chance."""
     random = np.random.default_rng(seed)
     items = [Prepared((1 + 0.2 * random.normal(size=(12, n))).astype(np.float32), np.ones(12, bool), np.ones(n, bool),
-                      np.zeros(SIDE, np.float32) if side is None else side) for n in lengths]
+                      np.zeros(METADATA, np.float32) if metadata is None else metadata) for n in lengths]
     return stack(items, torch.device("cpu"))
 
 
@@ -50,9 +50,9 @@ def power(x: torch.Tensor) -> float:
 
 
 def test_without_probabilities_a_batch_is_left_alone():
-    x, side = torch.randn(4, 640, 12), torch.rand(4, SIDE)
-    out, facts = disturbed(x, side, noise_db=(0, 0), crop_s=5)
-    assert out is x and facts is side
+    x, metadata = torch.randn(4, 640, 12), torch.rand(4, METADATA)
+    out, facts = disturbed(x, metadata, noise_db=(0, 0), crop_s=5)
+    assert out is x and facts is metadata
     data = recordings([1250, 700, 1281])
     plain, valid, _ = gather(data, np.arange(3), Input())
     nothing = Augmentation(stretch=0.1, gain=0.2, crop_s=2)
@@ -61,7 +61,7 @@ def test_without_probabilities_a_batch_is_left_alone():
 
 
 def test_equal_seeds_give_equal_batches_and_others_do_not():
-    data = recordings([1250, 900, 3000, 640], side=side_of(50, "female", 0.9))
+    data = recordings([1250, 900, 3000, 640], metadata=metadata_of(50, "female", 0.9))
     one, same, other = (gather(data, np.arange(4), Input(), EVERYTHING, np.random.default_rng(seed))
                         for seed in (1, 1, 2))
     for a, b in zip(one, same):
@@ -196,31 +196,31 @@ def test_filters_and_noise_leave_padding_and_missing_samples_at_zero():
 
 
 def test_hidden_facts_are_zeros_and_unknown_ones_stay_so():
-    side = torch.from_numpy(np.stack([side_of(70, "male", 0.8), side_of(np.nan, "unknown")]))
+    metadata = torch.from_numpy(np.stack([metadata_of(70, "male", 0.8), metadata_of(np.nan, "unknown")]))
     x = torch.zeros(2, 4, 12)
-    assert not disturbed(x, side, hide_probability=1.0)[1].any()
-    many = side.repeat(500, 1)
-    out = disturbed(torch.zeros(1000, 4, 12), many, hide_probability=0.5)[1]
-    assert not out[1::2].any() and torch.equal(many, side.repeat(500, 1))
+    assert not disturbed(x, metadata, metadata_dropout=1.0)[1].any()
+    many = metadata.repeat(500, 1)
+    out = disturbed(torch.zeros(1000, 4, 12), many, metadata_dropout=0.5)[1]
+    assert not out[1::2].any() and torch.equal(many, metadata.repeat(500, 1))
     known = out[::2][:, [1, 4, 6]]
     np.testing.assert_allclose(known.mean(0), 0.5, atol=0.1)
     assert len(np.unique(known, axis=0)) == 8  # age, sex and amplitude each on its own
 
 
 def test_facts_that_are_shown_are_true_but_for_some_amplitudes_wrong_by_up_to_a_decade():
-    side = torch.from_numpy(side_of(70, "male", 0.8)).repeat(2000, 1)
-    out = disturbed(torch.zeros(2000, 4, 12), side, hide_probability=0.3)[1]
+    metadata = torch.from_numpy(metadata_of(70, "male", 0.8)).repeat(2000, 1)
+    out = disturbed(torch.zeros(2000, 4, 12), metadata, metadata_dropout=0.3)[1]
     for columns, flag in ((slice(0, 2), 1), (slice(2, 5), 4)):
         shown = out[:, flag] == 1
-        assert torch.equal(out[shown, columns], side[shown, columns]) and not out[~shown, columns].any()
-    off = (out[:, 5] - side[:, 5])[out[:, 6] == 1].abs()
+        assert torch.equal(out[shown, columns], metadata[shown, columns]) and not out[~shown, columns].any()
+    off = (out[:, 5] - metadata[:, 5])[out[:, 6] == 1].abs()
     assert float((off > 0).double().mean()) == pytest.approx(0.3, abs=0.05) and 0.8 < float(off.max()) <= 1
 
 
 # ---------------------------------------------------------------------------------------------------- pieces and shifts
 
 
-def ramps(lengths) -> Data:
+def ramps(lengths) -> PackedRecordings:
     """Recordings whose sample k is k / 2048, exact in half precision up to 2048."""
     items = [Prepared(np.tile(np.arange(n) / 2048, (12, 1)).astype(np.float32), np.ones(12, bool), np.ones(n, bool))
              for n in lengths]

@@ -26,10 +26,10 @@ from twelvelead.inference.predict import predict, stack
 from twelvelead.preprocessing.heart_rate import add_rate_labels
 from twelvelead.preprocessing.prepare import prepare
 from twelvelead.recipes import get_recipe
-from twelvelead.thresholds.objectives import challenge_metric
+from twelvelead.thresholds.objectives import challenge_objective
 from twelvelead.training.batches import on_device
-from twelvelead.training.model_folder import Book
-from twelvelead.training.run import Job
+from twelvelead.training.model_folder import ModelFolder
+from twelvelead.training.run import TrainingRun
 from twelvelead.training.store import build_store
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -106,7 +106,7 @@ def test_members_train_on_their_own_stratified_part_with_patients_on_one_side():
     rows = np.arange(0, 400, 2)
     groups = [f"patient {row // 6}" if row % 4 else None for row in range(400)]
     store = types.SimpleNamespace(codes=[("1",) if row in set(rows) else () for row in range(400)])
-    job = Job(Path(), "", "", get_recipe("butt"), scored_classes(load_weights(WEIGHTS)), 7, groups, store)
+    job = TrainingRun(Path(), "", "", get_recipe("butt"), scored_classes(load_weights(WEIGHTS)), 7, groups, store)
     parts = [job.member_rows(labels, member) for member in range(11)]
     for train_rows, validation_rows in parts:
         assert sorted([*train_rows, *validation_rows]) == rows.tolist()
@@ -136,7 +136,7 @@ def test_out_of_bag_scores_come_from_members_that_did_not_train_on_the_recording
     stored = json.loads((tiny_model / "thresholds.json").read_text())["ensemble"]
     assert stored["recordings"] == len(bag)
     truth = add_rate_labels(classes.labels(store.codes), store.rates, classes.codes)
-    objective = challenge_metric(
+    objective = challenge_objective(
         truth[bag], scores[bag] / count[bag, None], classes.weights, classes.sinus_rhythm)
     assert objective(ensemble.thresholds) == pytest.approx(stored["metric_after"]["shrunk"], abs=1e-9)
 
@@ -160,18 +160,18 @@ def test_training_killed_from_outside_continues_to_the_same_model(
 @pytest.mark.parametrize("after_members", [1, 2])
 def test_a_run_killed_between_members_leaves_a_model_and_continues(
         hospital, tiny_model, tiny_settings, tmp_path, monkeypatch, after_members):
-    real = Book.look
+    real = ModelFolder.collect_finished
 
     def dying(self):
         real(self)
         if len(self.results) == after_members:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(Book, "look", dying)
+    monkeypatch.setattr(ModelFolder, "collect_finished", dying)
     with pytest.raises(KeyboardInterrupt):
         train(hospital, tmp_path / "model", tiny_settings)
     assert len(load_ensemble(tmp_path / "model").models) == after_members
-    monkeypatch.setattr(Book, "look", real)
+    monkeypatch.setattr(ModelFolder, "collect_finished", real)
     train(hospital, tmp_path / "model", tiny_settings)
     assert files(tmp_path / "model") == files(tiny_model)
 

@@ -26,7 +26,7 @@ from twelvelead.errors import UserError
 from twelvelead.evaluation import metrics
 from twelvelead.evaluation.bootstrap import draw_counts, interval, resampled_metrics
 from twelvelead.experiments import run
-from twelvelead.experiments.compare import ALL, ANNOTATED, UNSEEN, Answers, Trial, compare, difference, laid_out, score
+from twelvelead.experiments.compare import ALL, ANNOTATED, UNSEEN, Predictions, TestSet, compare, difference, laid_out, score
 from twelvelead.experiments.design import read_cohort
 from twelvelead.experiments.tables import as_markdown
 from twelvelead.models.network import new_model
@@ -450,8 +450,8 @@ def test_nine_classes_are_scored_by_both_metrics_and_say_no_to_what_they_do_not_
     outputs, scores = answers(random, NINE, own, 0.9)
     truth = CHALLENGE.labels([[CPSC.get(code, code) for code in each] for each in codes])
     full = answers(random, CHALLENGE, truth, 0.9)
-    tested = Trial(tuple(codes), ("f",) * 90, ("a",) * 45 + ("b",) * 45, None,
-                    {"nine": Answers(NINE, outputs, scores), "full": Answers(CHALLENGE, *full)})
+    tested = TestSet(tuple(codes), ("f",) * 90, ("a",) * 45 + ("b",) * 45, None,
+                    {"nine": Predictions(NINE, outputs, scores), "full": Predictions(CHALLENGE, *full)})
     results = compare(tested, CHALLENGE, 20, 0)
     rows = {(row["recipe"], row["metrics"], row["source"]): row for row in results["scores_by_source"]}
     assert len(rows) == 15  # by 2020's metrics both, twice, by the unofficial phase's the nine-class one alone
@@ -482,8 +482,8 @@ def test_what_a_source_never_annotates_is_left_away_and_unseen_sources_are_score
     outputs = labels.copy()
     outputs[0, lad] = outputs[2, af] = True  # which the source never has
     outputs[3, nsr] = False
-    tested = Trial(tuple(codes), ("f",) * 4, ("a", "a", "b", "b"), None,
-                   {"one": Answers(CHALLENGE, outputs, outputs * 0.9)}, np.array([False, False, True, True]))
+    tested = TestSet(tuple(codes), ("f",) * 4, ("a", "a", "b", "b"), None,
+                   {"one": Predictions(CHALLENGE, outputs, outputs * 0.9)}, np.array([False, False, True, True]))
     rows = {(row["metrics"], row["source"]): row for row in compare(tested, CHALLENGE, 20, 0)["scores_by_source"]}
     assert {source for _, source in rows} == {ALL, UNSEEN, "a", "b"}
 
@@ -501,7 +501,7 @@ def test_what_a_source_never_annotates_is_left_away_and_unseen_sources_are_score
 def test_the_table_says_everything_that_was_scored_and_calls_undefined_what_is():
     labels = np.zeros((6, 9), dtype=bool)
     labels[:, NINE.sinus_rhythm] = True
-    tested = Trial((("Normal",),) * 6, ("f",) * 6, ("a",) * 6, None, {"nine": Answers(NINE, labels, labels * 0.5)})
+    tested = TestSet((("Normal",),) * 6, ("f",) * 6, ("a",) * 6, None, {"nine": Predictions(NINE, labels, labels * 0.5)})
     about = dict(epochs={"0": 3, "1": 2}, timing=dict(epoch_seconds=90.0))
     text = as_markdown(dict(
         experiment=dict(command="crossval", folds=2), budget=dict(members=2, width=None), seed=0,

@@ -25,7 +25,7 @@ from twelvelead.models.cpu.winograd import (
 )
 from twelvelead.models.layers import ConvNorm, ConvNormReLU, MaskedBatchNorm, halve, halve_mean
 from twelvelead.models.network import FilledLeads, Standardised, fuse
-from twelvelead.preprocessing.prepare import SIDE, side_of
+from twelvelead.preprocessing.prepare import METADATA, metadata_of
 
 SMALL = {
     "butt": dict(width=4, levels=6),
@@ -475,18 +475,18 @@ def small_kernels(request, monkeypatch):
 @torch.inference_mode()
 @pytest.mark.usefixtures("small_kernels")
 @pytest.mark.parametrize("options", [dict(width=30), dict(width=8, kernel=3), dict(width=8, kernel=5, levels=2),
-                                     dict(width=8, convolutions=1), dict(width=8, side_features=6)], ids=str)
+                                     dict(width=8, convolutions=1), dict(width=8, metadata_features=6)], ids=str)
 def test_the_network_for_scoring_gives_the_scores_of_the_network(options):
     model, ready = scoring_butt(**options)
     assert not any(isinstance(module, torch.nn.Conv2d) for module in ready.modules())
-    side = torch.rand(3, 7)
+    metadata = torch.rand(3, 7)
     for time, lengths in ((640, (640, 640, 640)), (640, (640, 500, 1)), (633, (1, 2, 633)), (1, (1, 1, 1))):
         x, valid = torch.randn(3, 12, time), torch.arange(time)[None, :] < torch.tensor(lengths)[:, None]
         gaps = valid & (torch.rand(3, time) < 0.9)
         gaps[:, 0] = True
         for mask in (None, valid, gaps):
-            expected = torch.sigmoid(model(x.double(), mask, side.double()))
-            torch.testing.assert_close(torch.sigmoid(ready(x, mask, side)).double(), expected, rtol=0, atol=2e-5)
+            expected = torch.sigmoid(model(x.double(), mask, metadata.double()))
+            torch.testing.assert_close(torch.sigmoid(ready(x, mask, metadata)).double(), expected, rtol=0, atol=2e-5)
     torch.testing.assert_close(torch.sigmoid(ready(x)).double(), torch.sigmoid(model(x.double())), rtol=0, atol=2e-5)
 
 
@@ -607,16 +607,16 @@ def test_attention_is_a_weighted_mean_of_the_valid_steps():
 
 
 def test_butt_hears_of_age_sex_and_amplitude_where_asked_and_counts_them_once():
-    """Ours: a layer of `side_features` beside the signal's features. Every fact moves every class's score."""
-    silent, model = network("butt").eval(), used(network("butt", side_features=16))
+    """Ours: a layer of `metadata_features` beside the signal's features. Every fact moves every class's score."""
+    silent, model = network("butt").eval(), used(network("butt", metadata_features=16))
     assert parameters(model) - parameters(silent) == 7 * 16 + 16 + 16 * 24
     x = torch.randn(1, 12, 300)
-    facts = [side_of(np.nan, "unknown"), side_of(30, "female", 1.0), side_of(80, "female", 1.0),
-             side_of(30, "male", 1.0), side_of(30, "female", 0.3), side_of(30, "unknown", 1.0), side_of(30, "female")]
+    facts = [metadata_of(np.nan, "unknown"), metadata_of(30, "female", 1.0), metadata_of(80, "female", 1.0),
+             metadata_of(30, "male", 1.0), metadata_of(30, "female", 0.3), metadata_of(30, "unknown", 1.0), metadata_of(30, "female")]
     with torch.no_grad():
         logits = model(x.expand(len(facts), -1, -1), None, torch.from_numpy(np.stack(facts)))
         unknown = model(x)
-        assert torch.equal(silent(x, None, torch.rand(1, SIDE)), silent(x))
+        assert torch.equal(silent(x, None, torch.rand(1, METADATA)), silent(x))
     torch.testing.assert_close(logits[:1], unknown, rtol=0, atol=1e-5)
     for a in range(len(facts)):
         for b in range(a):
@@ -624,9 +624,9 @@ def test_butt_hears_of_age_sex_and_amplitude_where_asked_and_counts_them_once():
 
 
 def test_butts_facts_are_trained_too():
-    model = network("butt", side_features=3).train()
+    model = network("butt", metadata_features=3).train()
     torch.manual_seed(1)
-    model(torch.randn(8, 12, 320), None, torch.randn(8, SIDE)).square().sum().backward()
+    model(torch.randn(8, 12, 320), None, torch.randn(8, METADATA)).square().sum().backward()
     assert [label for label, p in model.named_parameters() if not p.grad.any()] == []
 
 
@@ -663,7 +663,7 @@ def test_padding_does_not_exist_for_a_standardised_network_either(name):
 class Seen(torch.nn.Module):
     """Shows what a network is given."""
 
-    def forward(self, x, valid=None, side=None):
+    def forward(self, x, valid=None, metadata=None):
         return x
 
 

@@ -44,8 +44,8 @@ from twelvelead.thresholds import search
 from twelvelead.training import workers
 from twelvelead.training.batches import gather
 from twelvelead.training.losses import LOSSES, Weighting, class_weights
-from twelvelead.training.member import OPTIMIZERS, Trained
-from twelvelead.training.run import Job
+from twelvelead.training.member import OPTIMIZERS, TrainedMember
+from twelvelead.training.run import TrainingRun
 
 ROOT = Path(__file__).resolve().parent.parent
 TABLE = load_weights(WEIGHTS)
@@ -54,7 +54,7 @@ WITH_FOLDS = [name for name, recipe in RECIPES.items() if recipe.voting.folds]
 every_recipe = pytest.mark.parametrize("name", RECIPES)
 
 
-def butt_parameters(width, levels, convolutions, kernel, classes, side_features=0):
+def butt_parameters(width, levels, convolutions, kernel, classes, metadata_features=0):
     """Counted from the paper's text: stem, levels, top, units; weights, biases, and batch norm's two of each filter."""
     def conv(a, b):
         return a * b * kernel + 3 * b
@@ -63,8 +63,8 @@ def butt_parameters(width, levels, convolutions, kernel, classes, side_features=
     for i in range(1, levels + 1):
         total += conv(channels, i * width) + (convolutions - 1) * conv(i * width, i * width)
         channels = width + 2 * i * width
-    total += conv(channels, levels * width) + 7 * side_features + side_features
-    return total + (levels * width + side_features + 1) * classes
+    total += conv(channels, levels * width) + 7 * metadata_features + metadata_features
+    return total + (levels * width + metadata_features + 1) * classes
 
 
 PARAMETERS = {
@@ -79,7 +79,7 @@ PARAMETERS = {
 # What a description gives, by the field that holds it: phases are (loss, learning rate, epochs).
 PUBLISHED = {
     "butt-2020": {  # T. Vicar et al., CinC 2020, paper 189, and its code
-        "input.frequency_hz": 125, "input.unit_mv": 0.2, "input.own_scale": False, "input.high_pass_hz": 0,
+        "input.frequency_hz": 125, "input.unit_mv": 0.2, "input.per_recording_scale": False, "input.high_pass_hz": 0,
         "input.longest_s": 105, "input.piece_s": 90, "input.overlap_s": 5, "input.join": "max",
         "augmentation": Augmentation(stretch=0.1, stretch_probability=0.8, gain=0.2, gain_probability=0.8),
         "network": dict(width=30, levels=6, convolutions=3, kernel=7),
@@ -88,7 +88,7 @@ PUBLISHED = {
         "training.phases": [
             ("weighted_cross_entropy", 1e-3, 30), ("weighted_cross_entropy", 1e-4, 20),
             ("weighted_cross_entropy", 1e-5, 10),
-            ("challenge_metric", 1e-3, 15), ("challenge_metric", 1e-4, 10), ("challenge_metric", 1e-5, 10)],
+            ("challenge_loss", 1e-3, 15), ("challenge_loss", 1e-4, 10), ("challenge_loss", 1e-5, 10)],
         "voting.members": 3, "voting.train_fraction": 0.9, "voting.threshold_method": "bayesian",
         "voting.threshold_options": {"random_points": 250, "guided_points": 50},
         "voting.thresholds": "members", "voting.rate_labels": False, "voting.at_least_one": False,
@@ -124,7 +124,7 @@ PUBLISHED = {
         "input.channels": 36, "input.piece_s": 120, "input.longest_s": 120, "input.join": "first",
         "augmentation": Augmentation(),
         "network": dict(width=256, blocks=5, convolutions=3, kernel=3, dropout=0.2),
-        "training.optimizer": "adam", "training.weight_decay": 1e-6, "training.halve_after": 7,
+        "training.optimizer": "adam", "training.weight_decay": 1e-6, "training.rate_patience": 7,
         "training.batch_size": 64, "training.select": "metric", "training.phases": [("cross_entropy", 1e-3, 75)],
         "voting.members": 1, "voting.train_fraction": 0.75, "voting.threshold_method": "common",
         "label_set": "challenge"},
@@ -216,7 +216,7 @@ def test_with_folds_every_recording_validates_exactly_one_member_and_trains_the_
     labels = random.random((230, 9)) < 0.2
     groups = [f"patient {row // 3}" if row % 5 else None for row in range(230)]
     store = types.SimpleNamespace(codes=[("1",) if row % 7 else () for row in range(230)])
-    job = Job(Path(), "", "", recipe, classes_of(recipe), 3, groups, store)
+    job = TrainingRun(Path(), "", "", recipe, classes_of(recipe), 3, groups, store)
     parts = [job.member_rows(labels, member) for member in range(recipe.voting.folds)]
     assert sorted(np.concatenate([validation for _, validation in parts])) == job.rows.tolist()
     for train, validation in parts:
@@ -291,7 +291,7 @@ def test_patches_of_4096_samples_that_overlap_by_256_and_their_mean():
     """P = ⌈(L − 4096) / (4096 − 256)⌉ + 1 patches."""
     recipe, shapes = RECIPES["se-resnet"], []
 
-    def mean_of_lead_one(x, valid, side):
+    def mean_of_lead_one(x, valid, metadata):
         shapes.extend([x.shape[2]] * len(x))
         return x[:, :1].mean(dim=2)
 
@@ -319,7 +319,7 @@ class System:
     name: str
     data: Path
     folder: Path
-    trained: Trained
+    trained: TrainedMember
 
     @functools.cached_property
     def ensemble(self):

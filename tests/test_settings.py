@@ -66,7 +66,7 @@ def test_the_published_recipe_is_there_beside_the_default():
     recipe = get_recipe("butt-2020")
     assert [(p.loss, p.learning_rate, p.epochs) for p in recipe.training.phases] == [
         ("weighted_cross_entropy", 1e-3, 30), ("weighted_cross_entropy", 1e-4, 20), ("weighted_cross_entropy", 1e-5, 10),
-        ("challenge_metric", 1e-3, 15), ("challenge_metric", 1e-4, 10), ("challenge_metric", 1e-5, 10)]
+        ("challenge_loss", 1e-3, 15), ("challenge_loss", 1e-4, 10), ("challenge_loss", 1e-5, 10)]
     assert (recipe.voting.members, recipe.voting.train_fraction, recipe.training.batch_size) == (3, 0.9, 32)
     assert (recipe.network["width"], recipe.input.frequency_hz, recipe.input.unit_mv) == (30, 125, 0.2)
 

@@ -17,8 +17,8 @@ from twelvelead.data.header import LEADS
 from twelvelead.data.recording import Recording, read_recording, recording_from
 from twelvelead.errors import RecordingError
 from twelvelead.preprocessing.filters import envelopes, high_pass, resample
-from twelvelead.preprocessing.leads import derive_limb_leads, right_arms
-from twelvelead.preprocessing.prepare import amplitude_of, prepare, side_of, windows_of
+from twelvelead.preprocessing.leads import derive_limb_leads, undo_arm_reversal
+from twelvelead.preprocessing.prepare import amplitude_of, prepare, metadata_of, windows_of
 from twelvelead.recipes import RECIPES, Input
 from twelvelead.synthetic import make_recording
 
@@ -186,7 +186,7 @@ def test_units_of_the_recorder_are_prepared_as_their_millivolts_are(recipe, gain
     assert millivolts.adc is None
     expected = prepare(millivolts, recipe)
     np.testing.assert_allclose(prepared.signal, expected.signal, rtol=1e-4, atol=1e-5 * np.abs(expected.signal).max())
-    np.testing.assert_allclose(prepared.side, expected.side, rtol=1e-5)
+    np.testing.assert_allclose(prepared.metadata, expected.metadata, rtol=1e-5)
     assert (prepared.leads == expected.leads).all() and (prepared.valid == expected.valid).all()
 
 
@@ -291,35 +291,35 @@ def test_preparing_with_a_high_pass_keeps_missing_leads_and_samples_at_zero():
     assert np.abs(prepared.signal[:, prepared.valid].mean(axis=1)).max() < 0.2
 
 
-OWN = Input(own_scale=True, high_pass_hz=0.5)
+OWN = Input(per_recording_scale=True, high_pass_hz=0.5)
 
 
-@pytest.mark.parametrize("recipe", [OWN, Input(own_scale=True, centred=True, envelopes_hz=(8.0, 24.0))])
+@pytest.mark.parametrize("recipe", [OWN, Input(per_recording_scale=True, centred=True, envelopes_hz=(8.0, 24.0))])
 @given(decades=st.floats(-3, 3))
 @settings(max_examples=15, deadline=None)
 def test_on_its_own_scale_a_recording_is_the_same_at_any_gain(recipe, decades):
-    """A wrong gain costs nothing: only the amplitude in `side` hears of it."""
+    """A wrong gain costs nothing: only the amplitude in `metadata` hears of it."""
     signal = ecg_like()
     signal[7] = 0.3  # flat, whatever the gain
     signal[9, 100:200] = np.nan
     plain, scaled = (prepare(recording(signal * gain), recipe) for gain in (1.0, 10.0**decades))
     np.testing.assert_allclose(scaled.signal, plain.signal, atol=1e-4)
     assert np.array_equal(scaled.leads, plain.leads) and np.array_equal(scaled.valid, plain.valid)
-    np.testing.assert_array_equal(scaled.side[:5], plain.side[:5])
-    if plain.side[6] and scaled.side[6]:
-        assert scaled.side[5] - plain.side[5] == pytest.approx(decades, abs=1e-3)
+    np.testing.assert_array_equal(scaled.metadata[:5], plain.metadata[:5])
+    if plain.metadata[6] and scaled.metadata[6]:
+        assert scaled.metadata[5] - plain.metadata[5] == pytest.approx(decades, abs=1e-3)
 
 
 def test_millivolts_stay_millivolts_without_a_scale_of_ones_own():
     plain, scaled = (prepare(recording(ecg_like() * gain), Input()) for gain in (1, 3))
     np.testing.assert_allclose(scaled.signal, 3 * plain.signal, atol=1e-4)
-    assert not plain.side.any()
+    assert not plain.metadata.any()
 
 
 def test_on_its_own_scale_most_leads_reach_one_and_an_artefact_is_cut_at_twenty():
     signal = ecg_like()
     signal[:, 2500:2505] = 1000
-    prepared = prepare(recording(signal), Input(own_scale=True))
+    prepared = prepare(recording(signal), Input(per_recording_scale=True))
     assert np.median(np.percentile(np.abs(prepared.signal), 98, axis=1)) == pytest.approx(1, rel=1e-5)
     assert prepared.signal.max() == 20
 
@@ -356,17 +356,17 @@ def test_an_amplitude_is_that_of_rare_beats_where_most_samples_are_flat():
     (89, "unknown", 8.0, [0.89, 1, 0, 0, 0, math.log10(8), 1]), (89, "unknown", 8.1, [0.89, 1, 0, 0, 0, 0, 0]),
     (np.inf, "", 0.08, [0, 0, 0, 0, 0, math.log10(0.08), 1]), (30, "female", 0.0, [0.3, 1, 1, 0, 1, 0, 0])])
 def test_what_is_known_besides_the_signal_has_a_one_behind_it_and_what_is_not_is_zero(age, sex, amplitude, expected):
-    side = side_of(age, sex, amplitude)
-    assert side.dtype == np.float32
-    np.testing.assert_allclose(side, expected, rtol=1e-6)
+    metadata = metadata_of(age, sex, amplitude)
+    assert metadata.dtype == np.float32
+    np.testing.assert_allclose(metadata, expected, rtol=1e-6)
 
 
 def test_preparing_tells_age_and_sex_always_and_the_amplitude_where_the_signal_was_divided_by_it():
     source = dataclasses.replace(recording(ecg_like()), age_years=70.0, sex="female")
-    np.testing.assert_allclose(prepare(source, Input()).side, [0.7, 1, 1, 0, 1, 0, 0], rtol=1e-6)
-    own = prepare(source, Input(own_scale=True))
+    np.testing.assert_allclose(prepare(source, Input()).metadata, [0.7, 1, 1, 0, 1, 0, 0], rtol=1e-6)
+    own = prepare(source, Input(per_recording_scale=True))
     amplitude = amplitude_of(resample(source.signal_mv, 500, 125))
-    np.testing.assert_allclose(own.side, [0.7, 1, 1, 0, 1, math.log10(amplitude), 1], rtol=1e-5)
+    np.testing.assert_allclose(own.metadata, [0.7, 1, 1, 0, 1, math.log10(amplitude), 1], rtol=1e-5)
     np.testing.assert_allclose(own.signal * amplitude, prepare(source, Input(unit_mv=1)).signal, atol=1e-5)
 
 
@@ -388,7 +388,7 @@ def test_envelopes_are_channels_12_to_35_each_bands_leads_in_their_order():
 
 # ------------------------------------------------------------------------------------------------------- exchanged arms
 
-ARMS = Input(high_pass_hz=0.5, right_arms=True)
+ARMS = Input(high_pass_hz=0.5, undo_arm_reversal=True)
 
 
 def with_arms_exchanged(source: Recording) -> Recording:
@@ -401,7 +401,7 @@ def test_exchanged_arms_are_set_right_and_right_ones_left_alone():
     for seed, diagnosis in enumerate(["NSR", "AF", "LBBB", "CRBBB", "SB", "PAC", "LAD"]):
         source = make_recording([diagnosis], seed)
         plain, right, undone = (prepare(each, recipe) for each, recipe in (
-            (source, dataclasses.replace(ARMS, right_arms=False)), (source, ARMS), (with_arms_exchanged(source), ARMS)))
+            (source, dataclasses.replace(ARMS, undo_arm_reversal=False)), (source, ARMS), (with_arms_exchanged(source), ARMS)))
         np.testing.assert_array_equal(right.signal, plain.signal)
         np.testing.assert_allclose(undone.signal, plain.signal, atol=1e-5)
 
@@ -412,7 +412,7 @@ def test_without_lead_i_or_v5_and_v6_nobody_can_tell_and_nothing_is_exchanged(le
     signal = np.zeros_like(source.signal_mv)
     signal[list(leads)] = source.signal_mv[list(leads)]
     present = signal.any(axis=1)
-    out, still = right_arms(signal, present)
+    out, still = undo_arm_reversal(signal, present)
     assert out is signal and still is present
 
 
@@ -421,7 +421,7 @@ def test_presence_of_leads_is_exchanged_with_them():
     signal = source.signal_mv - source.signal_mv.mean(axis=1, keepdims=True)
     present = np.array([True, True, False, True, False, False, *[True] * 6])
     signal[~present] = 0
-    out, there = right_arms(signal, present)
+    out, there = undo_arm_reversal(signal, present)
     assert there.tolist() == [True, False, True, False, True, False, *[True] * 6] and there.dtype == bool
     assert out.any(axis=1).tolist() == there.tolist()
     np.testing.assert_array_equal(out[[0, 2, 4]], [-signal[0], signal[1], signal[3]])
@@ -430,7 +430,7 @@ def test_presence_of_leads_is_exchanged_with_them():
 
 def test_in_real_recordings_exchanged_arms_are_seen_and_right_ones_hardly_ever_changed(real_data):
     recordings = [read_recording(path) for path in find_recordings(real_data)[::25]]
-    plain = dataclasses.replace(ARMS, right_arms=False)
+    plain = dataclasses.replace(ARMS, undo_arm_reversal=False)
 
     def changed(cohort):
         return np.mean([not np.array_equal(prepare(one, ARMS).signal, prepare(one, plain).signal) for one in cohort])

@@ -13,14 +13,14 @@ from twelvelead.data.classes import classes_for, load_weights, scored_classes
 from twelvelead.errors import UserError
 from twelvelead.evaluation import metrics
 from twelvelead.thresholds.decisions import at_least_one_label, decide, vote
-from twelvelead.thresholds.objectives import challenge_metric, objective_of, unofficial_metric
+from twelvelead.thresholds.objectives import challenge_objective, objective_of, unofficial_objective
 from twelvelead.thresholds.search import METHODS, best_cut, common, optimise, shrink
 
 CLASSES = scored_classes(load_weights(Path(__file__).parents[1] / "weights.csv"))
 QUICK = {"bayesian": {"random_points": 20, "guided_points": 4}, "simplex": {"evaluations": 100},
          "differential_evolution": {"generations": 3}}
-METRICS = {"challenge": lambda labels, scores: challenge_metric(labels, scores, CLASSES.weights, CLASSES.sinus_rhythm),
-           "unofficial": unofficial_metric}
+METRICS = {"challenge": lambda labels, scores: challenge_objective(labels, scores, CLASSES.weights, CLASSES.sinus_rhythm),
+           "unofficial": unofficial_objective}
 every_method = pytest.mark.parametrize("method", METHODS)
 every_metric = pytest.mark.parametrize("metric", METRICS)
 some_seconds = settings(deadline=None, max_examples=60)
@@ -200,7 +200,7 @@ def test_classes_are_optimised_for_the_metric_of_their_year():
     assert objective_of(CLASSES, labels, scores)(at) == METRICS["challenge"](labels, scores)(at)
     nine = classes_for("cpsc", load_weights(Path(__file__).parents[1] / "weights.csv"))
     labels, scores = labels[:, :9], scores[:, :9]
-    assert objective_of(nine, labels, scores)(at[:9]) == unofficial_metric(labels, scores)(at[:9])
+    assert objective_of(nine, labels, scores)(at[:9]) == unofficial_objective(labels, scores)(at[:9])
 
 
 def test_an_unknown_method_is_an_error_that_lists_the_known_ones():
@@ -212,7 +212,7 @@ def test_an_unknown_method_is_an_error_that_lists_the_known_ones():
 def test_labels_and_scores_of_other_shapes_are_refused():
     labels, scores = recordings(0, 4)
     with pytest.raises(ValueError, match="must be equal"):
-        unofficial_metric(labels, scores[:3])
+        unofficial_objective(labels, scores[:3])
 
 
 @some_seconds

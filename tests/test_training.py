@@ -12,26 +12,26 @@ import torch
 
 from twelvelead import models
 from twelvelead.data.classes import Classes
-from twelvelead.inference.predict import Data, predict, stack
+from twelvelead.inference.predict import PackedRecordings, predict, stack
 from twelvelead.models.layers import mean_over_time
 from twelvelead.models.network import new_model
 from twelvelead.preprocessing.prepare import Prepared, windows_of
 from twelvelead.recipes import Augmentation, Input, Phase, get_recipe
-from twelvelead.thresholds.objectives import challenge_metric
+from twelvelead.thresholds.objectives import challenge_objective
 from twelvelead.thresholds.search import Thresholds, common
 from twelvelead.training import member
 from twelvelead.training.batches import epoch_order, gather
 from twelvelead.training.losses import LOSSES
 from twelvelead.training.member import WARM_UP, NaNLoss, train_member
-from twelvelead.training.run import Job
-from twelvelead.training.time_budget import Deadline, Plan, affordable
+from twelvelead.training.run import TrainingRun
+from twelvelead.training.time_budget import Deadline, EpochBudget, affordable
 
 CLASSES = Classes(("426783006", "164889003", "270492004"), np.array([[1, .3, .4], [.3, 1, .2], [.4, .2, 1]]))
 RECIPE = dataclasses.replace(
     get_recipe("butt-2020").scaled(epochs=6, width=4), network=dict(width=4, levels=3, convolutions=2, kernel=7))
 
 
-def toy(count=96, seed=0, seconds=4.0) -> tuple[Data, np.ndarray]:
+def toy(count=96, seed=0, seconds=4.0) -> tuple[PackedRecordings, np.ndarray]:
     """Recordings whose class is the frequency of their wave, of several lengths, some with missing samples."""
     random = np.random.default_rng(seed)
     labels = np.zeros((count, 3), dtype=bool)
@@ -71,7 +71,7 @@ def test_a_member_learns_to_tell_waves_apart(tmp_path):
     data, labels = toy()
     assert (trained.scores.argmax(1) == labels[72:].argmax(1)).mean() > 0.9
     assert len(trained.history) == 12 and len(lines) == 12  # one line an epoch
-    assert {row["loss"] for row in trained.history} == {"weighted_cross_entropy", "challenge_metric"}
+    assert {row["loss"] for row in trained.history} == {"weighted_cross_entropy", "challenge_loss"}
 
 
 def test_equal_seeds_give_equal_members_and_others_do_not(tmp_path):
@@ -114,12 +114,12 @@ def test_a_killed_member_goes_on_and_ends_where_an_uninterrupted_one_ends(
 def test_the_best_weights_are_a_copy(tmp_path, monkeypatch):
     """The member's scores are those of its best epoch, although training went on and got worse."""
     ruinous = dataclasses.replace(RECIPE, training=dataclasses.replace(RECIPE.training, averaged_epochs=0.0, phases=(
-        Phase("weighted_cross_entropy", 1e-3, 8), Phase("challenge_metric", 3.0, 2))))
+        Phase("weighted_cross_entropy", 1e-3, 8), Phase("challenge_loss", 3.0, 2))))
     trained, _ = run(tmp_path, ruinous)
     metrics = [row["metric"] for row in trained.history]
     data, labels = toy()
     assert metrics[-1] < max(metrics)
-    found = common(challenge_metric(
+    found = common(challenge_objective(
         labels[72:], trained.scores, CLASSES.weights, CLASSES.sinus_rhythm))
     assert found.stages[-1][1] == pytest.approx(max(metrics), abs=1e-9)
 
@@ -140,7 +140,7 @@ def test_the_schedule_is_scaled_to_the_epochs_allowed(tmp_path):
 
     trained, _ = run(tmp_path, RECIPE.scaled(epochs=12), epochs_allowed=allowed)
     assert len(trained.history) == 4 and asked == [1, 2, 3]
-    assert [row["loss"] for row in trained.history][-1] == "challenge_metric"
+    assert [row["loss"] for row in trained.history][-1] == "challenge_loss"
 
 
 def test_epochs_that_did_not_fit_come_back_when_they_do(tmp_path):
@@ -176,7 +176,7 @@ class Plain(torch.nn.Module):
         super().__init__()
         self.mix, self.head = torch.nn.Conv2d(leads, 5, (1, 7), padding=(0, 3)), torch.nn.Linear(5, classes)
 
-    def forward(self, x, valid=None, side=None):
+    def forward(self, x, valid=None, metadata=None):
         mask = None if valid is None else valid[:, None, None, :].float()
         x = torch.relu(self.mix(x[:, :, None]))
         return self.head(mean_over_time(x if mask is None else x * mask, mask))
@@ -212,7 +212,7 @@ def scripted(monkeypatch, metrics):
 def test_the_rate_is_halved_after_so_many_epochs_without_a_better_validation(
         tmp_path, monkeypatch, plain, metrics, halved_after):
     scripted(monkeypatch, metrics)
-    trained, _ = run(tmp_path, plain(phases=(constant(7),), halve_after=2))
+    trained, _ = run(tmp_path, plain(phases=(constant(7),), rate_patience=2))
     expected = [1e-3 * 0.5 ** sum(epoch > after for after in halved_after) for epoch in range(1, 8)]
     assert [row["learning_rate"] for row in trained.history] == expected
 
@@ -222,11 +222,11 @@ def test_the_rate_is_halved_after_so_many_epochs_without_a_better_validation(
 def test_training_stops_after_so_many_epochs_without_a_better_validation_and_keeps_the_best(
         tmp_path, monkeypatch, plain, metrics, last):
     scripted(monkeypatch, metrics)
-    trained, lines = run(tmp_path, plain(phases=(constant(8),), stop_after=3))
+    trained, lines = run(tmp_path, plain(phases=(constant(8),), early_stopping_patience=3))
     assert len(trained.history) == last and ("training ends" in lines[-1]) == (last < 8)
     best = int(np.argmax(metrics[:last]))
     scripted(monkeypatch, metrics)
-    until_best, _ = run(tmp_path / "..", plain(phases=(constant(8),), stop_after=3),
+    until_best, _ = run(tmp_path / "..", plain(phases=(constant(8),), early_stopping_patience=3),
                         epochs_allowed=lambda done, seconds: best + 1)
     (tmp_path / ".." / "c.checkpoint").unlink()
     assert same(trained, until_best)
@@ -250,7 +250,7 @@ def test_plateaus_stops_and_cosines_are_restored_from_a_checkpoint(
         tmp_path, monkeypatch, plain, batches_before_the_kill):
     """Killed in any epoch and resumed is as uninterrupted: what is counted, halved and drawn goes on."""
     metrics = [.3, .2, .2, .4, .3, .3, .3, .3, .3]
-    recipe = plain(phases=(constant(5), constant(5, 2e-3, "cosine", "challenge_metric")), halve_after=2, stop_after=4)
+    recipe = plain(phases=(constant(5), constant(5, 2e-3, "cosine", "challenge_loss")), rate_patience=2, early_stopping_patience=4)
     (tmp_path / "whole").mkdir()
     scripted(monkeypatch, metrics)
     whole, _ = run(tmp_path / "whole", recipe)
@@ -344,7 +344,7 @@ def test_labels_that_nobody_knows_teach_nothing(tmp_path, plain):
     known[72:] = True  # the validation part's metric is of all labels
     other = np.where(known, labels, ~labels)
     assert (other != labels).any()
-    recipe = plain(phases=(constant(2, loss="weighted_cross_entropy"), constant(1, loss="challenge_metric")))
+    recipe = plain(phases=(constant(2, loss="weighted_cross_entropy"), constant(1, loss="challenge_loss")))
     for folder in ("a", "b", "c"):
         (tmp_path / folder).mkdir()
     a, _ = run(tmp_path / "a", recipe, (data, labels), known=known)
@@ -359,7 +359,7 @@ def test_what_sources_never_annotate_is_masked_where_the_recipe_says_so():
     labels = np.array([[1, 0, 0], [0, 0, 1], [0, 0, 1], [0, 1, 0]], dtype=bool)
     masked = dataclasses.replace(RECIPE, training=dataclasses.replace(RECIPE.training, unknown_labels="masked"))
     negative = dataclasses.replace(RECIPE, training=dataclasses.replace(RECIPE.training, unknown_labels="negative"))
-    jobs = [Job(Path(), "", "", recipe, classes, 0, [None] * 4, store) for recipe in (negative, masked)]
+    jobs = [TrainingRun(Path(), "", "", recipe, classes, 0, [None] * 4, store) for recipe in (negative, masked)]
     assert jobs[0].known_labels(labels) is None
     assert jobs[1].known_labels(labels).tolist() == [
         [True, False, True], [True, False, True], [False, True, True], [True] * 3]
@@ -372,7 +372,7 @@ def test_thresholds_are_searched_with_labels_by_heart_rate_where_the_recipe_says
 
     def truth(**changes):
         voting = dataclasses.replace(RECIPE.voting, **changes)
-        job = Job(Path(), "", "", dataclasses.replace(RECIPE, voting=voting), classes, 0, [None] * 4, store)
+        job = TrainingRun(Path(), "", "", dataclasses.replace(RECIPE, voting=voting), classes, 0, [None] * 4, store)
         return job.threshold_labels(annotated).tolist()
 
     assert truth(rate_labels=False) == annotated.tolist()
@@ -464,7 +464,7 @@ def test_long_recordings_are_scored_in_pieces_joined_by_the_maximum():
     long = Prepared(random.normal(size=(12, 125 * 200)).astype(np.float32), np.ones(12, bool), np.ones(125 * 200, bool))
     data = stack([long], torch.device("cpu"))
 
-    def loudest(x, valid, side):
+    def loudest(x, valid, metadata):
         return x.amax(2)[:, :3]
 
     scores = predict(loudest, data, np.arange(1), Input())
@@ -475,7 +475,7 @@ def test_long_recordings_are_scored_in_pieces_joined_by_the_maximum():
 SECONDS = [2, 7, 10, 15, 16, 31, 64]
 
 
-def noises() -> Data:
+def noises() -> PackedRecordings:
     random = np.random.default_rng(0)
     items = []
     for seconds in SECONDS:
@@ -485,7 +485,7 @@ def noises() -> Data:
     return stack(items, torch.device("cpu"))
 
 
-def loudest_and_mean(x, valid, side):
+def loudest_and_mean(x, valid, metadata):
     valid = torch.ones_like(x[:, 0], dtype=torch.bool) if valid is None else valid
     mean = (x * valid[:, None]).sum(2) / valid.sum(1, keepdim=True)
     return torch.cat([torch.where(valid[:, None], x, -9).amax(2)[:, :2] - 3, 30 * mean[:, :2]], dim=1)
@@ -527,7 +527,7 @@ def test_what_is_known_of_the_person_comes_with_every_piece():
              for k, length in enumerate((5000, 800, 3000))]
     data = stack(items, torch.device("cpu"))
     recipe = Input(longest_s=15, piece_s=10, overlap_s=5, join="max")
-    scores = predict(lambda x, valid, side: side[:, :3] - 2, data, np.array([2, 0, 1]), recipe, batch_samples=4000)
+    scores = predict(lambda x, valid, metadata: metadata[:, :3] - 2, data, np.array([2, 0, 1]), recipe, batch_samples=4000)
     np.testing.assert_allclose(scores[:, 0], 1 / (1 + np.exp([-1.0, 1.0, 0.0])), atol=1e-6)
     for row in range(3):
         assert (gather(data, np.array([row]), recipe, Augmentation(), np.random.default_rng(0))[2] == row + 1).all()
@@ -560,7 +560,7 @@ def test_a_slow_epoch_changes_no_plan_and_what_did_not_fit_comes_back(monkeypatc
     """Six members of 10 epochs, 10 s each, and 700 s for them."""
     lines, clock = [], [0.0]
     monkeypatch.setattr(Deadline, "left", lambda self: self.at - clock[0])
-    plan = Plan(list(range(6)), 10, Deadline(700.0), lines.append)
+    plan = EpochBudget(list(range(6)), 10, Deadline(700.0), lines.append)
 
     def epoch(place: int, done: int, seconds: float) -> int:
         clock[0] += seconds

@@ -99,21 +99,21 @@ def experiment(command: str, argument, data: Path, out: Path, recipes: list[str]
     UserError
     """
     from .data.splits import read_groups
-    from .experiments import design
+    from .experiments.design import cross_validation, get_recipes, holdout, leave_one_source_out, read_cohort
 
-    design.get_recipes(recipes)  # a wrong name need not wait for torch and the recordings
+    get_recipes(recipes)  # a wrong name need not wait for torch and the recordings
     groups = read_groups(argument, "group") if command == "holdout" else {}
     table = load_weights(settings.weights or WEIGHTS)
-    cohort = design.read_cohort(data, find_patients(data, settings.patients), _log)
+    cohort = read_cohort(data, find_patients(data, settings.patients), _log)
     if command == "crossval":
-        plan = design.cross_validation(cohort, argument, table, settings.seed)
+        design = cross_validation(cohort, argument, table, settings.seed)
     elif command == "leave-one-source-out":
-        plan = design.leave_one_source_out(cohort, argument)
+        design = leave_one_source_out(cohort, argument)
     else:
-        plan = design.holdout(cohort, groups, _log)
+        design = holdout(cohort, groups, _log)
     from .experiments.run import run
 
-    run(cohort, plan, out, recipes, settings, table, parameters=parameters, resamples=resamples,
+    run(cohort, design, out, recipes, settings, table, parameters=parameters, resamples=resamples,
         discard_models=discard_models, log=_log)
 
 

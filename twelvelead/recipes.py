@@ -21,11 +21,11 @@ class Input:
 
     frequency_hz: float = 125.0
     unit_mv: float = 0.2  # millivolts that make 1.0
-    own_scale: bool = False  # True: divided by the recording's own amplitude, which the network hears of as a number
+    per_recording_scale: bool = False  # True: divided by the recording's own amplitude, which the network hears of as a number
     high_pass_hz: float = 0.0  # what is slower is removed; 0: nothing is
     centred: bool = False  # the mean of each lead is removed
     envelopes_hz: tuple[float, ...] = ()  # the leads' envelopes below each frequency are further channels
-    right_arms: bool = False  # arm electrodes that were evidently exchanged are set right
+    undo_arm_reversal: bool = False  # arm electrodes that were evidently exchanged are set right
     fill_leads: bool = False  # missing leads are estimated from the others, as they go together in the training recordings
     standardised: bool = False  # each channel by its mean and deviation over the training recordings
     longest_s: float = 105.0  # a longer recording goes in pieces, in training one random piece an epoch
@@ -54,7 +54,7 @@ class Augmentation:
     noise_db: tuple[float, float] = (5.0, 25.0)  # signal-to-noise ratio, uniform
     arm_swap_probability: float = 0.0  # right and left arm electrodes exchanged
     lead_drop_probability: float = 0.0  # some chest leads, or all, are flat
-    hide_probability: float = 0.0  # age, sex, amplitude: each unknown
+    metadata_dropout: float = 0.0  # age, sex, amplitude: each unknown
 
 
 @dataclass(frozen=True)
@@ -77,8 +77,8 @@ class Training:
     # A single positive in 3,000 would weigh 3,000 times a negative, without limit.
     largest_class_weight: float | None = None
     select: str = "metric"  # which epoch is kept: the best validation "metric" (one threshold for all), "loss", or "last"
-    halve_after: int = 0  # epochs without a better validation after which the learning rate is halved; 0: never
-    stop_after: int = 0  # the same for the end of training
+    rate_patience: int = 0  # epochs without a better validation after which the learning rate is halved; 0: never
+    early_stopping_patience: int = 0  # the same for the end of training
     unknown_labels: str = "negative"  # of a class that a source never annotates: "negative", or "masked" from the loss
 
 
@@ -223,7 +223,7 @@ BUTT_2020 = Recipe(
         phases=(  # epochs of the code; the paper says 30 a step
             Phase("weighted_cross_entropy", 1e-3, 30), Phase("weighted_cross_entropy", 1e-4, 20),
             Phase("weighted_cross_entropy", 1e-5, 10),
-            Phase("challenge_metric", 1e-3, 15), Phase("challenge_metric", 1e-4, 10), Phase("challenge_metric", 1e-5, 10)),
+            Phase("challenge_loss", 1e-3, 15), Phase("challenge_loss", 1e-4, 10), Phase("challenge_loss", 1e-5, 10)),
         # "over the last epochs": how many, the paper does not say
         batch_size=32, optimizer="adamw", weight_decay=1e-5, averaged_epochs=0.5),
     voting=Voting(members=3, train_fraction=0.9, threshold_method="bayesian",
@@ -277,7 +277,7 @@ CRNN = Recipe(
         # Categorical cross-entropy of the abstract, on the sigmoids that the code ends in. Batch size, rate and patience
         # are Keras's usual ones: neither tells them.
         phases=(Phase("categorical_cross_entropy", 1e-3, 10),),
-        batch_size=32, optimizer="adam", select="loss", stop_after=3),
+        batch_size=32, optimizer="adam", select="loss", early_stopping_patience=3),
     voting=Voting(members=10, folds=10, threshold_method="simplex", threshold_options=dict(common_step=0.05),
                   thresholds="ensemble"),
 )
@@ -295,7 +295,7 @@ CNN_GRU = Recipe(
                 overlap_s=0, join="first"),
     training=Training(
         phases=(Phase("cross_entropy", 1e-3, 75),),
-        batch_size=64, optimizer="adam", weight_decay=1e-6, halve_after=7),
+        batch_size=64, optimizer="adam", weight_decay=1e-6, rate_patience=7),
     voting=Voting(members=1, train_fraction=0.75, threshold_method="common", thresholds="ensemble"),
 )
 
@@ -307,14 +307,14 @@ BUTT = Recipe(
     summary="the default: 11 ResNets with global skips and a BUTT head, 24 classes, made to hold at other hospitals",
     source=_VICAR_2020 + "; docs/generalisation.md",
     model="butt",
-    network={**BUTT_2020.network, "side_features": 16},  # age, sex and amplitude
+    network={**BUTT_2020.network, "metadata_features": 16},  # age, sex and amplitude
     # No unit that a wrong gain could spoil, no baseline; pieces as long as most recordings, so that a long one is not likelier
     # to have anything; electrodes that were exchanged or fell off are made up for.
-    input=Input(frequency_hz=125, own_scale=True, high_pass_hz=0.5, right_arms=True, fill_leads=True,
+    input=Input(frequency_hz=125, per_recording_scale=True, high_pass_hz=0.5, undo_arm_reversal=True, fill_leads=True,
                 longest_s=15, piece_s=10, overlap_s=5, join="mean"),
     augmentation=dataclasses.replace(
         BUTT_2020.augmentation, band_probability=0.2, noise_probability=0.15, arm_swap_probability=0.05,
-        lead_drop_probability=0.3, crop_s=5, crop_probability=0.2, hide_probability=0.5),
+        lead_drop_probability=0.3, crop_s=5, crop_probability=0.2, metadata_dropout=0.5),
     # Without the Challenge metric as a loss: it teaches how frequent the diagnoses are here, and costs the order of the scores.
     training=Training(
         phases=(Phase("weighted_cross_entropy", 2e-3, 60, "cosine"),),

@@ -31,7 +31,7 @@ ANNOTATED = "2020, annotated classes"
 
 
 @dataclass(frozen=True)
-class Answers:
+class Predictions:
     """A recipe's answers to the test recordings: `outputs` bool and `scores` float64, (recordings, classes)."""
 
     classes: Classes
@@ -41,7 +41,7 @@ class Answers:
 
 
 @dataclass(frozen=True)
-class Trial:
+class TestSet:
     """Recordings that were tested, each once; row i of every field is the same recording.
 
     Attributes
@@ -62,7 +62,7 @@ class Trial:
     folds: tuple[str, ...]
     sources: tuple[str, ...]
     groups: np.ndarray | None
-    answers: dict[str, Answers]
+    answers: dict[str, Predictions]
     unseen: np.ndarray | None = None
 
 
@@ -107,7 +107,7 @@ def difference(one: tuple[dict, dict], other: tuple[dict, dict], metric: str) ->
 
 
 
-def compare(tested: Trial, challenge: Classes, resamples: int, seed: int) -> dict[str, list[dict[str, Any]]]:
+def compare(tested: TestSet, challenge: Classes, resamples: int, seed: int) -> dict[str, list[dict[str, Any]]]:
     """All figures, as rows of four tables.
 
     Parameters
@@ -162,7 +162,7 @@ def annotated_classes(labels: np.ndarray, sources: np.ndarray) -> np.ndarray:
 
 
 
-def _views(tested: Trial, challenge: Classes) -> Iterator[tuple[str, Classes, np.ndarray, dict]]:
+def _views(tested: TestSet, challenge: Classes) -> Iterator[tuple[str, Classes, np.ndarray, dict]]:
     """Title, classes, labels and predictions: of all recipes by the Challenge, by its annotated classes, of the nine-class ones."""
     codes = [[CPSC.get(code, code) for code in own] for own in tested.codes]  # headers of the unofficial phase say "AF"
     labels = challenge.labels(codes)
@@ -189,7 +189,7 @@ def _with_intervals(values: dict, samples: dict, metrics: Iterable[str]) -> dict
 
 
 
-def _by_class(figures: dict, classes: Classes, labels: np.ndarray, tested: Trial) -> list[dict[str, Any]]:
+def _by_class(figures: dict, classes: Classes, labels: np.ndarray, tested: TestSet) -> list[dict[str, Any]]:
     rows = []
     for recipe, (values, samples) in figures.items():
         metrics = [metric for metric in OF_CLASSES if f"{metric}_classes" in values]

@@ -75,7 +75,7 @@ class Cohort:
 
 
 @dataclass(frozen=True)
-class Plan:
+class Design:
     """Which recordings train and which are tested, each at most once.
 
     Attributes
@@ -132,7 +132,7 @@ def read_cohort(data: Path, patients: dict[str, str] | None = None, log: Log = p
         tuple(source_of(path, data) for path, _ in found), patients or {})
 
 
-def cross_validation(cohort: Cohort, folds: int, table: WeightTable, seed: int) -> Plan:
+def cross_validation(cohort: Cohort, folds: int, table: WeightTable, seed: int) -> Design:
     """Each fold is tested by a model of the others; stratified over all label sets' classes, patients kept together."""
     labels = np.concatenate([classes_for(name, table).labels(cohort.codes) for name in LABEL_SETS], axis=1)
     known = any(cohort.patients)
@@ -141,19 +141,19 @@ def cross_validation(cohort: Cohort, folds: int, table: WeightTable, seed: int) 
     return _each_against_the_rest(dict(command="crossval", folds=folds), [f"fold_{k + 1:0{digits}}" for k in fold])
 
 
-def leave_one_source_out(cohort: Cohort, pool_below: int = 0) -> Plan:
+def leave_one_source_out(cohort: Cohort, pool_below: int = 0) -> Design:
     """Each source is tested by a model of the others; those of fewer recordings than `pool_below` are one, "small"."""
     size = Counter(cohort.sources)
     sources = [SMALL if size[source] < pool_below else source for source in cohort.sources]
     return _each_against_the_rest(dict(command="leave-one-source-out", pool_below=pool_below), sources)
 
 
-def _each_against_the_rest(experiment: dict[str, Any], parts: list[str]) -> Plan:
-    return Plan(experiment, {name: (np.flatnonzero(~test), np.flatnonzero(test))
+def _each_against_the_rest(experiment: dict[str, Any], parts: list[str]) -> Design:
+    return Design(experiment, {name: (np.flatnonzero(~test), np.flatnonzero(test))
                              for name, test in each_source(parts).items()}, tuple(parts))
 
 
-def holdout(cohort: Cohort, groups: dict[str, str], log: Log = print) -> Plan:
+def holdout(cohort: Cohort, groups: dict[str, str], log: Log = print) -> Design:
     """Recordings with a group are tested by one model of those without; each group is scored by itself, too.
 
     Parameters
@@ -183,5 +183,5 @@ def holdout(cohort: Cohort, groups: dict[str, str], log: Log = print) -> Plan:
     if both:
         log(f"note: recordings of {len(both)} patients are both trained on and tested")
     sizes = dict(sorted(Counter(part for part in parts if part is not None).items()))
-    return Plan(dict(command="holdout", groups=sizes), {"holdout": (train, test)},
+    return Design(dict(command="holdout", groups=sizes), {"holdout": (train, test)},
                 tuple(None if part == UNUSED else part for part in parts))

@@ -38,9 +38,9 @@ from ..inference.ensemble import Ensemble, manifest_of
 from ..models.network import new_model
 from ..recipes import Recipe, to_dict
 from ..settings import Settings, find_device
-from ..training.workers import Log, say, train_ensemble
-from .compare import Answers, Trial, compare
-from .design import Cohort, Plan, get_recipes
+from ..training.workers import Log, log_line, train_ensemble
+from .compare import Predictions, TestSet, compare
+from .design import Cohort, Design, get_recipes
 from .tables import as_markdown, write_results
 
 BUDGET = ("members", "epochs", "width", "limit", "time_budget_hours")
@@ -111,9 +111,9 @@ def narrowed(recipe: Recipe, classes: int, most: int) -> Recipe:
 # -------------------------------------------------------------------------------------------------------------- run
 
 
-def run(cohort: Cohort, plan: Plan, out: Path, names: Sequence[str], settings: Settings, table: WeightTable, *,
+def run(cohort: Cohort, design: Design, out: Path, names: Sequence[str], settings: Settings, table: WeightTable, *,
         parameters: int | None = None, resamples: int = 1000, discard_models: bool = False,
-        log: Log = say) -> dict[str, Any]:
+        log: Log = log_line) -> dict[str, Any]:
     """Trains every recipe on every split, scores the test recordings and writes the results into `out`.
 
     Parameters
@@ -145,17 +145,17 @@ def run(cohort: Cohort, plan: Plan, out: Path, names: Sequence[str], settings: S
     recipes = at_budget(names, settings, parameters, {name: len(own.codes) for name, own in classes.items()})
     device = find_device(settings.device)
     options = asdict(settings)
-    fixed = dict(experiment=plan.experiment, seed=settings.seed,
+    fixed = dict(experiment=design.experiment, seed=settings.seed,
                  budget={**{name: options[name] for name in BUDGET}, "parameters": parameters},
-                 recordings=len(cohort.names), data=_digest([cohort.names, cohort.codes, cohort.patients, plan.parts]),
+                 recordings=len(cohort.names), data=_digest([cohort.names, cohort.codes, cohort.patients, design.parts]),
                  weights=_digest([table.rows, table.matrix.tolist()]))
-    _claim(out, fixed, cohort, plan)
-    steps = [(recipe, split) for recipe in recipes for split in plan.splits]
-    log(f"{plan.experiment['command']}: {len(cohort.names)} recordings of {len(set(cohort.sources))} sources, "
-        f"{len(plan.splits)} splits, {len(recipes)} recipes; results in {out}")
+    _claim(out, fixed, cohort, design)
+    steps = [(recipe, split) for recipe in recipes for split in design.splits]
+    log(f"{design.experiment['command']}: {len(cohort.names)} recordings of {len(set(cohort.sources))} sources, "
+        f"{len(design.splits)} splits, {len(recipes)} recipes; results in {out}")
     done: dict[str, dict[str, Scored]] = {recipe.name: {} for recipe in recipes}
     for number, (recipe, split) in enumerate(steps, 1):
-        train, test = plan.splits[split]
+        train, test = design.splits[split]
         folder, own = out / recipe.name / split, classes[recipe.label_set]
         title = f"{number}/{len(steps)} {recipe.name}, {split}"
         if not (folder / "scores.npz").is_file():
@@ -171,12 +171,12 @@ def run(cohort: Cohort, plan: Plan, out: Path, names: Sequence[str], settings: S
         twelvelead=__version__, **fixed, data_folder=str(cohort.root),
         settings={name: value for name, value in options.items() if name not in (*fixed["budget"], "recipe", "seed")},
         resampling=dict(resamples=resamples, unit="patients" if any(cohort.patients) else "recordings"),
-        splits={split: dict(train=len(train), test=len(test)) for split, (train, test) in plan.splits.items()},
+        splits={split: dict(train=len(train), test=len(test)) for split, (train, test) in design.splits.items()},
         recipes={recipe.name: dict(
             summary=recipe.summary, label_set=recipe.label_set, recipe=to_dict(recipe),
             parameters=parameters_of(recipe, len(classes[recipe.label_set].codes)),
             splits={split: scored.about for split, scored in done[recipe.name].items()}) for recipe in recipes},
-        **compare(_trial(cohort, plan, done, classes, recipes), classes["challenge"], resamples, settings.seed))
+        **compare(_trial(cohort, design, done, classes, recipes), classes["challenge"], resamples, settings.seed))
     write_results(out, results)
     log(as_markdown(results))
     return results
@@ -186,10 +186,10 @@ def _digest(values: Any) -> str:
     return hashlib.sha256(json.dumps(values).encode()).hexdigest()
 
 
-def _claim(out: Path, fixed: dict[str, Any], cohort: Cohort, plan: Plan) -> None:
+def _claim(out: Path, fixed: dict[str, Any], cohort: Cohort, design: Design) -> None:
     """Makes `out` this experiment's, or checks that it is: same arguments, recordings and splits."""
     named = {split: {"train": [cohort.names[row] for row in train], "test": [cohort.names[row] for row in test]}
-             for split, (train, test) in plan.splits.items()}
+             for split, (train, test) in design.splits.items()}
     path = out / "settings.json"
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -294,25 +294,25 @@ def _read_scores(path: Path, recipe: Recipe, fixed: dict[str, Any]) -> Scored:
     return scored
 
 
-def _trial(cohort: Cohort, plan: Plan, done: dict[str, dict[str, Scored]], classes: dict[str, Classes],
-           recipes: list[Recipe]) -> Trial:
+def _trial(cohort: Cohort, design: Design, done: dict[str, dict[str, Scored]], classes: dict[str, Classes],
+           recipes: list[Recipe]) -> TestSet:
     """The splits' test recordings end to end, in the order of the cohort."""
-    rows = np.concatenate([test for _, test in plan.splits.values()])
+    rows = np.concatenate([test for _, test in design.splits.values()])
     order = np.argsort(rows)
     rows = rows[order]
 
-    def together(recipe: Recipe) -> Answers:
-        own = [done[recipe.name][split] for split in plan.splits]
-        return Answers(classes[recipe.label_set], np.concatenate([scored.outputs for scored in own])[order],
+    def together(recipe: Recipe) -> Predictions:
+        own = [done[recipe.name][split] for split in design.splits]
+        return Predictions(classes[recipe.label_set], np.concatenate([scored.outputs for scored in own])[order],
                        np.concatenate([scored.scores for scored in own])[order])
 
     sources = np.array(cohort.sources)
-    unseen = np.concatenate([~np.isin(sources[test], sources[train]) for train, test in plan.splits.values()])[order]
+    unseen = np.concatenate([~np.isin(sources[test], sources[train]) for train, test in design.splits.values()])[order]
     groups = None
     if any(cohort.patients):
         patients = [cohort.patients[row] or row for row in rows]  # a recording without a patient is its own
         numbers = {patient: number for number, patient in enumerate(dict.fromkeys(patients))}
         groups = np.array([numbers[patient] for patient in patients])
-    return Trial(tuple(cohort.codes[row] for row in rows), tuple(plan.parts[row] for row in rows),
+    return TestSet(tuple(cohort.codes[row] for row in rows), tuple(design.parts[row] for row in rows),
                  tuple(cohort.sources[row] for row in rows), groups,
                  {recipe.name: together(recipe) for recipe in recipes}, unseen)

@@ -29,9 +29,16 @@ from ..models.cpu.winograd import prepared_for_scoring
 from ..models.network import fuse, new_model
 from ..recipes import Recipe, recipe_from_dict
 from ..thresholds.decisions import at_least_one_label, decide, vote
-from .predict import Data, predict_each
+from .predict import PackedRecordings, predict_each
 
-FORMAT = 2  # of the model folder; raise it when an older folder can no longer be read
+FORMAT = 3  # of the model folder; raise it when a program of an older version could not read the folder
+# Format 2 had other names for fields of the recipe, for one layer and for one loss; its folders are still read.
+RENAMED_SINCE_2 = {
+    "input": {"own_scale": "per_recording_scale", "right_arms": "undo_arm_reversal"},
+    "augmentation": {"hide_probability": "metadata_dropout"},
+    "training": {"halve_after": "rate_patience", "stop_after": "early_stopping_patience"},
+    "network": {"side_features": "metadata_features"},
+}
 
 
 @dataclass(frozen=True)
@@ -61,7 +68,7 @@ class Ensemble:
 # ------------------------------------------------------------------------------------------------------------- score
 
 
-def member_scores(ensemble: Ensemble, data: Data) -> np.ndarray:
+def member_scores(ensemble: Ensemble, data: PackedRecordings) -> np.ndarray:
     """Scores float32 (members, recordings, classes) of all recordings of `data`."""
     models, rows, recipe = ensemble.models, np.arange(len(data.lengths)), ensemble.recipe.input
     if ensemble.device.type != "cpu":
@@ -111,18 +118,21 @@ def load_ensemble(folder: str | Path, device: torch.device | str = "cpu") -> Ens
     manifest = manifest_of(folder)
     if not manifest:
         raise UserError(f"{folder}: there is no trained model here (no readable recipe.json); run train_model.py first")
-    if manifest.get("format") != FORMAT:
+    if manifest.get("format") not in (2, FORMAT):
         raise UserError(f"{folder}/recipe.json: the model is of format {manifest.get('format')}, this twelvelead reads "
-                        f"format {FORMAT}; train it again or use the version that wrote it")
+                        f"formats 2 and {FORMAT}; train it again or use the version that wrote it")
     try:
-        recipe = recipe_from_dict(manifest["recipe"])
+        recipe = recipe_from_dict(_current_names(manifest["recipe"]) if manifest["format"] == 2 else manifest["recipe"])
         values = json.loads((folder / "classes.json").read_text())
         classes = Classes.from_dict(values)
         cuts = json.loads((folder / "thresholds.json").read_text())
         models, empty = [], new_model(recipe, len(classes.codes))
         for member in manifest["members"]:
             model = copy.deepcopy(empty)  # a new one would draw its weights, in vain and ten times as long
-            model.load_state_dict(load_file(member_path(folder, member)))
+            weights = load_file(member_path(folder, member))
+            if manifest["format"] == 2:
+                weights = {name.replace("side.", "metadata."): values for name, values in weights.items()}
+            model.load_state_dict(weights)
             model = fuse(model.eval()).to(device=device, memory_format=torch.channels_last)
             models.append(prepared_for_scoring(model) if device.type == "cpu" else model)
         return Ensemble(recipe, classes, models, _in_order(cuts["ensemble"], classes),
@@ -131,6 +141,15 @@ def load_ensemble(folder: str | Path, device: torch.device | str = "cpu") -> Ens
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise UserError(f"{folder}: the model is damaged ({reason}); copy the folder again or train it again") from None
+
+
+def _current_names(recipe: dict[str, Any]) -> dict[str, Any]:
+    """A recipe as format 2 stored it, with today's names of its fields."""
+    parts = {part: {names.get(field, field): value for field, value in recipe[part].items()}
+             for part, names in RENAMED_SINCE_2.items()}
+    for phase in parts["training"]["phases"]:
+        phase["loss"] = phase["loss"].replace("challenge_metric", "challenge_loss")
+    return {**recipe, **parts}
 
 
 def _in_order(found: dict, classes: Classes) -> np.ndarray:

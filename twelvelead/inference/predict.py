@@ -20,21 +20,21 @@ MULTIPLE = 64  # batches are padded to this many samples, the largest stride of 
 
 
 @dataclass(frozen=True)
-class Data:
+class PackedRecordings:
     """Recordings one behind another on a device: recording i is samples[offsets[i]:offsets[i] + lengths[i]].
 
     Attributes
     ----------
     samples : float16 tensor (all samples, channels)
     valid : bool tensor (all samples,), or None if every sample is valid
-    side : float32 tensor (recordings, 7)
+    metadata : float32 tensor (recordings, 7)
         See prepare.side_of.
     offsets, lengths : int64 arrays (recordings,)
     """
 
     samples: torch.Tensor
     valid: torch.Tensor | None
-    side: torch.Tensor
+    metadata: torch.Tensor
     offsets: np.ndarray
     lengths: np.ndarray
 
@@ -44,18 +44,18 @@ class Data:
 
 
 
-def stack(prepared: list[Prepared], device: torch.device) -> Data:
-    """Prepared recordings as `Data`. Rounded to float16 as in the store: a recording has one score, not two."""
+def stack(prepared: list[Prepared], device: torch.device) -> PackedRecordings:
+    """Prepared recordings as `PackedRecordings`. Rounded to float16 as in the store: a recording has one score, not two."""
     lengths = np.array([len(item.valid) for item in prepared], dtype=np.int64)
     samples = np.concatenate([item.signal.T for item in prepared]).astype(np.float16)
     valid = np.concatenate([item.valid for item in prepared])
-    side = np.stack([item.side for item in prepared])
-    return Data(torch.from_numpy(samples).to(device), None if valid.all() else torch.from_numpy(valid).to(device),
-                torch.from_numpy(side).to(device), np.cumsum(lengths) - lengths, lengths)
+    metadata = np.stack([item.metadata for item in prepared])
+    return PackedRecordings(torch.from_numpy(samples).to(device), None if valid.all() else torch.from_numpy(valid).to(device),
+                torch.from_numpy(metadata).to(device), np.cumsum(lengths) - lengths, lengths)
 
 
 
-def cut_batch(data: Data, start: np.ndarray, length: np.ndarray, stretch: np.ndarray | None = None,
+def cut_batch(data: PackedRecordings, start: np.ndarray, length: np.ndarray, stretch: np.ndarray | None = None,
          gain: np.ndarray | None = None, shift: np.ndarray | None = None) -> tuple[torch.Tensor, torch.Tensor | None]:
     """Samples start … start + length of each recording as one padded batch: x and valid, see `gather`.
 
@@ -94,35 +94,35 @@ def cut_batch(data: Data, start: np.ndarray, length: np.ndarray, stretch: np.nda
 
 
 
-def predict(model, data: Data, rows: np.ndarray, recipe: Input, batch_samples: int | None = None) -> np.ndarray:
+def predict(model, data: PackedRecordings, rows: np.ndarray, spec: Input, batch_samples: int | None = None) -> np.ndarray:
     """Scores float32 (rows, classes): sigmoid of the model's logits; see `predict_each`."""
-    return predict_each([model], data, rows, recipe, batch_samples)[0]
+    return predict_each([model], data, rows, spec, batch_samples)[0]
 
 
 
 @torch.inference_mode()
-def predict_each(models: Sequence, data: Data, rows: np.ndarray, recipe: Input, batch_samples: int | None = None) -> np.ndarray:
+def predict_each(models: Sequence, data: PackedRecordings, rows: np.ndarray, spec: Input, batch_samples: int | None = None) -> np.ndarray:
     """Scores float32 (models, rows, classes) of several models; long recordings in pieces, joined as the recipe says.
 
     Parameters
     ----------
     models : sequence of callables
-        (x, valid, side) → logits (batch, classes).
+        (x, valid, metadata) → logits (batch, classes).
     batch_samples : int, optional
         Samples of a batch, padding included; a longer piece is a batch of its own. By default 16 recordings of 10 s at 125 Hz
         on a CPU, where more gain nothing, and 128 elsewhere.
     """
     batch_samples = batch_samples or (16 if data.device.type == "cpu" else 128) * 1280
-    rate = recipe.frequency_hz
-    piece, overlap = round(recipe.piece_s * rate), round(recipe.overlap_s * rate)
+    rate = spec.frequency_hz
+    piece, overlap = round(spec.piece_s * rate), round(spec.overlap_s * rate)
     pieces = []  # (place in rows, start, length)
     for place, row in enumerate(rows):
         length = int(data.lengths[row])
-        cuts = windows_of(length, piece, overlap) if length > recipe.longest_s * rate else [(0, length)]
-        cuts = cuts[:1] if recipe.join == "first" else cuts
+        cuts = windows_of(length, piece, overlap) if length > spec.longest_s * rate else [(0, length)]
+        cuts = cuts[:1] if spec.join == "first" else cuts
         pieces += [(place, data.offsets[row] + start, stop - start) for start, stop in cuts]
     place, start, length = np.array(pieces, dtype=np.int64).reshape(-1, 3).T
-    side = data.side[torch.from_numpy(np.asarray(rows)).to(data.device)]
+    metadata = data.metadata[torch.from_numpy(np.asarray(rows)).to(data.device)]
     scores = None
     order = np.argsort(length, kind="stable")
     first = 0
@@ -133,7 +133,7 @@ def predict_each(models: Sequence, data: Data, rows: np.ndarray, recipe: Input, 
             last += 1
         part = order[first:last]
         x, valid = cut_batch(data, start[part], length[part])
-        known = side[torch.from_numpy(place[part]).to(data.device)]
+        known = metadata[torch.from_numpy(place[part]).to(data.device)]
         for k, model in enumerate(models):
             batch = torch.sigmoid(model(x, valid, known).float()).cpu().numpy()
             if scores is None:
@@ -141,7 +141,7 @@ def predict_each(models: Sequence, data: Data, rows: np.ndarray, recipe: Input, 
             scores[k, part] = batch
         first = last
     firsts = np.searchsorted(place, np.arange(len(rows)))  # places ascend
-    if recipe.join == "mean":
+    if spec.join == "mean":
         return np.add.reduceat(scores, firsts, axis=1) / np.bincount(place)[:, None].astype(np.float32)
     return np.maximum.reduceat(scores, firsts, axis=1)
 

@@ -1,11 +1,11 @@
 """Networks by name. A new architecture is one file here with one function, named in the tuple below.
 
     model = build("butt", leads=12, classes=24, width=30)
-    logits = model(x, valid, side)      # (batch, channels, time), bool (batch, time), (batch, 7) → (batch, classes)
+    logits = model(x, valid, metadata)      # (batch, channels, time), bool (batch, time), (batch, 7) → (batch, classes)
 
 A model turns a batch into logits; the score of a class is their sigmoid. Samples where `valid` is False do not exist:
 a recording's logits depend neither on its padding nor on its company in the batch, and any length from 1 on is taken.
-`valid` None: all are valid. `side` is what else is known, each with a 1 behind it if it is, else zeros: age / 100; female,
+`valid` None: all are valid. `metadata` is what else is known, each with a 1 behind it if it is, else zeros: age / 100; female,
 male; log10 of the amplitude in mV, where the input was divided by it. None: nothing is known. Every network takes it, and
 passes it over unless its paper uses it.
 """

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from ..preprocessing.prepare import SIDE
+from ..preprocessing.prepare import METADATA
 from .cpu.scoring_layers import Convolution, Filter, Padded, Shape, plan_of
 from .cpu.winograd import SCORING_OUTPUTS, rows_of
 from .layers import ConvNormReLU, as_masked, halve, halve_mean
@@ -43,7 +43,7 @@ class Butt(nn.Module):
     """See the module's first lines. `width` is n; `forward` takes (batch, leads, time) and bool (batch, time)."""
 
     def __init__(self, leads: int, classes: int, width: int, levels: int, convolutions: int, kernel: int,
-                 side_features: int):
+                 metadata_features: int):
         super().__init__()
         if kernel % 2 == 0 or min(width, levels, convolutions) < 1:
             raise TypeError("the kernel must be odd, and width, levels and convolutions at least 1")
@@ -52,13 +52,13 @@ class Butt(nn.Module):
         inputs = [width] + [width + 2 * i * width for i in range(1, levels + 1)]
         self.levels = nn.ModuleList(Level(inputs[i - 1], i * width, convolutions, kernel) for i in range(1, levels + 1))
         self.top = ConvNormReLU(inputs[-1], levels * width, kernel)
-        self.side = nn.Sequential(nn.Linear(SIDE, side_features), nn.ReLU()) if side_features else None
-        self.head = nn.Linear(levels * width + side_features, classes)  # BUTT: no unit knows of another
+        self.metadata = nn.Sequential(nn.Linear(METADATA, metadata_features), nn.ReLU()) if metadata_features else None
+        self.head = nn.Linear(levels * width + metadata_features, classes)  # BUTT: no unit knows of another
         nn.init.xavier_normal_(self.head.weight)
         nn.init.zeros_(self.head.bias)
 
     def forward(self, x: torch.Tensor, valid: torch.Tensor | None = None,
-                side: torch.Tensor | None = None) -> torch.Tensor:
+                metadata: torch.Tensor | None = None) -> torch.Tensor:
         x, valid = as_masked(x, valid, self.stride)             # batch, leads, 1, time
         x = skip0 = self.stem(x, valid)                         # batch, n, 1, time
         for level in self.levels:
@@ -71,7 +71,7 @@ class Butt(nn.Module):
         x = self.top(x, valid)                                  # batch, levels·n, 1, time / 2^levels
         # ReLU leaves no negative number and invalid samples are zero, so the maximum is that of the valid ones
         features = x.amax(dim=(2, 3))                           # batch, levels·n
-        return _logits(self, features, side)                    # batch, classes
+        return _logits(self, features, metadata)                    # batch, classes
 
     def for_scoring(self) -> ScoringButt | None:
         """The same network in numpy, if its batch normalisation is folded in and its kernel is one of minimal filtering."""
@@ -81,11 +81,11 @@ class Butt(nn.Module):
         return ScoringButt(self)
 
 
-def _logits(model: Butt | ScoringButt, features: torch.Tensor, side: torch.Tensor | None) -> torch.Tensor:
+def _logits(model: Butt | ScoringButt, features: torch.Tensor, metadata: torch.Tensor | None) -> torch.Tensor:
     """(batch, classes) from the signal's features and, if the network asks for it, from what else is known."""
-    if model.side is not None:
-        side = features.new_zeros(len(features), SIDE) if side is None else side
-        features = torch.cat([features, model.side(side)], dim=1)
+    if model.metadata is not None:
+        metadata = features.new_zeros(len(features), METADATA) if metadata is None else metadata
+        features = torch.cat([features, model.metadata(metadata)], dim=1)
     return model.head(features)
 
 
@@ -94,20 +94,20 @@ class ScoringButt(nn.Module):
 
     def __init__(self, model: Butt):
         super().__init__()
-        self.stride, self.side, self.head = model.stride, model.side, model.head
+        self.stride, self.metadata, self.head = model.stride, model.metadata, model.head
         self.stem, self.top = Filter(model.stem.conv), Filter(model.top.conv)
         self.levels = [[Filter(layer.conv) for layer in level.convolutions] for level in model.levels]
         self.shapes = self.stem.shape, tuple(tuple(layer.shape for layer in level) for level in self.levels), self.top.shape
 
     def forward(self, x: torch.Tensor, valid: torch.Tensor | None = None,
-                side: torch.Tensor | None = None) -> torch.Tensor:
+                metadata: torch.Tensor | None = None) -> torch.Tensor:
         x, valid = as_masked(x, valid, self.stride)
         rows = rows_of(x).numpy()                               # batch, time, leads
         plan = plan_of(_Plan, self.shapes, *rows.shape[:2])
         plan.input.body[...] = rows
         mask = None if valid is None else rows_of(valid).numpy()
         features = torch.from_numpy(plan(self, mask))           # batch, levels·n
-        return _logits(self, features, side)                    # batch, classes
+        return _logits(self, features, metadata)                    # batch, classes
 
 
 class _Plan:
@@ -167,10 +167,10 @@ class _Plan:
 
 
 def butt(leads: int, classes: int, width: int = 30, levels: int = 6, convolutions: int = 3, kernel: int = 7,
-         side_features: int = 0) -> Butt:
+         metadata_features: int = 0) -> Butt:
     """The network of section 2 of the paper; `width` 30 in the authors' code, 48 in the paper's best, 12 small.
 
-    Theirs knows nothing of the person: `side_features`, features of age, sex and amplitude that join those of the signal,
+    Theirs knows nothing of the person: `metadata_features`, features of age, sex and amplitude that join those of the signal,
     are ours.
     """
-    return Butt(leads, classes, width, levels, convolutions, kernel, side_features)
+    return Butt(leads, classes, width, levels, convolutions, kernel, metadata_features)

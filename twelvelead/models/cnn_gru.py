@@ -7,7 +7,7 @@ Mechanism for Classification of 12-lead ECG, CinC 2020, paper 32.
     five        of them; then a GRU of 128 units in each direction
     head        attention: the mean of the steps, weighted by the softmax of v·tanh(W·step + b); one unit a class
 
-The input is 36 channels: the leads, and two envelopes of each (signals.envelopes). With 36 channels and 24 classes that
+The input is 36 channels: the leads, and two envelopes of each (filters.envelopes). With 36 channels and 24 classes that
 is 3,427,864 parameters.
 
 The description gives blocks, convolutions, kernel and stride; the rest is our choice. Where the authors' network of the
@@ -98,7 +98,7 @@ class CnnGru(nn.Module):
         self.head = nn.Linear(width, classes)
 
     def forward(self, x: torch.Tensor, valid: torch.Tensor | None = None,
-                side: torch.Tensor | None = None) -> torch.Tensor:
+                metadata: torch.Tensor | None = None) -> torch.Tensor:
         x, valid = as_masked(x, valid, self.stride)             # batch, leads, 1, time
         for block in self.blocks:
             valid = halve_valid(valid)

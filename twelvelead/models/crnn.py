@@ -66,7 +66,7 @@ class Crnn(nn.Module):
         nn.init.ones_(self.lstm.bias_ih_l0[units:2 * units])  # gates in torch's order: input, forget, cell, output
 
     def forward(self, x: torch.Tensor, valid: torch.Tensor | None = None,
-                side: torch.Tensor | None = None) -> torch.Tensor:
+                metadata: torch.Tensor | None = None) -> torch.Tensor:
         if valid is not None:
             x = torch.where(valid[:, None, :], x, 0.0)
         x = F.pad(x, (0, self.samples - x.shape[2]))            # batch, leads, samples: filled with zeros or cut

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from .cpu.winograd import MinimalConv, rows_of
 
-PERSON = 5  # of the values of prepare.side_of the first ones are the person's
+PERSON = 5  # of the values of prepare.metadata_of the first ones are the person's
 
 
 class MaskedBatchNorm(nn.BatchNorm2d):

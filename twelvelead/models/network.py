@@ -25,8 +25,8 @@ class Standardised(nn.Module):
         self.register_buffer("deviation", torch.ones(channels, 1))
 
     def forward(self, x: torch.Tensor, valid: torch.Tensor | None = None,
-                side: torch.Tensor | None = None) -> torch.Tensor:
-        return self.network((x - self.mean) / self.deviation, valid, side)
+                metadata: torch.Tensor | None = None) -> torch.Tensor:
+        return self.network((x - self.mean) / self.deviation, valid, metadata)
 
 
 
@@ -43,11 +43,11 @@ class FilledLeads(nn.Module):
         self.register_buffer("covariance", torch.eye(leads))
 
     def forward(self, x: torch.Tensor, valid: torch.Tensor | None = None,
-                side: torch.Tensor | None = None) -> torch.Tensor:
+                metadata: torch.Tensor | None = None) -> torch.Tensor:
         there = (x != 0).any(dim=2)                             # batch, leads
         if x.device.type != "cpu" or not bool(there.all()):     # asking a GPU would make it wait
             x = torch.where(there[:, :, None], x, self.estimates(there).to(x) @ x)
-        return self.network(x, valid, side)
+        return self.network(x, valid, metadata)
 
     def estimates(self, there: torch.Tensor) -> torch.Tensor:
         """Matrices (batch, leads, leads) that estimate all leads from those that are there, bool (batch, leads)."""

@@ -77,8 +77,8 @@ class SeResNet(nn.Module):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
     def forward(self, x: torch.Tensor, valid: torch.Tensor | None = None,
-                side: torch.Tensor | None = None) -> torch.Tensor:
-        person = x.new_zeros(len(x), PERSON) if side is None else side[:, :PERSON]
+                metadata: torch.Tensor | None = None) -> torch.Tensor:
+        person = x.new_zeros(len(x), PERSON) if metadata is None else metadata[:, :PERSON]
         x, valid = as_masked(x, valid, self.stride)             # batch, leads, 1, time
         valid = halve_valid(valid)
         x = F.relu(self.stem(x, valid))                         # batch, width, 1, time / 2

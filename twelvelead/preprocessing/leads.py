@@ -11,12 +11,12 @@ from ..data.header import LEADS
 
 # Right and left arm electrodes exchanged: I is −I, II and III change places, and so do aVR and aVL. The chest leads, which are
 # measured against the mean of the three limbs, stay.
-ARMS_SWAPPED = np.eye(len(LEADS), dtype=np.float32)[[0, 2, 1, 4, 3, 5, *range(6, 12)]]
-ARMS_SWAPPED[0, 0] = -1
+ARM_REVERSAL = np.eye(len(LEADS), dtype=np.float32)[[0, 2, 1, 4, 3, 5, *range(6, 12)]]
+ARM_REVERSAL[0, 0] = -1
 OPPOSITE = -0.5
 
 
-def right_arms(signal: np.ndarray, present: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def undo_arm_reversal(signal: np.ndarray, present: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Undoes an exchange of the arm electrodes; signal (12, samples) about zero and presence (12,), as they are or set right.
 
     Leads I and V5, V6 look at the heart from the same side. Where I goes against them (correlation below −0.5), the arms were
@@ -26,7 +26,7 @@ def right_arms(signal: np.ndarray, present: np.ndarray) -> tuple[np.ndarray, np.
     norm = math.sqrt(float(signal[0] @ signal[0]) * float(left @ left))
     if norm == 0 or float(signal[0] @ left) >= OPPOSITE * norm:
         return signal, present
-    return ARMS_SWAPPED @ signal, present @ (ARMS_SWAPPED != 0)
+    return ARM_REVERSAL @ signal, present @ (ARM_REVERSAL != 0)
 
 
 

@@ -4,7 +4,7 @@
     prepared.signal     # float32 (channels, samples) at recipe.input.frequency_hz: 12 leads, then their envelopes if asked for
     prepared.leads      # bool (12,)       False: the lead was missing or flat and could not be derived
     prepared.valid      # bool (samples,)  False: no lead has a value there
-    prepared.side       # float32 (7,)     what else is known: see `side_of`
+    prepared.metadata       # float32 (7,)     what else is known: see `metadata_of`
 
 In memory the leads of a sample lie together, as in files, in the store and in what networks take; arrays that lie otherwise
 give the same numbers, later.
@@ -23,7 +23,7 @@ from ..data.recording import Recording
 from ..errors import RecordingError
 from ..recipes import Input
 from .filters import envelopes, high_pass, resample
-from .leads import derive_limb_leads, fill_gaps, right_arms
+from .leads import derive_limb_leads, fill_gaps, undo_arm_reversal
 
 # Keeps a signal with a gain wrong by 1,000 finite in the float16 store: two volts at 0.2 mV a unit.
 LARGEST_INPUT = 10_000.0
@@ -31,7 +31,7 @@ LARGEST_INPUT = 10_000.0
 LARGEST_OWN = 20.0
 # What 16 bits can hold, and filters make of it, by far.
 MOST_ADC = 2.0**19
-SIDE = 7
+METADATA = 7
 # Amplitudes of `amplitude_of` in mV that a heart can have. What is outside is a wrong gain, and tells nothing.
 POSSIBLE_MV = (0.08, 8.0)
 
@@ -43,11 +43,11 @@ class Prepared:
     signal: np.ndarray
     leads: np.ndarray
     valid: np.ndarray
-    side: np.ndarray = field(default_factory=lambda: np.zeros(SIDE, dtype=np.float32))
+    metadata: np.ndarray = field(default_factory=lambda: np.zeros(METADATA, dtype=np.float32))
 
 
 
-def prepare(recording: Recording, recipe: Input) -> Prepared:
+def prepare(recording: Recording, spec: Input) -> Prepared:
     """Turns a recording into model input.
 
     Leads go to standard order; a limb lead that is missing or flat is derived from two that are there (Einthoven's
@@ -79,47 +79,47 @@ def prepare(recording: Recording, recipe: Input) -> Prepared:
         signal, present = derive_limb_leads(signal, present)
         if not present.any():
             raise RecordingError(f"{recording.name}: no lead holds a signal (all are missing, flat or of unknown name)")
-    signal = resample(signal, recording.frequency_hz, recipe.frequency_hz)
+    signal = resample(signal, recording.frequency_hz, spec.frequency_hz)
     valid = np.ones(signal.shape[1], dtype=bool)
     if missing is not None:
-        nearest = (np.arange(len(valid)) * (recording.frequency_hz / recipe.frequency_hz)).round().astype(int)
+        nearest = (np.arange(len(valid)) * (recording.frequency_hz / spec.frequency_hz)).round().astype(int)
         valid = ~missing[np.minimum(nearest, len(missing) - 1)]
-    if recipe.high_pass_hz:
-        signal = high_pass(signal, recipe.frequency_hz, recipe.high_pass_hz)
-    if recipe.right_arms:
-        signal, present = right_arms(signal, present)
-    if recipe.centred and valid.any():
+    if spec.high_pass_hz:
+        signal = high_pass(signal, spec.frequency_hz, spec.high_pass_hz)
+    if spec.undo_arm_reversal:
+        signal, present = undo_arm_reversal(signal, present)
+    if spec.centred and valid.any():
         signal -= signal[:, valid].mean(axis=1, keepdims=True)
-    scale_mv, largest = recipe.unit_mv, LARGEST_INPUT
-    if recipe.own_scale:
+    scale_mv, largest = spec.unit_mv, LARGEST_INPUT
+    if spec.per_recording_scale:
         own = signal if present.all() else signal[present]
         scale_mv, largest = amplitude_of(own if missing is None else own[:, valid]) * abs(unit_mv), LARGEST_OWN
     signal *= np.float32(unit_mv / scale_mv)
     if most * abs(unit_mv) > largest * scale_mv:
         signal.clip(-largest, largest, out=signal)
-    if recipe.envelopes_hz:
-        signal = np.concatenate([signal, envelopes(signal, recipe.frequency_hz, recipe.envelopes_hz)])
+    if spec.envelopes_hz:
+        signal = np.concatenate([signal, envelopes(signal, spec.frequency_hz, spec.envelopes_hz)])
     if missing is not None:
         signal[:, ~valid] = 0
-    side = side_of(recording.age_years, recording.sex, scale_mv if recipe.own_scale else math.nan)
-    return Prepared(signal, present, valid, side)
+    metadata = metadata_of(recording.age_years, recording.sex, scale_mv if spec.per_recording_scale else math.nan)
+    return Prepared(signal, present, valid, metadata)
 
 
 
-def side_of(age_years: float, sex: str, amplitude_mv: float = math.nan) -> np.ndarray:
+def metadata_of(age_years: float, sex: str, amplitude_mv: float = math.nan) -> np.ndarray:
     """What a network may know besides the signal, float32 (7,): unknown values are 0, known ones have a 1 to say so.
 
     age / 100, age known; female, male, sex known; log10 of the amplitude in mV that the signal was divided by, known.
     An amplitude that no heart has (`POSSIBLE_MV`) comes from a wrong gain and is not known.
     """
-    side = np.zeros(SIDE, dtype=np.float32)
+    metadata = np.zeros(METADATA, dtype=np.float32)
     if math.isfinite(age_years):
-        side[:2] = age_years / 100, 1
+        metadata[:2] = age_years / 100, 1
     if sex in ("female", "male"):
-        side[2:5] = sex == "female", sex == "male", 1
+        metadata[2:5] = sex == "female", sex == "male", 1
     if POSSIBLE_MV[0] <= amplitude_mv <= POSSIBLE_MV[1]:  # False for NaN
-        side[5:] = math.log10(amplitude_mv), 1
-    return side
+        metadata[5:] = math.log10(amplitude_mv), 1
+    return metadata
 
 
 

@@ -1,6 +1,6 @@
 """A metric of given recordings as a function of the thresholds.
 
-    objective = challenge_metric(labels, scores, classes.weights, classes.sinus_rhythm)
+    objective = challenge_objective(labels, scores, classes.weights, classes.sinus_rhythm)
     objective(thresholds)                           # the metric, a float
     objective.cuts(k, thresholds)                   # the metric at every cut of class k, the other classes as they are
 
@@ -55,7 +55,7 @@ class Objective:
 
 
 
-def challenge_metric(labels: np.ndarray, scores: np.ndarray, weights: np.ndarray, sinus_rhythm: int) -> Objective:
+def challenge_objective(labels: np.ndarray, scores: np.ndarray, weights: np.ndarray, sinus_rhythm: int) -> Objective:
     """The normalised Challenge metric (Perez Alday et al. 2020): 1 for all right, 0 for sinus rhythm everywhere.
 
     With R = labels · weights the metric of a recording is the sum of R over its outputs, divided by the number of
@@ -102,12 +102,12 @@ def challenge_metric(labels: np.ndarray, scores: np.ndarray, weights: np.ndarray
 
 
 
-def unofficial_metric(labels: np.ndarray, scores: np.ndarray) -> Objective:
+def unofficial_objective(labels: np.ndarray, scores: np.ndarray) -> Objective:
     """√(F2·G2), the leaderboard figure of the unofficial phase of 2020; F2 and G2 are means over the classes.
 
     Each recording counts 1 / (number of its labels); F2 = 5 TP / (5 TP + 4 FN + FP), G2 = TP / (TP + FP + 2 FN), 1
     where undefined. A recording without labels counts 1 here; in 2020 it counted infinitely and spoilt the figure.
-    Parameters as for `challenge_metric`.
+    Parameters as for `challenge_objective`.
     """
     labels, scores, order = _by_class(labels, scores)
     share = 1 / np.maximum(labels.sum(axis=0), 1)
@@ -139,10 +139,10 @@ METRIC_OF = {"2020": "Challenge metric", "unofficial": "√(F2·G2)"}
 
 
 def objective_of(classes: Classes, labels: np.ndarray, scores: np.ndarray) -> Objective:
-    """The metric that these classes are scored by; parameters as for `challenge_metric`."""
+    """The metric that these classes are scored by; parameters as for `challenge_objective`."""
     if classes.year == "unofficial":
-        return unofficial_metric(labels, scores)
-    return challenge_metric(labels, scores, classes.weights, classes.sinus_rhythm)
+        return unofficial_objective(labels, scores)
+    return challenge_objective(labels, scores, classes.weights, classes.sinus_rhythm)
 
 
 

@@ -127,7 +127,7 @@ def optimise(objective: Objective, method: str = "bayesian", seed: int = 0, **co
     Parameters
     ----------
     objective : Objective
-        As `challenge_metric` or `unofficial_metric` builds it from the labels and scores to learn from.
+        As `challenge_objective` or `unofficial_objective` builds it from the labels and scores to learn from.
     method : str
         A name in `METHODS`.
     seed : int

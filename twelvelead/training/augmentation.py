@@ -1,6 +1,6 @@
 """What training does to a batch beyond stretching and gains: electrodes exchanged, leads off, filters, noise, facts hidden.
 
-    x, side = disturb(x, side, recipe.augmentation, recipe.input.frequency_hz, random)    # x (batch, time, channels)
+    x, metadata = disturb(x, metadata, recipe.augmentation, recipe.input.frequency_hz, random)    # x (batch, time, channels)
 
 All as tensor operations on the batch's device. Random numbers are drawn on the CPU by numpy, so that a seed gives the same
 batches on every device. Applies to the twelve leads; recipes with envelopes do not use it.
@@ -11,93 +11,93 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from ..preprocessing.leads import ARMS_SWAPPED
+from ..preprocessing.leads import ARM_REVERSAL
 from ..recipes import Augmentation
 
 CHEST = range(6, 12)
 
 
-def disturb(x: torch.Tensor, side: torch.Tensor, augmentation: Augmentation, frequency_hz: float,
-            random: np.random.Generator) -> tuple[torch.Tensor, torch.Tensor]:
-    """A batch x (batch, time, 12) and side (batch, 7) with the augmentations of the recipe; what is flat stays flat."""
+def disturb(x: torch.Tensor, metadata: torch.Tensor, augmentation: Augmentation, frequency_hz: float,
+            rng: np.random.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+    """A batch x (batch, time, 12) and metadata (batch, 7) with the augmentations of the recipe; what is flat stays flat."""
     batch = len(x)
     if augmentation.arm_swap_probability:
-        swapped = torch.from_numpy(random.random(batch) < augmentation.arm_swap_probability).to(x.device)
-        x = torch.where(swapped[:, None, None], x @ torch.from_numpy(ARMS_SWAPPED.T).to(x), x)
+        swapped = torch.from_numpy(rng.random(batch) < augmentation.arm_swap_probability).to(x.device)
+        x = torch.where(swapped[:, None, None], x @ torch.from_numpy(ARM_REVERSAL.T).to(x), x)
     if augmentation.band_probability or augmentation.noise_probability:
         there = (x != 0).any(dim=1, keepdim=True)  # batch, 1, 12
-        x = _filtered_and_noisy(x, augmentation, frequency_hz, random) * there
+        x = _filtered_and_noisy(x, augmentation, frequency_hz, rng) * there
     if augmentation.lead_drop_probability:
-        x = x * torch.from_numpy(_kept_leads(batch, augmentation.lead_drop_probability, random)).to(x)[:, None, :]
-    if augmentation.hide_probability:
-        side = _hidden(side, augmentation.hide_probability, random)
-    return x, side
+        x = x * torch.from_numpy(_kept_leads(batch, augmentation.lead_drop_probability, rng)).to(x)[:, None, :]
+    if augmentation.metadata_dropout:
+        metadata = _hidden(metadata, augmentation.metadata_dropout, rng)
+    return x, metadata
 
 
-def _kept_leads(batch: int, probability: float, random: np.random.Generator) -> np.ndarray:
+def _kept_leads(batch: int, probability: float, rng: np.random.Generator) -> np.ndarray:
     """float32 (batch, 12), 0 for leads that are off: a few of the chest leads, all but one, or all.
 
-    Limb leads are not dropped: any two of them give the others (signals.derive_limb_leads).
+    Limb leads are not dropped: any two of them give the others (leads.derive_limb_leads).
     """
     kept = np.ones((batch, 12), dtype=np.float32)
-    for row in np.flatnonzero(random.random(batch) < probability):
-        count = random.choice([1, 2, 3, 5, 6])
-        kept[row, random.choice(CHEST, count, replace=False)] = 0
+    for row in np.flatnonzero(rng.random(batch) < probability):
+        count = rng.choice([1, 2, 3, 5, 6])
+        kept[row, rng.choice(CHEST, count, replace=False)] = 0
     return kept
 
 
-def _hidden(side: torch.Tensor, probability: float, random: np.random.Generator) -> torch.Tensor:
+def _hidden(metadata: torch.Tensor, probability: float, rng: np.random.Generator) -> torch.Tensor:
     """Age, sex and amplitude each unknown with that probability; where it is not, an amplitude is wrong as often.
 
     A wrong one is off by up to a decade either way: so the network learns what a low voltage looks like, and to trust
     no gain.
     """
-    hidden = random.random((len(side), 3)) < probability
-    wrong = (random.random(len(side)) < probability) * random.uniform(-1, 1, len(side))
-    shown = torch.from_numpy(~hidden[:, [0, 0, 1, 1, 1, 2, 2]]).to(side.device)
-    side = side.clone()
-    side[:, 5] += torch.from_numpy(wrong).to(side) * side[:, 6]
-    return side * shown
+    hidden = rng.random((len(metadata), 3)) < probability
+    wrong = (rng.random(len(metadata)) < probability) * rng.uniform(-1, 1, len(metadata))
+    shown = torch.from_numpy(~hidden[:, [0, 0, 1, 1, 1, 2, 2]]).to(metadata.device)
+    metadata = metadata.clone()
+    metadata[:, 5] += torch.from_numpy(wrong).to(metadata) * metadata[:, 6]
+    return metadata * shown
 
 
 def _filtered_and_noisy(x: torch.Tensor, augmentation: Augmentation, frequency_hz: float,
-                        random: np.random.Generator) -> torch.Tensor:
+                        rng: np.random.Generator) -> torch.Tensor:
     """Band-passes and adds noise in the spectrum: one transform there, one back."""
     batch, time, leads = x.shape
     tone_hz = np.fft.rfftfreq(time, 1 / frequency_hz)
     spectrum = torch.fft.rfft(x, dim=1)                                                # batch, tones, leads
-    response = _band(tone_hz, batch, augmentation.band_probability, random)
+    response = _band(tone_hz, batch, augmentation.band_probability, rng)
     spectrum = spectrum * torch.from_numpy(response).to(x)[:, :, None]
-    noisy = random.random((3, batch)) < augmentation.noise_probability
+    noisy = rng.random((3, batch)) < augmentation.noise_probability
     power = x.square().sum(dim=(1, 2)) / (x != 0).sum(dim=(1, 2)).clamp(min=1)         # without padding and flat leads
-    for rows, shape in zip(noisy, _noises(tone_hz, frequency_hz, random)):
+    for rows, shape in zip(noisy, _noises(tone_hz, frequency_hz, rng)):
         rows = np.flatnonzero(rows)
         if len(rows) == 0:
             continue
         tones = np.flatnonzero(shape)
-        noise = random.standard_normal((len(rows), len(tones), leads, 2), dtype=np.float32) * shape[tones, None, None]
+        noise = rng.standard_normal((len(rows), len(tones), leads, 2), dtype=np.float32) * shape[tones, None, None]
         noise = torch.view_as_complex(torch.from_numpy(noise)).to(x.device)
         own = noise.abs().square().sum(dim=(1, 2)) * (2 / leads / time ** 2)           # mean square of the noise in time
-        below = torch.from_numpy(10 ** (random.uniform(*augmentation.noise_db, len(rows)) / 10)).to(x)
+        below = torch.from_numpy(10 ** (rng.uniform(*augmentation.noise_db, len(rows)) / 10)).to(x)
         rows = torch.from_numpy(rows).to(x.device)
         noise *= torch.sqrt(power[rows] / below / own.clamp(min=1e-12))[:, None, None]
         spectrum[rows[:, None], torch.from_numpy(tones).to(x.device)[None, :]] += noise
     return torch.fft.irfft(spectrum, time, dim=1)
 
 
-def _band(tone_hz: np.ndarray, batch: int, probability: float, random: np.random.Generator) -> np.ndarray:
+def _band(tone_hz: np.ndarray, batch: int, probability: float, rng: np.random.Generator) -> np.ndarray:
     """Responses float32 (batch, tones): Butterworth's of order 2 from 0.05 to 1 Hz, and of order 4 to 20 Hz or more."""
-    low = 10 ** random.uniform(np.log10(0.05), 0, (batch, 1))
-    high = 10 ** random.uniform(np.log10(20), np.log10(150), (batch, 1))
+    low = 10 ** rng.uniform(np.log10(0.05), 0, (batch, 1))
+    high = 10 ** rng.uniform(np.log10(20), np.log10(150), (batch, 1))
     with np.errstate(divide="ignore"):
         response = 1 / np.sqrt((1 + (low / tone_hz) ** 4) * (1 + (tone_hz / high) ** 8))
-    return np.where(random.random((batch, 1)) < probability, response, 1.0).astype(np.float32)
+    return np.where(rng.random((batch, 1)) < probability, response, 1.0).astype(np.float32)
 
 
-def _noises(tone_hz: np.ndarray, frequency_hz: float, random: np.random.Generator) -> list[np.ndarray]:
+def _noises(tone_hz: np.ndarray, frequency_hz: float, rng: np.random.Generator) -> list[np.ndarray]:
     """Amplitudes by tone float32 (tones,) of baseline wander (falling to 0.8 Hz), mains hum (one tone), muscle (from 15 Hz)."""
     wander = np.where((tone_hz > 0) & (tone_hz < 0.8), 1 / np.maximum(tone_hz, 0.05), 0)
-    mains_hz = random.choice([50, 60])
+    mains_hz = rng.choice([50, 60])
     hum = np.zeros(len(tone_hz))
     hum[np.argmin(np.abs(tone_hz - mains_hz))] = mains_hz < frequency_hz / 2
     muscle = (tone_hz > 15).astype(float)

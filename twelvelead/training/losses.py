@@ -1,6 +1,6 @@
 """What training minimises: functions of logits (batch, classes) and labels, on any device.
 
-    loss = LOSSES["challenge_metric"](logits, labels, Weighting(positive, negative, rewards), known)
+    loss = LOSSES["challenge_loss"](logits, labels, Weighting(positive, negative, rewards), known)
 
 `known`, (batch, classes) or None: 0 where nobody knows whether the recording has the class, which then has no part in the
 loss. Every loss is a mean over the recordings, so that a batch may be taken in parts. Everything is computed in float32,
@@ -126,7 +126,7 @@ def metric_loss(scores: torch.Tensor, labels: torch.Tensor, rewards: torch.Tenso
     return -((labels @ rewards) * (scores / count)).sum()
 
 
-def challenge_metric(logits: torch.Tensor, labels: torch.Tensor, weighting: Weighting,
+def challenge_loss(logits: torch.Tensor, labels: torch.Tensor, weighting: Weighting,
                      known: torch.Tensor | None = None) -> torch.Tensor:
     """`metric_loss` of the sigmoid scores for each recording of the batch."""
     with torch.autocast(logits.device.type, enabled=False):
@@ -137,4 +137,4 @@ def challenge_metric(logits: torch.Tensor, labels: torch.Tensor, weighting: Weig
 
 
 LOSSES = {function.__name__: function
-          for function in (cross_entropy, weighted_cross_entropy, categorical_cross_entropy, challenge_metric)}
+          for function in (cross_entropy, weighted_cross_entropy, categorical_cross_entropy, challenge_loss)}

@@ -27,7 +27,7 @@ from tqdm import tqdm
 from ..data.classes import Classes
 from ..errors import UserError
 from ..files import replace_file
-from ..inference.predict import Data, predict
+from ..inference.predict import PackedRecordings, predict
 from ..models.layers import MaskedBatchNorm
 from ..models.network import FilledLeads, Standardised, new_model
 from ..recipes import Phase, Recipe, scale_phases
@@ -48,7 +48,7 @@ class NaNLoss(UserError):
 
 
 @dataclass(frozen=True)
-class Trained:
+class TrainedMember:
     """What training a member leaves.
 
     Attributes
@@ -71,10 +71,10 @@ def seed_of(*numbers: int) -> int:
     return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> 1)
 
 
-def train_member(data: Data, labels: np.ndarray, train_rows: np.ndarray, validation_rows: np.ndarray, recipe: Recipe,
+def train_member(data: PackedRecordings, labels: np.ndarray, train_rows: np.ndarray, validation_rows: np.ndarray, recipe: Recipe,
                  classes: Classes, *, seed: int, member: int, checkpoint: Path, known: np.ndarray | None = None,
                  epochs_allowed: Callable[[int, float], int] | None = None,
-                 out_of_time: Callable[[], bool] = lambda: False, log: Callable[[str], None] = print) -> Trained:
+                 out_of_time: Callable[[], bool] = lambda: False, log: Callable[[str], None] = print) -> TrainedMember:
     """Trains a member, or goes on where its checkpoint stands.
 
     Parameters
@@ -105,9 +105,9 @@ def train_member(data: Data, labels: np.ndarray, train_rows: np.ndarray, validat
     wanted = epochs = sum(phase.epochs for phase in phases)
     torch.manual_seed(seed_of(seed, member))
     model = new_model(recipe, labels.shape[1]).to(data.device)
-    _measure(model, data, train_rows)
-    task = _Task(data, labels, train_rows, validation_rows, recipe, classes, known)
-    state = _State(model)
+    _fit_input_statistics(model, data, train_rows)
+    task = _MemberData(data, labels, train_rows, validation_rows, recipe, classes, known)
+    state = _TrainingState(model)
     if checkpoint.is_file():
         epochs = state.load(checkpoint, data.device, recipe)
         log(f"member {member}: going on after epoch {state.epoch} of {epochs}")
@@ -128,14 +128,14 @@ def train_member(data: Data, labels: np.ndarray, train_rows: np.ndarray, validat
         rate = state.rate_at(phase, (done + 0.5) / phase.epochs)  # in the middle of the epoch
         state.stale, state.rate_stale = state.stale + 1, state.rate_stale + 1
         found = state.keep_best(task)
-        state.ease(recipe)
+        state.reduce_rate_on_plateau(recipe)
         seconds = time.perf_counter() - started
         state.history.append(dict(member=member, epoch=state.epoch, loss=phase.loss, learning_rate=rate, train_loss=loss,
                                   **found, seconds=round(seconds, 2)))
         log(f"member {member}  epoch {state.epoch}/{epochs}  {phase.loss} {loss:.4f}  rate {rate:.3g}  validation loss "
             f"{found['validation_loss']:.4f}, metric {found['metric']:.3f} (one threshold, {found['threshold']:.2f})  "
             f"{seconds:.1f} s")
-        if recipe.training.stop_after and state.stale >= recipe.training.stop_after and state.epoch < epochs:
+        if recipe.training.early_stopping_patience and state.stale >= recipe.training.early_stopping_patience and state.epoch < epochs:
             log(f"member {member}: no better for {state.stale} epochs, training ends")
             epochs = state.epoch
         if epochs_allowed is not None and state.epoch < epochs:
@@ -149,7 +149,7 @@ def train_member(data: Data, labels: np.ndarray, train_rows: np.ndarray, validat
     model.eval()
     scores = (predict(model, data, validation_rows, recipe.input) if len(validation_rows)
               else np.zeros((0, labels.shape[1]), dtype=np.float32))
-    return Trained({name: tensor.detach().cpu().clone() for name, tensor in state.best.items()}, scores, state.history)
+    return TrainedMember({name: tensor.detach().cpu().clone() for name, tensor in state.best.items()}, scores, state.history)
 
 
 def _by_epoch(phases: tuple[Phase, ...]) -> list[tuple[Phase, int]]:
@@ -157,7 +157,7 @@ def _by_epoch(phases: tuple[Phase, ...]) -> list[tuple[Phase, int]]:
     return [(phase, done) for phase in phases for done in range(phase.epochs)]
 
 
-def _measure(model: torch.nn.Module, data: Data, rows: np.ndarray) -> None:
+def _fit_input_statistics(model: torch.nn.Module, data: PackedRecordings, rows: np.ndarray) -> None:
     """Sets what a network knows of its input: moments of the channels over all valid samples of these recordings."""
     kinds = [module for module in model.modules() if isinstance(module, (Standardised, FilledLeads))]
     if not kinds:
@@ -180,10 +180,10 @@ def _measure(model: torch.nn.Module, data: Data, rows: np.ndarray) -> None:
             module.covariance.copy_(products)
 
 
-class _Task:
+class _MemberData:
     """What a member learns from, and what stays the same while it does."""
 
-    def __init__(self, data: Data, labels: np.ndarray, train_rows: np.ndarray, validation_rows: np.ndarray,
+    def __init__(self, data: PackedRecordings, labels: np.ndarray, train_rows: np.ndarray, validation_rows: np.ndarray,
                  recipe: Recipe, classes: Classes, known: np.ndarray | None):
         self.data, self.labels, self.recipe, self.classes = data, labels, recipe, classes
         self.train_rows, self.validation_rows = train_rows, validation_rows
@@ -202,7 +202,7 @@ class _Task:
         return LOSSES[phase_loss](logits, self.targets[rows], self.weighting, None if self.known is None else self.known[rows])
 
 
-class _State:
+class _TrainingState:
     """What changes while a member trains, and what its checkpoint holds."""
 
     SAVED = ("epoch", "best", "best_value", "stale", "rate", "rate_stale", "sum", "summed", "history")
@@ -245,7 +245,7 @@ class _State:
         for group in self.optimizer.param_groups:
             group["lr"] = self.rate_at(phase, position)
 
-    def keep_best(self, task: _Task) -> dict[str, float]:
+    def keep_best(self, task: _MemberData) -> dict[str, float]:
         """Scores the validation rows; a copy of the weights is kept if they are the best yet.
 
         Returns validation_loss, metric and threshold (one for all classes) of the current weights.
@@ -264,9 +264,9 @@ class _State:
             self.best_value, self.best, self.stale, self.rate_stale = value, copy.deepcopy(self.model.state_dict()), 0, 0
         return dict(validation_loss=loss, metric=metric, threshold=float(found.values[0]))
 
-    def ease(self, recipe: Recipe) -> None:
+    def reduce_rate_on_plateau(self, recipe: Recipe) -> None:
         """Halves the learning rate if no epoch was better for too long."""
-        if recipe.training.halve_after and self.rate_stale >= recipe.training.halve_after:
+        if recipe.training.rate_patience and self.rate_stale >= recipe.training.rate_patience:
             self.rate, self.rate_stale = self.rate / 2, 0
 
     def save(self, path: Path, epochs: int) -> None:
@@ -290,7 +290,7 @@ class _State:
         return values["epochs"]
 
 
-def _train_epoch(state: _State, task: _Task, phase: Phase, done: int, *, random: list[int],
+def _train_epoch(state: _TrainingState, task: _MemberData, phase: Phase, done: int, *, random: list[int],
                  out_of_time: Callable[[], bool], title: str) -> tuple[float, bool]:
     """One pass over the rows, after `done` epochs of the phase; returns the mean loss and whether time allowed all of it."""
     torch.manual_seed(seed_of(*random))  # for dropout
@@ -302,13 +302,13 @@ def _train_epoch(state: _State, task: _Task, phase: Phase, done: int, *, random:
     order = epoch_order(data.lengths, task.train_rows, recipe.training.batch_size, generator)
     for k, batch in enumerate(tqdm(order, desc=title, unit="batch", leave=False, file=sys.stderr, disable=None)):
         state.set_rate(phase, (done + (k + 1) / len(order)) / phase.epochs)
-        x, valid, side = gather(data, batch, recipe.input, recipe.augmentation, generator)
+        x, valid, metadata = gather(data, batch, recipe.input, recipe.augmentation, generator)
         optimizer.zero_grad(set_to_none=True)
         parts = min(math.ceil(len(x) * x.shape[2] / PART_SAMPLES), len(x))
         for part in np.array_split(np.arange(len(x)), parts):
             inside = slice(part[0], part[-1] + 1)
             with torch.autocast(device.type, dtype=state.half or torch.bfloat16, enabled=state.half is not None):
-                logits = model(x[inside], None if valid is None else valid[inside], side[inside])
+                logits = model(x[inside], None if valid is None else valid[inside], metadata[inside])
             loss = task.loss(phase.loss, logits, batch[inside]) * (len(part) / len(batch))
             scaler.scale(loss).backward()
             total += loss.detach() * len(batch)  # read once an epoch: a GPU is not made to wait
@@ -321,7 +321,7 @@ def _train_epoch(state: _State, task: _Task, phase: Phase, done: int, *, random:
     return float(total) / seen, whole
 
 
-def _average(state: _State, schedule: list[tuple[Phase, int]], phase: Phase, task: _Task) -> None:
+def _average(state: _TrainingState, schedule: list[tuple[Phase, int]], phase: Phase, task: _MemberData) -> None:
     """Stochastic weight averaging (Izmailov et al. 2018) over the end of each loss's last phase.
 
     At the end of the cycle the average competes with the best epoch; training itself goes on from its own weights.
@@ -342,13 +342,13 @@ def _average(state: _State, schedule: list[tuple[Phase, int]], phase: Phase, tas
     own = copy.deepcopy(state.model.state_dict())
     state.model.load_state_dict({**own, **{name: (total / state.summed).to(own[name].dtype)
                                            for name, total in state.sum.items()}})
-    _estimate_norms(state.model, task.data, task.train_rows, task.recipe)
+    _update_batch_norm(state.model, task.data, task.train_rows, task.recipe)
     state.keep_best(task)
     state.model.load_state_dict(own)
 
 
 @torch.no_grad()
-def _estimate_norms(model: torch.nn.Module, data: Data, rows: np.ndarray, recipe: Recipe, most: int = 2048) -> None:
+def _update_batch_norm(model: torch.nn.Module, data: PackedRecordings, rows: np.ndarray, recipe: Recipe, most: int = 2048) -> None:
     """Batch-norm statistics of weights that were never trained with: a mean over batches of unaugmented recordings."""
     norms = [module for module in model.modules() if isinstance(module, MaskedBatchNorm)]
     momenta = [norm.momentum for norm in norms]

@@ -30,8 +30,8 @@ MOST_REPAIRED = 20  # repaired recordings that are named; a hospital may have wr
 
 
 @dataclass(frozen=True)
-class Job:
-    """What every process that trains members has to know; job.json holds all but `store`.
+class TrainingRun:
+    """What every process that trains members has to know; training_run.json holds all but `store`.
 
     Attributes
     ----------
@@ -65,7 +65,7 @@ class Job:
         return sum(phase.epochs for phase in self.recipe.training.phases)
 
     def write(self) -> None:
-        write_json(self.work / "job.json", dict(
+        write_json(self.work / "training_run.json", dict(
             key=self.key, store_key=self.store_key, recipe=to_dict(self.recipe), classes=self.classes.to_dict(),
             seed=self.seed, groups=self.groups))
 
@@ -99,13 +99,13 @@ class Job:
         return self.work / f"member_{member:02d}.npz"
 
 
-def read_job(work: Path) -> Job:
+def open_run(work: Path) -> TrainingRun:
     """The job that another process wrote."""
-    values = json.loads((work / "job.json").read_text())
+    values = json.loads((work / "training_run.json").read_text())
     store = open_store(work / "store", values["store_key"])
     if store is None:
         raise UserError(f"{work}: the store of preprocessed recordings is gone; start training again")
-    return Job(work, values["key"], values["store_key"], recipe_from_dict(values["recipe"]),
+    return TrainingRun(work, values["key"], values["store_key"], recipe_from_dict(values["recipe"]),
                Classes.from_dict(values["classes"]), values["seed"], values["groups"], store)
 
 
@@ -116,9 +116,9 @@ def _key(recipe: Recipe, classes: Classes, seed: int, store: Store, groups: list
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
-def prepare_job(headers: list[Path], folder: Path, recipe: Recipe, classes: Classes, root: Path | None, seed: int,
+def prepare_run(headers: list[Path], folder: Path, recipe: Recipe, classes: Classes, root: Path | None, seed: int,
                 limit: int | None, patients: dict[str, str] | None, jobs: int,
-                log: Callable[[str], None]) -> tuple[Job | None, float]:
+                log: Callable[[str], None]) -> tuple[TrainingRun | None, float]:
     """Builds the store and writes the job; keeps what a killed run of the same job left, deletes what any other left.
 
     Parameters are those of members.train_ensemble.
@@ -144,14 +144,14 @@ def prepare_job(headers: list[Path], folder: Path, recipe: Recipe, classes: Clas
         log(f"repaired: {len(store.repaired) - MOST_REPAIRED} more recordings")
     groups = [patient or (patients or {}).get(name) for patient, name in zip(store.patients, store.names)]
     classes = classes.spelled_as(store.codes)
-    job = Job(work, _key(recipe, classes, seed, store, groups), store.key, recipe, classes, seed, groups, store)
+    run = TrainingRun(work, _key(recipe, classes, seed, store, groups), store.key, recipe, classes, seed, groups, store)
     # without a diagnosis a recording's classes are unknown, not absent
-    if len(job.rows) < len(store):
-        log(f"left out: {len(store) - len(job.rows)} recordings without a diagnosis (#Dx)")
-    if len(job.rows) == 0:
+    if len(run.rows) < len(store):
+        log(f"left out: {len(store) - len(run.rows)} recordings without a diagnosis (#Dx)")
+    if len(run.rows) == 0:
         raise UserError(f"none of the {len(store)} recordings has a diagnosis (#Dx) to train on")
     manifest = manifest_of(folder)
-    if manifest.get("key") == job.key and manifest.get("complete"):
+    if manifest.get("key") == run.key and manifest.get("complete"):
         log(f"{folder}: this model is already trained; delete the folder to train it again")
         shutil.rmtree(work)
         return None, 0.0
@@ -160,7 +160,7 @@ def prepare_job(headers: list[Path], folder: Path, recipe: Recipe, classes: Clas
     except (OSError, ValueError):
         before = {}
     used = 0.0
-    if before.get("key") == job.key:
+    if before.get("key") == run.key:
         used = float(before["seconds"])
         log(f"{folder}: going on with a run that was interrupted after {used:.0f} s")
     else:
@@ -169,8 +169,8 @@ def prepare_job(headers: list[Path], folder: Path, recipe: Recipe, classes: Clas
         (folder / "recipe.json").unlink(missing_ok=True)  # first: without it the rest is no model
         for path in [*folder.glob("member_*.safetensors"), *work.glob("member_*")]:
             path.unlink()
-    job.write()
-    return job, used
+    run.write()
+    return run, used
 
 
 def _make_writable(folder: Path) -> None:

@@ -50,7 +50,7 @@ class Store:
         Leads that hold a signal.
     names, headers, codes, patients : tuples
         Record name, path of the header below the data folder, SNOMED CT codes, patient or None.
-    side : float32 (recordings, 7)
+    metadata : float32 (recordings, 7)
         See prepare.side_of.
     rates : float64 (recordings,)
         Heart rates, beats a minute, NaN where there are not three beats; see heart_rate.heart_rate.
@@ -69,7 +69,7 @@ class Store:
     headers: tuple[str, ...]
     codes: tuple[tuple[str, ...], ...]
     patients: tuple[str | None, ...]
-    side: np.ndarray
+    metadata: np.ndarray
     rates: np.ndarray
     left_out: tuple[str, ...]
     repaired: tuple[str, ...]
@@ -78,7 +78,7 @@ class Store:
         return len(self.names)
 
 
-def build_store(headers: list[Path], recipe: Input, folder: Path, *, root: Path | None = None, jobs: int = -1) -> Store:
+def build_store(headers: list[Path], spec: Input, folder: Path, *, root: Path | None = None, jobs: int = -1) -> Store:
     """Reads, prepares and stores recordings, in parallel, or opens the store that holds them already.
 
     Parameters
@@ -98,21 +98,21 @@ def build_store(headers: list[Path], recipe: Input, folder: Path, *, root: Path 
     UserError
         If no recording can be read, or the folder cannot be written.
     """
-    key = fingerprint(headers, recipe)
+    key = fingerprint(headers, spec)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         store = open_store(folder, key)
         if store is None:
-            _write(headers, recipe, folder, key, root, jobs)
+            _write(headers, spec, folder, key, root, jobs)
             store = open_store(folder, key)
     except OSError as error:
         raise UserError(f"{folder}: the store of preprocessed recordings cannot be written ({error})") from None
     return store
 
 
-def fingerprint(headers: list[Path], recipe: Input) -> str:
+def fingerprint(headers: list[Path], spec: Input) -> str:
     """Changes when the input recipe does, or any header or signal file (by path, size and time of change)."""
-    digest = hashlib.sha256(json.dumps([VERSION, asdict(recipe)]).encode())
+    digest = hashlib.sha256(json.dumps([VERSION, asdict(spec)]).encode())
     for header in headers:
         for path in (header, header.with_suffix(".mat"), header.with_suffix(".dat")):
             try:
@@ -123,32 +123,32 @@ def fingerprint(headers: list[Path], recipe: Input) -> str:
     return digest.hexdigest()
 
 
-def _prepare_chunk(headers: list[Path], recipe: Input) -> list[dict | str]:
+def _prepare_chunk(headers: list[Path], spec: Input) -> list[dict | str]:
     """For each header what is stored, or one line that says why nothing is."""
     results: list[dict | str] = []
     for header in headers:
         try:
             recording = read_recording(header)
-            prepared = prepare(recording, recipe)
+            prepared = prepare(recording, spec)
         except RecordingError as error:
             results.append(str(error))
             continue
         results.append(dict(
             samples=np.ascontiguousarray(prepared.signal.T).astype(np.float16), valid=prepared.valid,
-            leads=prepared.leads.tolist(), side=prepared.side.tolist(),
-            rate=heart_rate(prepared.signal[:len(LEADS)], recipe.frequency_hz), notes=recording.notes, name=recording.name,
+            leads=prepared.leads.tolist(), metadata=prepared.metadata.tolist(),
+            rate=heart_rate(prepared.signal[:len(LEADS)], spec.frequency_hz), notes=recording.notes, name=recording.name,
             codes=recording.codes, patient=recording.patient))
     return results
 
 
-def _write(headers: list[Path], recipe: Input, folder: Path, key: str, root: Path | None, jobs: int) -> None:
+def _write(headers: list[Path], spec: Input, folder: Path, key: str, root: Path | None, jobs: int) -> None:
     """Writes a store into `folder`; store.json, without which there is none, comes last."""
     (folder / "store.json").unlink(missing_ok=True)
     chunks = [headers[k:k + CHUNK] for k in range(0, len(headers), CHUNK)]
     # a pool of processes costs a second to start: not for a handful
     jobs = 1 if len(chunks) < 8 else jobs
     results = joblib.Parallel(n_jobs=jobs, return_as="generator")(
-        joblib.delayed(_prepare_chunk)(chunk, recipe) for chunk in chunks)
+        joblib.delayed(_prepare_chunk)(chunk, spec) for chunk in chunks)
     rows, lengths, left_out = [], [], []
     with open(folder / "samples.f16", "wb") as samples, open(folder / "valid.u8", "wb") as valid, \
             tqdm(total=len(headers), desc="reading", unit="rec", file=sys.stderr, disable=None) as bar:
@@ -162,7 +162,7 @@ def _write(headers: list[Path], recipe: Input, folder: Path, key: str, root: Pat
                 valid.write(result.pop("valid").data)
                 rows.append({**result, "header": str(header.relative_to(root) if root else header)})
             bar.update(len(chunk))
-    values = json.dumps(dict(key=key, channels=recipe.channels, lengths=lengths, rows=rows, left_out=left_out))
+    values = json.dumps(dict(key=key, channels=spec.channels, lengths=lengths, rows=rows, left_out=left_out))
     replace_file(folder / "store.json", lambda partial: partial.write_text(values))
 
 
@@ -200,7 +200,7 @@ def open_store(folder: Path, key: str) -> Store | None:
         headers=tuple(row["header"] for row in rows),
         codes=tuple(tuple(row["codes"]) for row in rows),
         patients=tuple(row["patient"] for row in rows),
-        side=np.array([row["side"] for row in rows], dtype=np.float32),
+        metadata=np.array([row["metadata"] for row in rows], dtype=np.float32),
         rates=np.array([row["rate"] for row in rows], dtype=np.float64),  # None becomes NaN
         left_out=left_out,
         repaired=tuple(f"{row['header']}: {'; '.join(row['notes'])}" for row in rows if row["notes"]))

@@ -70,7 +70,7 @@ def affordable(left: float, epoch_seconds: float, members: int, epochs: int, don
     return members, max(1, done, min(epochs, int(fits // members)))
 
 
-class Plan:
+class EpochBudget:
     """What still fits of the members that one process trains one after another, decided anew after every epoch."""
 
     def __init__(self, members: Sequence[int], epochs: int, until: Deadline, log: Callable[[str], None]):

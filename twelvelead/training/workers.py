@@ -4,7 +4,7 @@
     torchrun --nproc-per-node=4 train_model.py DATA MODEL       # the same, members shared out over ranks
 
 A member's training is independent of the others', so processes share members, not batches: on a CPU one member a core
-is faster than all cores on one member. Everything that the processes share lies in MODEL/.work: job.json, the store, a
+is faster than all cores on one member. Everything that the processes share lies in MODEL/.work: training_run.json, the store, a
 checkpoint of each member in training, member_03.npz of each that is done. After each member the folder is a model.
 """
 
@@ -31,14 +31,14 @@ from ..inference.ensemble import Ensemble, load_ensemble, manifest_of, member_pa
 from ..recipes import Recipe
 from .batches import on_device
 from .member import train_member
-from .model_folder import Book
-from .run import Job, prepare_job, read_job
-from .time_budget import Deadline, Plan, deadline
+from .model_folder import ModelFolder
+from .run import TrainingRun, prepare_run, open_run
+from .time_budget import Deadline, EpochBudget, deadline
 
 Log = Callable[[str], None]
 
 
-def say(line: str) -> None:
+def log_line(line: str) -> None:
     """One line to standard output, at once: several processes write there."""
     print(line, flush=True)
 
@@ -46,7 +46,7 @@ def say(line: str) -> None:
 def train_ensemble(headers: list[Path], folder: Path, recipe: Recipe, classes: Classes, *, root: Path | None = None,
                    seed: int = 0, device: torch.device | str = "cpu", limit: int | None = None,
                    budget_hours: float | None = None, patients: dict[str, str] | None = None, jobs: int = -1,
-                   workers: int | None = None, log: Log = say) -> Ensemble:
+                   workers: int | None = None, log: Log = log_line) -> Ensemble:
     """Trains all members and writes the model folder; a killed run is continued by calling it again.
 
     Parameters
@@ -79,49 +79,49 @@ def train_ensemble(headers: list[Path], folder: Path, recipe: Recipe, classes: C
     folder, device = Path(folder), torch.device(device)
     rank, ranks = _rank()
     if rank:
-        _meet()  # rank 0 has written the job
+        _barrier()  # rank 0 has written the job
         if not manifest_of(folder).get("complete"):
-            job = read_job(folder / ".work")
-            until = Deadline(json.loads((job.work / "run.json").read_text())["deadline"] or np.inf)
-            train_members(job, range(rank, recipe.voting.members, ranks), _own(device, rank), until, log)
-        _meet()  # all members are trained
-        _meet()  # the model is complete
+            run = open_run(folder / ".work")
+            until = Deadline(json.loads((run.work / "run.json").read_text())["deadline"] or np.inf)
+            train_members(run, range(rank, recipe.voting.members, ranks), _device_of_rank(device, rank), until, log)
+        _barrier()  # all members are trained
+        _barrier()  # the model is complete
         return load_ensemble(folder, device)
-    job, used = prepare_job(headers, folder, recipe, classes, root, seed, limit, patients, jobs, log)
-    if job is None:
+    run, used = prepare_run(headers, folder, recipe, classes, root, seed, limit, patients, jobs, log)
+    if run is None:
         for _ in range(3):
-            _meet()
+            _barrier()
         return load_ensemble(folder, device)
     until = deadline(budget_hours, used, started)
-    book = Book(job, used, started, until, log)
+    model_folder = ModelFolder(run, used, started, until, log)
     members = recipe.voting.members
     workers = 1 if ranks > 1 else min(workers or _default_workers(device), members)
-    log(f"training {members} members of '{recipe.name}', {job.epochs} epochs each, on {len(job.rows)} recordings, "
-        f"{book.labels[job.rows].any(axis=0).sum()} of {len(classes.codes)} classes present, device {device}, "
+    log(f"training {members} members of '{recipe.name}', {run.epochs} epochs each, on {len(run.rows)} recordings, "
+        f"{model_folder.labels[run.rows].any(axis=0).sum()} of {len(classes.codes)} classes present, device {device}, "
         f"{max(workers, ranks)} at a time")
-    _meet()
+    _barrier()
     if workers == 1:
-        train_members(job, range(0, members, ranks), _own(device, 0) if ranks > 1 else device, until, log, book.look)
+        train_members(run, range(0, members, ranks), _device_of_rank(device, 0) if ranks > 1 else device, until, log, model_folder.collect_finished)
     else:
-        _run_workers(job, members, workers, device, until, book)
-    _meet()
-    book.look()
-    book.finish()
-    shutil.rmtree(job.work)
-    _meet()
+        _run_workers(run, members, workers, device, until, model_folder)
+    _barrier()
+    model_folder.collect_finished()
+    model_folder.complete()
+    shutil.rmtree(run.work)
+    _barrier()
     return load_ensemble(folder, device)
 
 
-def train_members(job: Job, members: range, device: torch.device, until: Deadline, log: Log,
-                  look: Callable[[], None] = lambda: None, orphaned: Callable[[], bool] = lambda: False) -> None:
+def train_members(run: TrainingRun, members: range, device: torch.device, until: Deadline, log: Log,
+                  collect_finished: Callable[[], None] = lambda: None, orphaned: Callable[[], bool] = lambda: False) -> None:
     """Trains some of the members one after another; each leaves its weights, its scores and its history as files.
 
-    `look` is called after every epoch and member, `orphaned` after every batch: True ends the process.
+    `collect_finished` is called after every epoch and member, `orphaned` after every batch: True ends the process.
     """
-    labels, data = job.classes.labels(job.store.codes), on_device(job.store, device)
-    known = job.known_labels(labels)
+    labels, data = run.classes.labels(run.store.codes), on_device(run.store, device)
+    known = run.known_labels(labels)
     members = list(members)
-    plan = Plan(members, job.epochs, until, log)
+    budget = EpochBudget(members, run.epochs, until, log)
 
     def out_of_time() -> bool:
         if orphaned():
@@ -129,29 +129,29 @@ def train_members(job: Job, members: range, device: torch.device, until: Deadlin
         return until.is_over()
 
     for place, member in enumerate(members):
-        if place >= plan.wanted:
+        if place >= budget.wanted:
             break
-        if job.result_path(member).is_file() and member_path(job.folder, member).is_file():
+        if run.result_path(member).is_file() and member_path(run.folder, member).is_file():
             log(f"member {member}: trained before")
             continue
         if member > 0 and until.is_over():  # member 0 is trained whatever the time: there must be one
             log(f"time budget: member {member} and those after it are left out")
             break
-        train_rows, validation_rows = job.member_rows(labels, member)
+        train_rows, validation_rows = run.member_rows(labels, member)
 
         def epochs_allowed(done: int, epoch_seconds: float) -> int:
-            look()
-            return plan.epochs_allowed(place, done, epoch_seconds)
+            collect_finished()
+            return budget.epochs_allowed(place, done, epoch_seconds)
 
-        checkpoint = job.work / f"member_{member:02d}.checkpoint"
-        trained = train_member(data, labels, train_rows, validation_rows, job.recipe, job.classes, seed=job.seed,
+        checkpoint = run.work / f"member_{member:02d}.checkpoint"
+        trained = train_member(data, labels, train_rows, validation_rows, run.recipe, run.classes, seed=run.seed,
                                member=member, checkpoint=checkpoint, known=known, epochs_allowed=epochs_allowed,
                                out_of_time=out_of_time, log=log)
-        replace_file(member_path(job.folder, member), lambda path: save_file(trained.state, path))
-        replace_file(job.result_path(member), lambda path: np.savez(
+        replace_file(member_path(run.folder, member), lambda path: save_file(trained.state, path))
+        replace_file(run.result_path(member), lambda path: np.savez(
             path, scores=trained.scores, history=json.dumps(trained.history)))
         checkpoint.unlink(missing_ok=True)
-        look()
+        collect_finished()
 
 
 # --------------------------------------------------------------------------------------------------------- processes
@@ -161,24 +161,24 @@ def _default_workers(device: torch.device) -> int:
     return torch.get_num_threads() if device.type == "cpu" else torch.cuda.device_count()
 
 
-def _own(device: torch.device, rank: int) -> torch.device:
+def _device_of_rank(device: torch.device, rank: int) -> torch.device:
     """The device of a process among several: on a machine with GPUs they take them in turn."""
     if device.type == "cuda" and device.index is None:
         return torch.device("cuda", int(os.environ.get("LOCAL_RANK", rank)) % torch.cuda.device_count())
     return device
 
 
-def _run_workers(job: Job, members: int, workers: int, device: torch.device, until: Deadline, book: Book) -> None:
+def _run_workers(run: TrainingRun, members: int, workers: int, device: torch.device, until: Deadline, model_folder: ModelFolder) -> None:
     """Trains member k in process k mod workers, and keeps the model folder up to date."""
     here = str(Path(__file__).resolve().parents[2])
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [here, os.environ.get("PYTHONPATH")]))}
     if device.type == "cpu":
         environment["OMP_NUM_THREADS"] = str(max(1, torch.get_num_threads() // workers))
-    logs = [job.work / f"worker_{worker}.log" for worker in range(workers)]
+    logs = [run.work / f"worker_{worker}.log" for worker in range(workers)]
     processes = []
     try:
         for worker, path in enumerate(logs):
-            arguments = [job.work, worker, members, workers, _own(device, worker), until.at, os.getpid()]
+            arguments = [run.work, worker, members, workers, _device_of_rank(device, worker), until.at, os.getpid()]
             with open(path, "w") as errors:
                 if worker == 0 and sys.stderr.isatty():
                     errors = None  # one process shows its progress bars, and its error, on the terminal
@@ -188,7 +188,7 @@ def _run_workers(job: Job, members: int, workers: int, device: torch.device, unt
             if any(process.poll() for process in processes):
                 break  # one has failed; what the others have done is in their checkpoints
             time.sleep(0.2)
-            book.look()
+            model_folder.collect_finished()
     finally:
         for process in processes:
             if process.poll() is None:
@@ -205,8 +205,8 @@ def main(arguments: list[str]) -> None:
     """A training process: WORK FIRST MEMBERS STEP DEVICE DEADLINE PARENT."""
     work, first, members, step, device, at, parent = arguments
     try:
-        train_members(read_job(Path(work)), range(int(first), int(members), int(step)), torch.device(device),
-                      Deadline(float(at)), say, orphaned=lambda: os.getppid() != int(parent))
+        train_members(open_run(Path(work)), range(int(first), int(members), int(step)), torch.device(device),
+                      Deadline(float(at)), log_line, orphaned=lambda: os.getppid() != int(parent))
     except UserError as error:
         sys.exit(str(error))
 
@@ -216,7 +216,7 @@ def _rank() -> tuple[int, int]:
     return int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
 
 
-def _meet() -> None:
+def _barrier() -> None:
     """Waits for all ranks; without torchrun there is only one."""
     if _rank()[1] == 1:
         return
