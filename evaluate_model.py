@@ -53,20 +53,39 @@ def _options(arguments) -> argparse.Namespace:
     add("scores", metavar="SCORES.csv", nargs="?", help="write the scores here instead of printing them")
     add("class_scores", metavar="CLASS_SCORES.csv", nargs="?", help="write the scores of each class here")
     add("--year", choices=list(METRICS), help="whose rules and metrics; by default the weights table's year")
-    add("--weights", default=os.path.join(HERE, "weights.csv"), metavar="FILE",
-        help="the Challenge's weights table of 2020 or 2021; by default weights.csv beside this script")
-    add("--by-source", nargs="?", const="folder", metavar="CSV",
-        help="scores of each source, too: each folder in LABELS, or each group of a CSV file of recording,group")
+    add(
+        "--weights",
+        default=os.path.join(HERE, "weights.csv"),
+        metavar="FILE",
+        help="the Challenge's weights table of 2020 or 2021; by default weights.csv beside this script",
+    )
+    add(
+        "--by-source",
+        nargs="?",
+        const="folder",
+        metavar="CSV",
+        help="scores of each source, too: each folder in LABELS, or each group of a CSV file of recording,group",
+    )
     add("--bootstrap", type=int, default=0, metavar="N", help="95 %% intervals of every metric, from N resamples")
-    add("--resample-by", default="recording", metavar="WHAT",
-        help="what is drawn: recording (default), source, or the groups of a CSV file of recording,group")
+    add(
+        "--resample-by",
+        default="recording",
+        metavar="WHAT",
+        help="what is drawn: recording (default), source, or the groups of a CSV file of recording,group",
+    )
     add("--seed", type=int, default=0, help="of the resamples (default 0)")
-    add("--compare", metavar="OTHER_OUTPUTS",
-        help="differences of OUTPUTS from these, with intervals from paired resamples (1000 unless --bootstrap says)")
+    add(
+        "--compare",
+        metavar="OTHER_OUTPUTS",
+        help="differences of OUTPUTS from these, with intervals from paired resamples (1000 unless --bootstrap says)",
+    )
     add("--json", metavar="FILE", help="write everything here, at full precision and with undefined values as null")
     add("--strict", action="store_true", help="exit with code 2 if there is anything to note about the files")
-    add("--lenient", action="store_true",
-        help="where the official script would stop at a recording, take it as all-negative and go on")
+    add(
+        "--lenient",
+        action="store_true",
+        help="where the official script would stop at a recording, take it as all-negative and go on",
+    )
     add("--debug", action="store_true", help="show the traceback of an error")
     for place, argument in enumerate(arguments[:-1]):
         if argument == "--by-source" and os.path.isdir(arguments[place + 1]):
@@ -108,8 +127,10 @@ def _evaluate(options) -> int:
             print("- F-beta and G-beta measures...")
         print("- Challenge metric...", "Done.", sep="\n")
     everything = _figures(task, labels, systems, units, options)
-    by_source = {str(source): _figures(task, labels, systems, units, options, np.flatnonzero(sources == source))
-                 for source in ([] if sources is None else np.unique(sources))}
+    by_source = {
+        str(source): _figures(task, labels, systems, units, options, np.flatnonzero(sources == source))
+        for source in ([] if sources is None else np.unique(sources))
+    }
     write_official(task, everything.scores, options.scores, options.class_scores)
     if by_source or options.bootstrap:
         print_table(task, [("all", everything), *by_source.items()])
@@ -131,8 +152,11 @@ def _report(findings, task, options, prefix="") -> None:
     for line in findings.lines():
         print(f"note: {prefix}{line}", file=sys.stderr)
     for path, why in list(findings.stops.items())[:1]:
-        print(f"note: {prefix}files where the official script of {task.year} stops, taken as all-negative (--lenient): "
-              f"{len(findings.stops)} ({path}: {why})", file=sys.stderr)
+        print(
+            f"note: {prefix}files where the official script of {task.year} stops, taken as all-negative (--lenient): "
+            f"{len(findings.stops)} ({path}: {why})",
+            file=sys.stderr,
+        )
 
 
 def _groups(what, files, options) -> np.ndarray | None:
@@ -154,8 +178,14 @@ def _figures(task, labels, systems, units, options, chosen=slice(None)) -> Figur
     if not options.compare:
         return Figures(len(labels), scores[0], intervals)
     ours, other = resampled
-    return Figures(len(labels), scores[0], intervals, scores[1], {key: scores[0][key] - scores[1][key] for key in ours},
-                   {key: bootstrap.interval(ours[key] - other[key]) for key in ours})
+    return Figures(
+        len(labels),
+        scores[0],
+        intervals,
+        scores[1],
+        {key: scores[0][key] - scores[1][key] for key in ours},
+        {key: bootstrap.interval(ours[key] - other[key]) for key in ours},
+    )
 
 
 if __name__ == "__main__":

@@ -8,8 +8,8 @@ import os
 
 import numpy as np
 
-from twelvelead.data.header import LEADS, header_text, parse_header
 from twelvelead.data.folders import find_recordings
+from twelvelead.data.header import LEADS, header_text, parse_header
 
 twelve_leads = LEADS
 six_leads = LEADS[:6]
@@ -34,6 +34,7 @@ def load_header(header_file):
 def load_recording(recording_file, header=None, leads=None, key="val"):
     """ADC units (leads, samples) of a `.mat` as stored; with a header and leads, only the rows of those leads."""
     from scipy.io import loadmat
+
     recording = loadmat(recording_file)[key]
     return choose_leads(recording, header, leads) if header and leads else recording
 
@@ -91,7 +92,7 @@ def get_age(header):
 
 
 def get_sex(header):
-    """"Female", "Male" or "Unknown"."""
+    """ "Female", "Male" or "Unknown"."""
     return parse_header(header).sex.capitalize()
 
 
@@ -102,7 +103,11 @@ def get_labels(header):
 
 def save_outputs(output_file, recording_id, classes, labels, probabilities):
     """Writes the four lines of an output: #recording, classes, labels (0 or 1), probabilities."""
-    lines = (f"#{recording_id}", ",".join(map(str, classes)), ",".join(str(int(label)) for label in labels),
-             ",".join(map(str, probabilities)))
+    lines = (
+        f"#{recording_id}",
+        ",".join(map(str, classes)),
+        ",".join(str(int(label)) for label in labels),
+        ",".join(map(str, probabilities)),
+    )
     with open(output_file, "w", encoding="ascii", newline="\n") as file:
         file.write("\n".join(lines) + "\n")

@@ -14,10 +14,10 @@ from functools import lru_cache
 from pathlib import Path
 
 from twelvelead.commands import train
-from twelvelead.inference.ensemble import load_ensemble
+from twelvelead.data.recording import recording_from
 from twelvelead.errors import RecordingError, UserError
 from twelvelead.inference.classify import classify_recording, fallback_row
-from twelvelead.data.recording import recording_from
+from twelvelead.inference.ensemble import load_ensemble
 from twelvelead.settings import find_device, from_environment
 
 _faults = []  # names of the recordings that fell back; the organizers' scripts have no other way to hear of them

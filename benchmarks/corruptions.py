@@ -91,14 +91,17 @@ def cropped(recording: Recording, random: np.random.Generator, seconds: float) -
     """A piece from anywhere; what is shorter stays whole."""
     samples = round(seconds * recording.frequency_hz)
     start = random.integers(max(recording.signal_mv.shape[1] - samples, 0) + 1)
-    return replace(recording, signal_mv=recording.signal_mv[:, start:start + samples])
+    return replace(recording, signal_mv=recording.signal_mv[:, start : start + samples])
 
 
 # ---------------------------------------------------------------------------------------------------------------- noise
 
 
-def with_noise(recording: Recording, random: np.random.Generator,
-               potentials: Callable[[int, float, np.random.Generator], np.ndarray]) -> Recording:
+def with_noise(
+    recording: Recording,
+    random: np.random.Generator,
+    potentials: Callable[[int, float, np.random.Generator], np.ndarray],
+) -> Recording:
     """Noise added to the leads that hold a signal, SNR_DB below them.
 
     Parameters
@@ -152,8 +155,10 @@ def arms_swapped(recording: Recording, random: np.random.Generator) -> Recording
     The chest leads, measured against the mean of the three limbs, stay.
     """
     other = {"II": "III", "III": "II", "aVR": "aVL", "aVL": "aVR"}
-    rows = {other.get(lead, lead): -samples if lead == "I" else samples
-            for lead, samples in zip(recording.leads, recording.signal_mv)}
+    rows = {
+        other.get(lead, lead): -samples if lead == "I" else samples
+        for lead, samples in zip(recording.leads, recording.signal_mv)
+    }
     leads = sorted(rows, key=lambda lead: LEADS.index(lead) if lead in LEADS else len(LEADS))
     return replace(recording, leads=tuple(leads), signal_mv=np.stack([rows[lead] for lead in leads]))
 
@@ -193,17 +198,19 @@ CLEAN = "clean"
 CORRUPTIONS = {CLEAN: Corruption("clean copy", None, lambda recording, random: recording)}
 for _factor in (0.2, 4.88, 1000, 0.001):
     CORRUPTIONS[f"amplitude-{_factor:g}"] = Corruption(
-        f"amplitudes × {_factor:g}", 0.02, partial(scaled, factor=_factor))
+        f"amplitudes × {_factor:g}", 0.02, partial(scaled, factor=_factor)
+    )
 for _rate in (100, 200, 250, 257, 300, 400, 500, 1000):
     CORRUPTIONS[f"rate-{_rate}"] = Corruption(f"resampled to {_rate} Hz", 0.02, partial(at_rate, rate_hz=_rate))
 for _mains in (50, 60):
-    CORRUPTIONS[f"hum-{_mains}"] = Corruption(f"{_mains} Hz hum, {SNR_DB:g} dB", 0.05, partial(
-        with_noise, potentials=partial(hum, mains_hz=_mains)))
+    CORRUPTIONS[f"hum-{_mains}"] = Corruption(
+        f"{_mains} Hz hum, {SNR_DB:g} dB", 0.05, partial(with_noise, potentials=partial(hum, mains_hz=_mains))
+    )
 CORRUPTIONS |= {
-    "wander": Corruption(f"baseline wander of 0.1 to 0.4 Hz, {SNR_DB:g} dB", 0.05, partial(
-        with_noise, potentials=wander)),
-    "muscle": Corruption(f"muscle noise of 20 to 120 Hz, {SNR_DB:g} dB", 0.05, partial(
-        with_noise, potentials=muscle)),
+    "wander": Corruption(
+        f"baseline wander of 0.1 to 0.4 Hz, {SNR_DB:g} dB", 0.05, partial(with_noise, potentials=wander)
+    ),
+    "muscle": Corruption(f"muscle noise of 20 to 120 Hz, {SNR_DB:g} dB", 0.05, partial(with_noise, potentials=muscle)),
     "arm-reversal": Corruption("arm leads reversed", 0.05, arms_swapped),
     "flat-lead": Corruption("one flat lead", 0.05, one_flat),
     "missing-chest": Corruption("two missing chest leads", 0.05, two_missing),

@@ -5,7 +5,7 @@
 Headers and outputs are written to a temporary folder, with the labels of the public training recordings of 2020 where
 that file is at hand (a CSV of recording,codes) and otherwise with made ones, and removed at the end. Each figure is the
 best of three runs, with the files in the page cache; of the whole command the processor's time is given, too, as it
-tells more on a busy machine. The reference is tests/plain_scorer.py on 1,000 recordings.
+tells more on a busy machine. The reference is tests/evaluation/plain_scorer.py on 1,000 recordings.
 """
 
 from __future__ import annotations
@@ -29,8 +29,13 @@ WEIGHTS = ROOT / "weights.csv"
 REFERENCE = 1000
 STAGES = ("finding", "reading labels", "reading outputs", "metrics")
 
-HEADER = "{0} 12 500 5000\n" + "".join(f"{{0}}.mat 16+24 1000/mV 16 0 0 0 0 {lead}\n" for lead in
-         "I II III aVR aVL aVF V1 V2 V3 V4 V5 V6".split()) + "#Age: 63\n#Sex: Female\n#Dx: {1}\n#Rx: Unknown\n"
+HEADER = (
+    "{0} 12 500 5000\n"
+    + "".join(
+        f"{{0}}.mat 16+24 1000/mV 16 0 0 0 0 {lead}\n" for lead in ["I", "II", "III", "aVR", "aVL", "aVF", "V1", "V2", "V3", "V4", "V5", "V6"]
+    )
+    + "#Age: 63\n#Sex: Female\n#Dx: {1}\n#Rx: Unknown\n"
+)
 
 
 def main() -> None:
@@ -49,12 +54,20 @@ def main() -> None:
     for recordings in map(int, options.recordings.split(",")):
         with tempfile.TemporaryDirectory(prefix="evaluator-") as folder:
             labels, outputs = write_folders(folder, recordings, options.labels)
-            measured = best(lambda: json.loads(subprocess.run(
-                [sys.executable, __file__, "--stages", labels, outputs], check=True, capture_output=True).stdout))
+            measured = best(
+                lambda: json.loads(
+                    subprocess.run(
+                        [sys.executable, __file__, "--stages", labels, outputs], check=True, capture_output=True
+                    ).stdout
+                )
+            )
             whole = best(lambda: command(labels, outputs))
-            row = [f"{recordings:,}", *(f"{measured[stage]:.3f} s" for stage in STAGES),
-                   f"{whole['wall']:.2f} s ({whole['processor']:.2f} s)",
-                   " → ".join(f"{mib:.0f}" for mib in measured["MiB"]) + " MiB"]
+            row = [
+                f"{recordings:,}",
+                *(f"{measured[stage]:.3f} s" for stage in STAGES),
+                f"{whole['wall']:.2f} s ({whole['processor']:.2f} s)",
+                " → ".join(f"{mib:.0f}" for mib in measured["MiB"]) + " MiB",
+            ]
             print("| " + " | ".join(row) + " |", flush=True)
             if recordings == REFERENCE:
                 reference = plain(labels, outputs), sum(measured[stage] for stage in STAGES)
@@ -62,11 +75,15 @@ def main() -> None:
                 resampled = command(labels, outputs, "--bootstrap", str(options.bootstrap))
                 resampling = {key: resampled[key] - whole[key] for key in whole}
     if reference:
-        print(f"\n{REFERENCE:,} recordings without starting Python: tests/plain_scorer.py {reference[0]:.2f} s, ours "
-              f"{reference[1]:.3f} s, {reference[0] / reference[1]:.0f} times as fast")
+        print(
+            f"\n{REFERENCE:,} recordings without starting Python: tests/evaluation/plain_scorer.py {reference[0]:.2f} s, ours "
+            f"{reference[1]:.3f} s, {reference[0] / reference[1]:.0f} times as fast"
+        )
     if resampling:
-        print(f"43,101 recordings: {options.bootstrap:,} resamples of every metric take {resampling['wall']:.1f} s "
-              f"({resampling['processor']:.1f} s) more")
+        print(
+            f"43,101 recordings: {options.bootstrap:,} resamples of every metric take {resampling['wall']:.1f} s "
+            f"({resampling['processor']:.1f} s) more"
+        )
 
 
 def best(measure, runs=3) -> dict:
@@ -95,9 +112,9 @@ def plain(labels, outputs) -> float:
 def stages(label_folder, output_folder) -> dict:
     """Seconds for each stage, and the peak memory in MiB after each of them."""
     from twelvelead.evaluation import metrics
-    from twelvelead.evaluation.official import read_labels, read_outputs
-    from twelvelead.evaluation.findings import Findings
     from twelvelead.evaluation.files import find_files
+    from twelvelead.evaluation.findings import Findings
+    from twelvelead.evaluation.official import read_labels, read_outputs
     from twelvelead.evaluation.task import load_task
 
     result, peaks, clock = {}, [], time.perf_counter()
@@ -146,8 +163,10 @@ def write_folders(folder, recordings, labels_path) -> tuple[str, str]:
         present = np.isin(codes, dx.split(","))
         scores = 1 / (1 + np.exp(-rng.normal(4 * present - 3, 1.5)))
         with open(f"{outputs}/{name}.csv", "w") as file:
-            file.write(f"#{name}\n{head}\n{','.join(map(str, (scores > 0.5).astype(int)))}\n"
-                       f"{','.join(map(repr, scores.tolist()))}\n")
+            file.write(
+                f"#{name}\n{head}\n{','.join(map(str, (scores > 0.5).astype(int)))}\n"
+                f"{','.join(map(repr, scores.tolist()))}\n"
+            )
     return labels, outputs
 
 

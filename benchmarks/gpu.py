@@ -18,19 +18,18 @@ from pathlib import Path
 
 import numpy as np
 import torch
-
 from profiles import best_of, giga_macs
 from shared import CLASSES, make_model, process, ten_seconds, with_epochs, write_table
 
-from twelvelead.training.batches import on_device
-from twelvelead.inference.predict import predict, stack
-from twelvelead.inference.ensemble import load_ensemble, member_scores
-from twelvelead.recipes import get_recipe
 from twelvelead.data.recording import read_recording
-from twelvelead.preprocessing.prepare import prepare
-from twelvelead.training.store import build_store, fingerprint, open_store
+from twelvelead.inference.ensemble import load_ensemble, member_scores
+from twelvelead.inference.predict import predict, stack
 from twelvelead.models.network import new_model
+from twelvelead.preprocessing.prepare import prepare
+from twelvelead.recipes import get_recipe
+from twelvelead.training.batches import on_device
 from twelvelead.training.member import train_member
+from twelvelead.training.store import build_store, fingerprint, open_store
 
 RECORDINGS = 43_101  # of the 2020 Challenge
 
@@ -39,7 +38,7 @@ def peak_gflops(device: torch.device) -> float:
     """GFLOP/s of a large matrix product in the precision that training uses."""
     size, kind = (8192, torch.bfloat16) if device.type == "cuda" else (1024, torch.float32)
     a, b = (torch.randn(size, size, device=device).to(kind) for _ in range(2))
-    return 2e-9 * size ** 3 / best_of(10, lambda: (a @ b, wait(device)))
+    return 2e-9 * size**3 / best_of(10, lambda: (a @ b, wait(device)))
 
 
 def wait(device: torch.device) -> None:
@@ -47,26 +46,41 @@ def wait(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
-def train(store_folder: Path, key: str, device: torch.device, epoch: int, width: int, checkpoint: Path) -> tuple[float, float]:
+def train(
+    store_folder: Path, key: str, device: torch.device, epoch: int, width: int, checkpoint: Path
+) -> tuple[float, float]:
     """Seconds of a member's second epoch of so many recordings (the first one warms up), and the peak GB on the device."""
     store = open_store(store_folder, key)
     rows = np.arange(epoch) % len(store)
     recipe = with_epochs(get_recipe("butt").scaled(width=width), 2)
-    trained = train_member(on_device(store, device), CLASSES.labels(store.codes), rows, rows[:0], recipe, CLASSES, seed=0,
-                           member=0, checkpoint=checkpoint, log=lambda line: None)
+    trained = train_member(
+        on_device(store, device),
+        CLASSES.labels(store.codes),
+        rows,
+        rows[:0],
+        recipe,
+        CLASSES,
+        seed=0,
+        member=0,
+        checkpoint=checkpoint,
+        log=lambda line: None,
+    )
     memory = torch.cuda.max_memory_allocated(device) / 1e9 if device.type == "cuda" else 0.0
     return max(trained.history[-1]["seconds"], 0.01), memory  # the history rounds to hundredths
 
 
-def training_rates(store_folder: Path, key: str, device: torch.device, at_once: list[int], epoch: int, width: int,
-                   work: Path) -> dict[int, tuple[float, float]]:
+def training_rates(
+    store_folder: Path, key: str, device: torch.device, at_once: list[int], epoch: int, width: int, work: Path
+) -> dict[int, tuple[float, float]]:
     """Members at once → recordings a second of all of them together, GB on the device of one."""
     rates = {}
     for count in at_once:
         with ExitStack() as stack_of:
             pools = [stack_of.enter_context(process(max(1, (os.cpu_count() or 1) // count))) for _ in range(count)]
-            jobs = [pool.submit(train, store_folder, key, device, epoch, width, work / f"checkpoint_{k}")
-                    for k, pool in enumerate(pools)]
+            jobs = [
+                pool.submit(train, store_folder, key, device, epoch, width, work / f"checkpoint_{k}")
+                for k, pool in enumerate(pools)
+            ]
             done = [job.result() for job in jobs]
         for path in work.glob("checkpoint_*"):
             path.unlink()
@@ -75,8 +89,16 @@ def training_rates(store_folder: Path, key: str, device: torch.device, at_once: 
     return rates
 
 
-def measure(data: Path | None, device: torch.device, recordings: int, epoch: int, at_once: list[int], members: int, width: int,
-            work: Path) -> list[list[str]]:
+def measure(
+    data: Path | None,
+    device: torch.device,
+    recordings: int,
+    epoch: int,
+    at_once: list[int],
+    members: int,
+    width: int,
+    work: Path,
+) -> list[list[str]]:
     """Rows of the table."""
     headers = ten_seconds(data, recordings, work / "recordings")
     model = make_model(work / "model", headers, members, width)
@@ -84,8 +106,9 @@ def measure(data: Path | None, device: torch.device, recordings: int, epoch: int
     store = build_store(headers, recipe.input, work / "store")
     prepared = [prepare(read_recording(header), recipe.input) for header in headers[:64]]
     ours, on_cpu = load_ensemble(model, device), load_ensemble(model, "cpu")
-    difference = np.abs(member_scores(ours, stack(prepared, device))
-                        - member_scores(on_cpu, stack(prepared, torch.device("cpu")))).max()
+    difference = np.abs(
+        member_scores(ours, stack(prepared, device)) - member_scores(on_cpu, stack(prepared, torch.device("cpu")))
+    ).max()
     peak = peak_gflops(device)
     whole = on_device(store, device)
     rows = np.arange(epoch) % len(store)
@@ -95,16 +118,33 @@ def measure(data: Path | None, device: torch.device, recordings: int, epoch: int
 
     macs = giga_macs(new_model(recipe, len(CLASSES.codes)), 1280)
     voting, epochs = recipe.voting, sum(phase.epochs for phase in recipe.training.phases)
-    hours = voting.members * epochs * RECORDINGS * (
-        voting.train_fraction / rates[best][0] + (1 - voting.train_fraction) / scored) / 3600
+    hours = (
+        voting.members
+        * epochs
+        * RECORDINGS
+        * (voting.train_fraction / rates[best][0] + (1 - voting.train_fraction) / scored)
+        / 3600
+    )
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
-    table = [[f"training, {count} members at once on one {name}", f"{rate:,.0f} recordings/s, {memory:.1f} GB each",
-              f"{3 * 2 * macs * rate / peak:.0%} of {peak:,.0f} GFLOP/s"] for count, (rate, memory) in rates.items()]
-    return [*table,
-            ["scoring, one member", f"{scored:,.0f} recordings/s", f"{2 * macs * scored / peak:.0%}"],
-            [f"default recipe, {voting.members} members, {epochs} epochs, {RECORDINGS:,} recordings, {best} members at once, "
-             "computed from the rates above, reading not included", f"{60 * hours:,.0f} min", "to reach: 30 min on one H200"],
-            ["largest difference of scores to the CPU's", f"{difference:.1e}", "to reach: 1e-3"]]
+    table = [
+        [
+            f"training, {count} members at once on one {name}",
+            f"{rate:,.0f} recordings/s, {memory:.1f} GB each",
+            f"{3 * 2 * macs * rate / peak:.0%} of {peak:,.0f} GFLOP/s",
+        ]
+        for count, (rate, memory) in rates.items()
+    ]
+    return [
+        *table,
+        ["scoring, one member", f"{scored:,.0f} recordings/s", f"{2 * macs * scored / peak:.0%}"],
+        [
+            f"default recipe, {voting.members} members, {epochs} epochs, {RECORDINGS:,} recordings, {best} members at once, "
+            "computed from the rates above, reading not included",
+            f"{60 * hours:,.0f} min",
+            "to reach: 30 min on one H200",
+        ],
+        ["largest difference of scores to the CPU's", f"{difference:.1e}", "to reach: 1e-3"],
+    ]
 
 
 def main() -> None:
@@ -119,8 +159,16 @@ def main() -> None:
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as work:
-        table = measure(arguments.data, torch.device(arguments.device), arguments.recordings, arguments.epoch,
-                        [int(count) for count in arguments.at_once.split(",")], arguments.members, arguments.width, Path(work))
+        table = measure(
+            arguments.data,
+            torch.device(arguments.device),
+            arguments.recordings,
+            arguments.epoch,
+            [int(count) for count in arguments.at_once.split(",")],
+            arguments.members,
+            arguments.width,
+            Path(work),
+        )
     write_table(["work", "measured", "share of the chip's peak, or what to reach"], table, arguments.out)
 
 

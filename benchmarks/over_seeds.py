@@ -22,9 +22,9 @@ from pathlib import Path
 import numpy as np
 from shared import CLASSES, write_table
 
+from twelvelead.data.sources import source_of
 from twelvelead.evaluation.bootstrap import interval
 from twelvelead.experiments.compare import annotated_classes, score
-from twelvelead.data.sources import source_of
 
 METRIC = "challenge_metric"
 ALL = "all together"
@@ -44,17 +44,25 @@ def read(folders: list[Path]) -> tuple[list[str], dict[str, dict]]:
         for split in result["splits"]:
             for recipe in recipes:
                 with np.load(folder / recipe / split / "scores.npz") as arrays:
-                    part = parts.setdefault(split, dict(names=arrays["recordings"], labels=arrays["labels"], outputs={}))
+                    part = parts.setdefault(
+                        split, dict(names=arrays["recordings"], labels=arrays["labels"], outputs={})
+                    )
                     if not np.array_equal(part["names"], arrays["recordings"]):
                         sys.exit(f"{folder}: {split} was tested on other recordings")
                     part["outputs"][recipe, result["seed"]] = arrays["outputs"]
     for part in parts.values():
         part["sources"] = np.array([source_of(Path(str(name)), ".") for name in part["names"]])
     if len(parts) > 1:
-        parts = {ALL: dict(sources=np.concatenate([part["sources"] for part in parts.values()]),
-                           labels=np.concatenate([part["labels"] for part in parts.values()]),
-                           outputs={key: np.concatenate([part["outputs"][key] for part in parts.values()])
-                                    for key in next(iter(parts.values()))["outputs"]})} | parts
+        parts = {
+            ALL: dict(
+                sources=np.concatenate([part["sources"] for part in parts.values()]),
+                labels=np.concatenate([part["labels"] for part in parts.values()]),
+                outputs={
+                    key: np.concatenate([part["outputs"][key] for part in parts.values()])
+                    for key in next(iter(parts.values()))["outputs"]
+                },
+            )
+        } | parts
     return recipes, parts
 
 
@@ -89,11 +97,15 @@ def main() -> None:
     rows = []
     for name, part in parts.items():
         for kind, annotated_only in (("all", False), ("annotated", True)):
-            rows.append([name, str(len(part["labels"])), kind,
-                         *row(part, recipes, annotated_only, arguments.resamples)])
+            rows.append(
+                [name, str(len(part["labels"])), kind, *row(part, recipes, annotated_only, arguments.resamples)]
+            )
     differences = [f"{recipes[0]} − {recipe} [95 % interval] (seeds)" for recipe in recipes[1:]]
-    write_table(["scored on", "recordings", "classes", *(f"{recipe} (seeds)" for recipe in recipes), *differences], rows,
-                arguments.out)
+    write_table(
+        ["scored on", "recordings", "classes", *(f"{recipe} (seeds)" for recipe in recipes), *differences],
+        rows,
+        arguments.out,
+    )
 
 
 if __name__ == "__main__":

@@ -25,19 +25,18 @@ from unittest import mock
 
 import numpy as np
 import torch
-
 from shared import CLASSES, ROOT, make_model, markdown, process, seconds, ten_seconds, with_epochs
 
-from twelvelead.training.batches import gather, on_device
-from twelvelead.inference.predict import predict, stack
-from twelvelead.inference.ensemble import load_ensemble
-from twelvelead.training.losses import LOSSES, Weighting, class_weights
-from twelvelead.models.cpu.winograd import ScoringConv
-from twelvelead.recipes import get_recipe
 from twelvelead.data.recording import read_recording
-from twelvelead.preprocessing.prepare import prepare
-from twelvelead.training.store import build_store
+from twelvelead.inference.ensemble import load_ensemble
+from twelvelead.inference.predict import predict, stack
+from twelvelead.models.cpu.winograd import ScoringConv
 from twelvelead.models.network import new_model
+from twelvelead.preprocessing.prepare import prepare
+from twelvelead.recipes import get_recipe
+from twelvelead.training.batches import gather, on_device
+from twelvelead.training.losses import LOSSES, Weighting, class_weights
+from twelvelead.training.store import build_store
 
 TOP = 10  # lines of a profile
 
@@ -54,7 +53,7 @@ def best_of(count: int, work: Callable[[], object]) -> float:
 def matmul_gflops(size: int = 2048) -> float:
     """GFLOP/s of a float32 matrix product with the threads of this process."""
     a, b = torch.randn(size, size), torch.randn(size, size)
-    return 2e-9 * size ** 3 / best_of(8, lambda: a @ b)
+    return 2e-9 * size**3 / best_of(8, lambda: a @ b)
 
 
 def copy_gigabytes(megabytes: int = 512) -> float:
@@ -88,7 +87,10 @@ def disk_gigabytes(folder: Path, megabytes: int = 512) -> tuple[float, float]:
 
 def machine(work: Path) -> list[list[str]]:
     rows = []
-    for title, work_of, unit in (("float32 matrix product", matmul_gflops, "GFLOP/s"), ("copy in memory", copy_gigabytes, "GB/s")):
+    for title, work_of, unit in (
+        ("float32 matrix product", matmul_gflops, "GFLOP/s"),
+        ("copy in memory", copy_gigabytes, "GB/s"),
+    ):
         values = []
         for threads in (1, os.cpu_count() or 1):
             with process(threads) as pool:
@@ -109,8 +111,10 @@ def of_python(work: Callable[[], object]) -> list[list[str]]:
     entries = pstats.Stats(profile).stats.items()
     total = sum(entry[2] for _, entry in entries)
     top = sorted(((own, count, file, name) for (file, _, name), (_, count, own, _, _) in entries), reverse=True)[:TOP]
-    return [[f"{Path(file).stem}.{name}" if file != "~" else name.strip("<>"), str(count), f"{own / total:.0%}"]
-            for own, count, file, name in top]
+    return [
+        [f"{Path(file).stem}.{name}" if file != "~" else name.strip("<>"), str(count), f"{own / total:.0%}"]
+        for own, count, file, name in top
+    ]
 
 
 def of_torch(work: Callable[[], object]) -> list[list[str]]:
@@ -124,7 +128,10 @@ def of_torch(work: Callable[[], object]) -> list[list[str]]:
     return [[entry.key, str(entry.count), f"{entry.self_cpu_time_total / total:.0%}"] for entry in top]
 
 
-STEPS = {2: "sums of inputs and of outputs", 5: "products"}  # by the dimensions of a product's left side, in scoring_layers.Convolution
+STEPS = {
+    2: "sums of inputs and of outputs",
+    5: "products",
+}  # by the dimensions of a product's left side, in scoring_layers.Convolution
 
 
 @contextmanager
@@ -159,8 +166,11 @@ def giga_macs(model: torch.nn.Module, samples: int) -> float:
         else:
             direct += positions * module.weight.numel()
 
-    hooks = [module.register_forward_hook(count) for module in model.modules()
-             if isinstance(module, (torch.nn.Conv2d, ScoringConv))]
+    hooks = [
+        module.register_forward_hook(count)
+        for module in model.modules()
+        if isinstance(module, (torch.nn.Conv2d, ScoringConv))
+    ]
     with torch.inference_mode(), counted(calls):
         model(torch.zeros(1, 12, samples))
     for hook in hooks:
@@ -199,8 +209,10 @@ def scores(headers: list[Path], model: Path) -> tuple[str, list[list[str]]]:
     plain = 2 * giga_macs(new_model(ensemble.recipe, len(CLASSES.codes)).eval(), x.shape[2])
     with torch.inference_mode():
         table = of_steps(lambda: [network(x, valid, metadata) for _ in range(10)])
-    return (f"a member, one recording: {1e3 * one:.1f} ms alone ({work / one:.0f} GFLOP/s), {1e3 * many:.1f} ms in a batch "
-            f"({work / many:.0f} GFLOP/s); {work:.2f} GFLOP each, {plain:.2f} without minimal filtering"), table
+    return (
+        f"a member, one recording: {1e3 * one:.1f} ms alone ({work / one:.0f} GFLOP/s), {1e3 * many:.1f} ms in a batch "
+        f"({work / many:.0f} GFLOP/s); {work:.2f} GFLOP each, {plain:.2f} without minimal filtering"
+    ), table
 
 
 def training(headers: list[Path], width: int) -> tuple[str, list[list[str]]]:
@@ -227,7 +239,10 @@ def training(headers: list[Path], width: int) -> tuple[str, list[list[str]]]:
         each = best_of(4, step) / len(rows)
         work = 3 * 2 * giga_macs(model.eval(), 1280)
         model.train()
-        return f"{1 / each:.1f} recordings a second; direct convolutions would need {work / each:.0f} GFLOP/s for that", of_torch(step)
+        return (
+            f"{1 / each:.1f} recordings a second; direct convolutions would need {work / each:.0f} GFLOP/s for that",
+            of_torch(step),
+        )
 
 
 def store(headers: list[Path]) -> tuple[str, list[list[str]]]:
@@ -242,7 +257,9 @@ def store(headers: list[Path]) -> tuple[str, list[list[str]]]:
 def loading(model: Path) -> tuple[str, list[list[str]]]:
     """Seconds of importing, by the first-level imports of team_code, and of loading."""
     code = f"import team_code, time; t = time.time(); team_code.load_model({str(model)!r}, ()); print(time.time() - t)"
-    run = subprocess.run([sys.executable, "-X", "importtime", "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    run = subprocess.run(
+        [sys.executable, "-X", "importtime", "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
     lines = re.findall(r"import time:\s+(\d+) \|\s+(\d+) \| +([\w.]+)", run.stderr)
     alone: dict[str, int] = {}
     for own, _, name in lines:
@@ -250,8 +267,10 @@ def loading(model: Path) -> tuple[str, list[list[str]]]:
         alone[package] = alone.get(package, 0) + int(own)
     total = sum(alone.values())
     top = sorted(alone.items(), key=lambda item: -item[1])[:TOP]
-    return (f"{1e-6 * total:.2f} s of imports, {float(run.stdout):.2f} s of loading",
-            [[name, "", f"{own / total:.0%}"] for name, own in top])
+    return (
+        f"{1e-6 * total:.2f} s of imports, {float(run.stdout):.2f} s of loading",
+        [[name, "", f"{own / total:.0%}"] for name, own in top],
+    )
 
 
 def main() -> None:
@@ -269,8 +288,13 @@ def main() -> None:
         model = make_model(work / "model", headers, arguments.members, arguments.width)
         if "machine" in rows:
             print(markdown(["machine", "one thread", f"{os.cpu_count()} threads"], machine(work)), flush=True)
-        parts = dict(preprocess=(preprocess, headers), scores=(scores, headers, model), training=(training, headers, arguments.width),
-                     store=(store, headers), loading=(loading, model))
+        parts = dict(
+            preprocess=(preprocess, headers),
+            scores=(scores, headers, model),
+            training=(training, headers, arguments.width),
+            store=(store, headers),
+            loading=(loading, model),
+        )
         for name in filter(parts.__contains__, rows):
             with process(1) as pool:
                 text, table = pool.submit(*parts[name]).result()

@@ -24,7 +24,9 @@ def main(data: str, groups: str) -> None:
         for row in rows:
             fold = row["ptbxl_strat_fold"]
             if fold not in set("12345678"):
-                writer.writerow([row["recording"], "ptb-xl fold 9" if fold == "9" else "unused" if fold else row["source"]])
+                writer.writerow(
+                    [row["recording"], "ptb-xl fold 9" if fold == "9" else "unused" if fold else row["source"]]
+                )
 
 
 if __name__ == "__main__":

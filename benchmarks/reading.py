@@ -24,8 +24,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 def store_all(data: str) -> dict:
     from joblib.externals.loky import get_reusable_executor
 
-    from twelvelead.recipes import Input
     from twelvelead.data.folders import find_recordings
+    from twelvelead.recipes import Input
     from twelvelead.training.store import build_store
 
     started = time.perf_counter()
@@ -36,9 +36,16 @@ def store_all(data: str) -> dict:
         done = time.perf_counter()
         get_reusable_executor().shutdown(wait=True)  # only then does the system tell the peak of the workers
         peaks = [resource.getrusage(who).ru_maxrss / 1024 for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-        return {"recordings": len(store), "left out": len(store.left_out), "finding s": found - started,
-                "reading and storing s": done - found, "ms a recording": 1e3 * (done - found) / len(headers),
-                "store MiB": store.samples.nbytes / 2**20, "peak MiB": peaks[0], "peak MiB of a worker": peaks[1]}
+        return {
+            "recordings": len(store),
+            "left out": len(store.left_out),
+            "finding s": found - started,
+            "reading and storing s": done - found,
+            "ms a recording": 1e3 * (done - found) / len(headers),
+            "store MiB": store.samples.nbytes / 2**20,
+            "peak MiB": peaks[0],
+            "peak MiB of a worker": peaks[1],
+        }
 
 
 def run_all(data: str, model_folder: str, limit: int | None) -> dict:
@@ -58,10 +65,18 @@ def run_all(data: str, model_folder: str, limit: int | None) -> dict:
         _, _, scores = team_code.run_model(model, header, signal)
         milliseconds.append(1e3 * (time.perf_counter() - started))
         failed += not np.isfinite(scores).all()
-    return {"recordings": len(milliseconds), "members": len(model.models), "loading s": loaded, "not finite": failed,
-            "fell back": len(team_code._faults), "median ms": np.median(milliseconds),
-            "95th percentile ms": np.percentile(milliseconds, 95), "slowest ms": max(milliseconds),
-            "all s": sum(milliseconds) / 1e3, "peak MiB": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
+    return {
+        "recordings": len(milliseconds),
+        "members": len(model.models),
+        "loading s": loaded,
+        "not finite": failed,
+        "fell back": len(team_code._faults),
+        "median ms": np.median(milliseconds),
+        "95th percentile ms": np.percentile(milliseconds, 95),
+        "slowest ms": max(milliseconds),
+        "all s": sum(milliseconds) / 1e3,
+        "peak MiB": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+    }
 
 
 def main() -> None:
@@ -71,8 +86,10 @@ def main() -> None:
     parser.add_argument("--limit", type=int)
     arguments = parser.parse_args()
     context = multiprocessing.get_context("spawn")
-    for title, work, values in (("read and store", store_all, (arguments.data,)),
-                                ("run_model", run_all, (arguments.data, arguments.model, arguments.limit))):
+    for title, work, values in (
+        ("read and store", store_all, (arguments.data,)),
+        ("run_model", run_all, (arguments.data, arguments.model, arguments.limit)),
+    ):
         with ProcessPoolExecutor(1, context) as pool:
             result = pool.submit(work, *values).result()
         print(f"{title}: " + ", ".join(f"{name} {value:.4g}" for name, value in result.items()), flush=True)

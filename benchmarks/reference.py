@@ -72,7 +72,9 @@ def augment(x: np.ndarray, random: np.random.Generator) -> np.ndarray:
 
 
 def convolution(channels_in: int, channels_out: int) -> nn.ModuleDict:
-    layer = nn.ModuleDict(dict(conv=nn.Conv1d(channels_in, channels_out, 7, padding=3), norm=nn.BatchNorm1d(channels_out)))
+    layer = nn.ModuleDict(
+        dict(conv=nn.Conv1d(channels_in, channels_out, 7, padding=3), norm=nn.BatchNorm1d(channels_out))
+    )
     nn.init.xavier_normal_(layer["conv"].weight)
     return layer
 
@@ -103,7 +105,7 @@ class Network(nn.Module):
             first, second, third = level["convolutions"]
             skip = apply(first, x)
             x = apply(third, apply(second, skip))
-            x = F.max_pool1d(torch.cat([F.avg_pool1d(x0, 2 ** i), x, skip], dim=1), 2)
+            x = F.max_pool1d(torch.cat([F.avg_pool1d(x0, 2**i), x, skip], dim=1), 2)
         return self.head(apply(self.top, x).amax(dim=2))  # the authors' mask masks nothing
 
 
@@ -136,8 +138,13 @@ def run_model(networks: list[Network], header: str, signal: np.ndarray, graph: b
 # -------------------------------------------------------------------------------------------------------------- training
 
 
-def train_epoch(network: Network, optimizer: torch.optim.Optimizer, headers: list[Path], labels: np.ndarray,
-                random: np.random.Generator) -> float:
+def train_epoch(
+    network: Network,
+    optimizer: torch.optim.Optimizer,
+    headers: list[Path],
+    labels: np.ndarray,
+    random: np.random.Generator,
+) -> float:
     """One epoch with weighted cross-entropy over recordings that are read and prepared anew; returns the mean loss.
 
     `labels` is bool (recordings, classes); w⁺ = N/N⁺, w⁻ = N/(N − N⁺).
@@ -152,7 +159,7 @@ def train_epoch(network: Network, optimizer: torch.optim.Optimizer, headers: lis
         signals = [augment(prepare(*read(headers[k])), random) for k in batch]
         x = torch.zeros(len(batch), 12, max(signal.shape[1] for signal in signals))
         for row, signal in zip(x, signals):
-            row[:, :signal.shape[1]] = torch.from_numpy(signal)
+            row[:, : signal.shape[1]] = torch.from_numpy(signal)
         y = torch.tensor(labels[batch], dtype=torch.float32)
         loss = F.binary_cross_entropy_with_logits(network(x), y, weight=y * positive + (1 - y) * negative)
         optimizer.zero_grad()

@@ -25,24 +25,23 @@ from typing import Any
 
 import joblib
 import numpy as np
+from corruptions import CLEAN, CORRUPTIONS, corrupted
+from shared import markdown
 from tqdm import tqdm
 
-from shared import markdown
-
-from corruptions import CLEAN, CORRUPTIONS, corrupted
-from twelvelead.evaluation.bootstrap import interval
 from twelvelead.data.classes import Classes
-from twelvelead.experiments.compare import MAIN, difference, score
-from twelvelead.experiments.tables import NAMES
-from twelvelead.inference.ensemble import Ensemble, load_ensemble, manifest_of
-from twelvelead.errors import RecordingError, UserError
-from twelvelead.files import write_json
-from twelvelead.inference.classify import CHUNK, rows_of
-from twelvelead.recipes import Input
-from twelvelead.data.recording import Recording, read_recording
 from twelvelead.data.folders import find_recordings
 from twelvelead.data.header import read_header
+from twelvelead.data.recording import Recording, read_recording
+from twelvelead.errors import RecordingError, UserError
+from twelvelead.evaluation.bootstrap import interval
+from twelvelead.experiments.compare import MAIN, difference, score
+from twelvelead.experiments.tables import NAMES
+from twelvelead.files import write_json
+from twelvelead.inference.classify import CHUNK, rows_of
+from twelvelead.inference.ensemble import Ensemble, load_ensemble, manifest_of
 from twelvelead.preprocessing.prepare import Prepared, prepare
+from twelvelead.recipes import Input
 
 # (corruption, number of the model) → outputs bool and scores float64 (recordings, classes), recordings that fell back
 Predictions = dict[tuple[str, int], tuple[np.ndarray, np.ndarray, int]]
@@ -65,8 +64,9 @@ def chosen(headers: list[Path], file: Path | None, limit: int | None, seed: int)
             raise UserError(f"{file}: it names no recording; give one name a line")
         lost = sorted(names - {header.stem for header in headers})
         if lost:
-            raise UserError(f"{file}: {len(lost)} of its {len(names)} recordings are not in the data folder, "
-                            f"such as {lost[0]}")
+            raise UserError(
+                f"{file}: {len(lost)} of its {len(names)} recordings are not in the data folder, such as {lost[0]}"
+            )
         return [header for header in headers if header.stem in names]
     if limit is not None and limit < len(headers):
         return [headers[k] for k in sorted(np.random.default_rng(seed).choice(len(headers), limit, replace=False))]
@@ -81,15 +81,16 @@ def names_in(file: Path) -> set[str]:
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"{file}: the recordings' names cannot be read ({error}); give one name a line") from None
     column = rows[0].index("recording") if rows and "recording" in rows[0] else None
-    cells = {row[column or 0] for row in rows[column is not None:] if len(row) > (column or 0)}
+    cells = {row[column or 0] for row in rows[column is not None :] if len(row) > (column or 0)}
     return cells - {""}
 
 
 # --------------------------------------------------------------------------------------------------------------- scores
 
 
-def classify_copies(models: list[Ensemble], headers: list[Path], names: list[str], classes: Classes,
-                    seed: int) -> Predictions:
+def classify_copies(
+    models: list[Ensemble], headers: list[Path], names: list[str], classes: Classes, seed: int
+) -> Predictions:
     """What each model says of each recording with each corruption, laid out over `classes`.
 
     A class that a model does not know has label and score 0.
@@ -101,10 +102,12 @@ def classify_copies(models: list[Ensemble], headers: list[Path], names: list[str
     inputs = [model.recipe.input for model in models]
     started = time.perf_counter()
     # threads: corrupting and resampling spend their time in numpy, which lets go of the interpreter's lock
-    with joblib.Parallel(n_jobs=-1, prefer="threads") as parallel, tqdm(
-            total=len(headers) * len(names), desc="classifying", unit="copy", file=sys.stderr, disable=None) as bar:
+    with (
+        joblib.Parallel(n_jobs=-1, prefer="threads") as parallel,
+        tqdm(total=len(headers) * len(names), desc="classifying", unit="copy", file=sys.stderr, disable=None) as bar,
+    ):
         for first in range(0, len(headers), CHUNK):
-            recordings = parallel(joblib.delayed(_read)(header) for header in headers[first:first + CHUNK])
+            recordings = parallel(joblib.delayed(_read)(header) for header in headers[first : first + CHUNK])
             for name in names:
                 copies = parallel(joblib.delayed(_prepared)(item, name, inputs, seed) for item in recordings)
                 for k, model in enumerate(models):
@@ -114,8 +117,11 @@ def classify_copies(models: list[Ensemble], headers: list[Path], names: list[str
                         fell_back[name, k] += row.fault is not None
                 bar.update(len(recordings))
             if bar.disable:
-                print(f"{first + len(recordings)} of {len(headers)} recordings, {len(names)} copies of each, in "
-                      f"{(time.perf_counter() - started) / 60:.1f} min", flush=True)
+                print(
+                    f"{first + len(recordings)} of {len(headers)} recordings, {len(names)} copies of each, in "
+                    f"{(time.perf_counter() - started) / 60:.1f} min",
+                    flush=True,
+                )
     return {key: (outputs[key], scores[key], fell_back[key]) for key in outputs}
 
 
@@ -137,7 +143,9 @@ def _prepared(recording: Recording | str, name: str, inputs: list[Input], seed: 
         return [str(error)] * len(inputs)
 
 
-def compare(labels: np.ndarray, answers: Predictions, classes: Classes, resamples: int, seed: int) -> list[dict[str, Any]]:
+def compare(
+    labels: np.ndarray, answers: Predictions, classes: Classes, resamples: int, seed: int
+) -> list[dict[str, Any]]:
     """A row of figures for each corruption; a figure is a dict of value, low and high.
 
     Raises
@@ -161,17 +169,30 @@ def compare(labels: np.ndarray, answers: Predictions, classes: Classes, resample
         for key in (key for key in answers if key[0] == name):
             low, high = interval(scored[key][1][metric])
             loss = difference(scored[CLEAN, key[1]], scored[key], metric)
-            row["models"].append(dict(
-                score=dict(value=scored[key][0][metric], low=low, high=high), loss=loss,
-                kept=None if limit is None else bool(loss["value"] <= limit), fell_back=answers[key][2]))
+            row["models"].append(
+                dict(
+                    score=dict(value=scored[key][0][metric], low=low, high=high),
+                    loss=loss,
+                    kept=None if limit is None else bool(loss["value"] <= limit),
+                    fell_back=answers[key][2],
+                )
+            )
         if (name, 1) in answers:
             row["difference"] = difference(scored[name, 0], scored[name, 1], metric)
         rows.append(row)
     return rows
 
 
-def measure(folders: list[Path], data: Path, *, recordings: Path | None = None, limit: int | None = None,
-            names: list[str] | None = None, resamples: int = 1000, seed: int = 0) -> dict[str, Any]:
+def measure(
+    folders: list[Path],
+    data: Path,
+    *,
+    recordings: Path | None = None,
+    limit: int | None = None,
+    names: list[str] | None = None,
+    resamples: int = 1000,
+    seed: int = 0,
+) -> dict[str, Any]:
     """All figures of one model folder or of two.
 
     Parameters
@@ -202,9 +223,15 @@ def measure(folders: list[Path], data: Path, *, recordings: Path | None = None, 
     classes = models[0].classes
     rows = [name for name in CORRUPTIONS if names is None or name in [CLEAN, *names]]
     answers = classify_copies(models, headers, rows, classes, seed)
-    return dict(models=[_about(folder) for folder in folders], data=str(data), recordings=len(headers), seed=seed,
-                resamples=resamples, metric=NAMES[MAIN[classes.year]],
-                rows=compare(classes.labels(codes), answers, classes, resamples, seed))
+    return dict(
+        models=[_about(folder) for folder in folders],
+        data=str(data),
+        recordings=len(headers),
+        seed=seed,
+        resamples=resamples,
+        metric=NAMES[MAIN[classes.year]],
+        rows=compare(classes.labels(codes), answers, classes, resamples, seed),
+    )
 
 
 def _about(folder: Path) -> dict[str, Any]:
@@ -212,9 +239,14 @@ def _about(folder: Path) -> dict[str, Any]:
     manifest = manifest_of(folder)
     with open(folder / "history.csv", newline="") as file:
         epochs = Counter(row["member"] for row in csv.DictReader(file))
-    return dict(folder=str(folder), recipe=manifest["recipe"]["name"], network=manifest["recipe"]["network"],
-                epochs=[epochs[str(member)] for member in manifest["members"]], seed=manifest["seed"],
-                recordings=manifest["recordings"])
+    return dict(
+        folder=str(folder),
+        recipe=manifest["recipe"]["name"],
+        network=manifest["recipe"]["network"],
+        epochs=[epochs[str(member)] for member in manifest["members"]],
+        seed=manifest["seed"],
+        recordings=manifest["recordings"],
+    )
 
 
 # ---------------------------------------------------------------------------------------------------------------- table
@@ -229,11 +261,17 @@ def as_markdown(results: dict[str, Any], command: str) -> str:
     lines = [f"`{command}`", ""]
     for model in models:
         network = ", ".join(f"{name} {value}" for name, value in model["network"].items())
-        lines.append(f"- `{model['folder']}`: recipe `{model['recipe']}`, {len(model['epochs'])} members of "
-                     f"{'/'.join(map(str, model['epochs']))} epochs, {network}, seed {model['seed']}, "
-                     f"trained on {model['recordings']} recordings")
-    lines += ["", f"{results['recordings']} recordings of `{results['data']}`, seed {results['seed']}; in brackets "
-              f"95 % intervals from {results['resamples']} resamples of the recordings, the same in every cell.", ""]
+        lines.append(
+            f"- `{model['folder']}`: recipe `{model['recipe']}`, {len(model['epochs'])} members of "
+            f"{'/'.join(map(str, model['epochs']))} epochs, {network}, seed {model['seed']}, "
+            f"trained on {model['recordings']} recordings"
+        )
+    lines += [
+        "",
+        f"{results['recordings']} recordings of `{results['data']}`, seed {results['seed']}; in brackets "
+        f"95 % intervals from {results['resamples']} resamples of the recordings, the same in every cell.",
+        "",
+    ]
     head, several = ["copy", "limit"], len(titles) > 1
     for title in titles:
         own = f"{title}: " if several else ""
@@ -242,12 +280,19 @@ def as_markdown(results: dict[str, Any], command: str) -> str:
     for row in rows:
         cells = [row["title"], "" if row["limit"] is None else f"{row['limit']:g}"]
         for model in row["models"]:
-            cells += [_cell(model["score"]), "" if row["name"] == CLEAN else _cell(model["loss"], "+.3f"),
-                      {None: "", True: "yes", False: "**no**"}[model["kept"]]]
+            cells += [
+                _cell(model["score"]),
+                "" if row["name"] == CLEAN else _cell(model["loss"], "+.3f"),
+                {None: "", True: "yes", False: "**no**"}[model["kept"]],
+            ]
         table.append(cells + ([_cell(row["difference"], "+.3f")] if several else []))
     text = "\n".join(lines) + "\n" + markdown(head + ([" − ".join(titles)] if several else []), table)
-    notes = [f"{model['fell_back']} ({title}, {row['title']})"
-             for row in rows for title, model in zip(titles, row["models"]) if model["fell_back"]]
+    notes = [
+        f"{model['fell_back']} ({title}, {row['title']})"
+        for row in rows
+        for title, model in zip(titles, row["models"])
+        if model["fell_back"]
+    ]
     if notes:
         text += f"\nRecordings that could not be classified and count as sinus rhythm: {', '.join(notes)}.\n"
     return text
@@ -268,8 +313,12 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("model", type=Path, metavar="MODEL")
     parser.add_argument("data", type=Path, metavar="DATA")
     some = parser.add_mutually_exclusive_group()
-    some.add_argument("--recordings", type=Path, metavar="FILE", help="names of the recordings to take, one a line or "
-                      "in a CSV file's column 'recording'")
+    some.add_argument(
+        "--recordings",
+        type=Path,
+        metavar="FILE",
+        help="names of the recordings to take, one a line or in a CSV file's column 'recording'",
+    )
     some.add_argument("--limit", type=_positive, metavar="N", help="take so many recordings, at random")
     parser.add_argument("--against", type=Path, metavar="MODEL2", help="a second model, compared with the first one")
     parser.add_argument("--rows", metavar="NAME,NAME", help=f"of: {', '.join(CORRUPTIONS)}")
@@ -284,9 +333,15 @@ def main(argv: list[str] | None = None) -> None:
             if path is not None and not path.parent.is_dir():  # now, not after an hour
                 raise UserError(f"{path}: there is no folder {path.parent} to write it into")
         folders = [arguments.model] + ([arguments.against] if arguments.against else [])
-        results = measure(folders, arguments.data, recordings=arguments.recordings, limit=arguments.limit,
-                          names=arguments.rows.split(",") if arguments.rows else None, resamples=arguments.resamples,
-                          seed=arguments.seed)
+        results = measure(
+            folders,
+            arguments.data,
+            recordings=arguments.recordings,
+            limit=arguments.limit,
+            names=arguments.rows.split(",") if arguments.rows else None,
+            resamples=arguments.resamples,
+            seed=arguments.seed,
+        )
     except UserError as error:
         sys.exit(str(error))
     text = as_markdown(results, command)

@@ -23,12 +23,11 @@ from pathlib import Path
 
 import numpy as np
 from joblib.externals.loky import get_reusable_executor
-
 from shared import ROOT, make_model, markdown, process
 
-from twelvelead.recipes import get_recipe
-from twelvelead.data.header import LEADS
 from twelvelead.data.folders import find_recordings
+from twelvelead.data.header import LEADS
+from twelvelead.recipes import get_recipe
 from twelvelead.training.store import build_store
 
 
@@ -60,8 +59,13 @@ def store_seconds(data: Path, count: int, folder: Path) -> dict[str, float]:
     build_store(headers, get_recipe("butt").input, folder, root=data)
     opened = time.perf_counter()
     get_reusable_executor().shutdown(wait=True)  # else this process waits for joblib's for ever
-    return dict(recordings=len(store), finding=found - started, building=built - found, opening=opened - built,
-                gigabytes=store.samples.nbytes / 1e9)
+    return dict(
+        recordings=len(store),
+        finding=found - started,
+        building=built - found,
+        opening=opened - built,
+        gigabytes=store.samples.nbytes / 1e9,
+    )
 
 
 def growth(data: Path, counts: list[int], work: Path) -> list[dict[str, float]]:
@@ -98,8 +102,20 @@ def family_pss(pid: int) -> dict[int, int]:
 
 def training_memory(data: Path, model: Path, minutes: float, width: int) -> tuple[float, str]:
     """Peak GB over all processes of a training run with a time budget, and what it printed."""
-    command = [sys.executable, "-m", "twelvelead", "train", data, model, "--time-budget-hours", minutes / 60, "--width", width,
-               "--members", 2]
+    command = [
+        sys.executable,
+        "-m",
+        "twelvelead",
+        "train",
+        data,
+        model,
+        "--time-budget-hours",
+        minutes / 60,
+        "--width",
+        width,
+        "--members",
+        2,
+    ]
     peak = 0
     with tempfile.TemporaryFile("w+") as log:
         run = subprocess.Popen(list(map(str, command)), cwd=ROOT, stdout=log, stderr=subprocess.STDOUT)
@@ -122,7 +138,9 @@ def run_model_memory(model: Path, minutes: float, frequency_hz: int) -> tuple[fl
     samples = round(minutes * 60 * frequency_hz)
     # float64, as the organizers' 2020 script hands it over
     signal = np.rint(500 * np.random.default_rng(0).standard_normal((12, samples)))
-    header = f"LONG 12 {frequency_hz} {samples}\n" + "".join(f"LONG.mat 16+24 1000/mV 16 0 0 0 0 {lead}\n" for lead in LEADS)
+    header = f"LONG 12 {frequency_hz} {samples}\n" + "".join(
+        f"LONG.mat 16+24 1000/mV 16 0 0 0 0 {lead}\n" for lead in LEADS
+    )
     started = time.perf_counter()
     _, _, scores = team_code.run_model(ensemble, header, signal)
     assert np.isfinite(scores).all()
@@ -136,8 +154,9 @@ def peak_gb() -> float:
 # ------------------------------------------------------------------------------------------------------------------ tables
 
 
-def measure(data: Path | None, counts: list[int], minutes: float, width: int, members: int, long_minutes: float,
-            work: Path) -> str:
+def measure(
+    data: Path | None, counts: list[int], minutes: float, width: int, members: int, long_minutes: float, work: Path
+) -> str:
     if data is None:
         from twelvelead.synthetic import write_hospital
 
@@ -148,19 +167,37 @@ def measure(data: Path | None, counts: list[int], minutes: float, width: int, me
     for path in headers:  # into the page cache
         path.with_suffix(".mat").read_bytes()
     rows = growth(many, counts, work)
-    text = markdown(["recordings", "finding, s", "reading and storing, s", "ms a recording", "opening again, s", "store, GB"], [
-        [f"{row['recordings']:,}", f"{row['finding']:.2f}", f"{row['building']:.2f}",
-         f"{1e3 * row['building'] / row['recordings']:.2f}", f"{row['opening']:.2f}", f"{row['gigabytes']:.2f}"] for row in rows])
+    text = markdown(
+        ["recordings", "finding, s", "reading and storing, s", "ms a recording", "opening again, s", "store, GB"],
+        [
+            [
+                f"{row['recordings']:,}",
+                f"{row['finding']:.2f}",
+                f"{row['building']:.2f}",
+                f"{1e3 * row['building'] / row['recordings']:.2f}",
+                f"{row['opening']:.2f}",
+                f"{row['gigabytes']:.2f}",
+            ]
+            for row in rows
+        ],
+    )
     model = make_model(work / "model", headers, members, width)
     with process(os.cpu_count() or 1) as pool:
         seconds, peak, loaded = pool.submit(run_model_memory, model, long_minutes, 1000).result()
-    print(f"run_model on {long_minutes:g} min of 1000 Hz: {seconds:.1f} s, peak {peak:.2f} GB, {loaded:.2f} GB of it before", flush=True)
+    print(
+        f"run_model on {long_minutes:g} min of 1000 Hz: {seconds:.1f} s, peak {peak:.2f} GB, {loaded:.2f} GB of it before",
+        flush=True,
+    )
     train_peak, log = training_memory(many, work / "trained", minutes, width)
     print(log, flush=True)
     epochs = json.loads((work / "trained" / "recipe.json").read_text())
-    text += "\n" + markdown(["peak memory", "GB", "to reach"], [
-        [f"training, 2 processes, a store of {epochs['recordings']:,} recordings", f"{train_peak:.2f}", "6"],
-        [f"run_model, {members} members, {long_minutes:g} min of 1000 Hz ({seconds:.1f} s)", f"{peak:.2f}", "1.5"]])
+    text += "\n" + markdown(
+        ["peak memory", "GB", "to reach"],
+        [
+            [f"training, 2 processes, a store of {epochs['recordings']:,} recordings", f"{train_peak:.2f}", "6"],
+            [f"run_model, {members} members, {long_minutes:g} min of 1000 Hz ({seconds:.1f} s)", f"{peak:.2f}", "1.5"],
+        ],
+    )
     return text
 
 
@@ -175,8 +212,15 @@ def main() -> None:
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as work:
-        text = measure(arguments.data, [int(count) for count in arguments.counts.split(",")], arguments.minutes, arguments.width,
-                       arguments.members, arguments.long, Path(work))
+        text = measure(
+            arguments.data,
+            [int(count) for count in arguments.counts.split(",")],
+            arguments.minutes,
+            arguments.width,
+            arguments.members,
+            arguments.long,
+            Path(work),
+        )
     print("\n" + text)
     if arguments.out:
         arguments.out.write_text(text)

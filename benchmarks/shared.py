@@ -24,17 +24,17 @@ sys.path.insert(0, str(ROOT))
 from safetensors.torch import save_file  # noqa: E402
 
 from twelvelead import __version__  # noqa: E402
-from twelvelead.training.batches import gather
-from twelvelead.inference.predict import stack  # noqa: E402
 from twelvelead.data.classes import load_weights, scored_classes  # noqa: E402
-from twelvelead.inference.ensemble import FORMAT, member_path  # noqa: E402
-from twelvelead.files import write_json  # noqa: E402
-from twelvelead.models.layers import MaskedBatchNorm  # noqa: E402
-from twelvelead.recipes import Recipe, get_recipe, to_dict  # noqa: E402
 from twelvelead.data.folders import find_recordings
 from twelvelead.data.recording import read_recording  # noqa: E402
-from twelvelead.preprocessing.prepare import prepare  # noqa: E402
+from twelvelead.files import write_json  # noqa: E402
+from twelvelead.inference.ensemble import FORMAT, member_path  # noqa: E402
+from twelvelead.inference.predict import stack  # noqa: E402
+from twelvelead.models.layers import MaskedBatchNorm  # noqa: E402
 from twelvelead.models.network import new_model  # noqa: E402
+from twelvelead.preprocessing.prepare import prepare  # noqa: E402
+from twelvelead.recipes import Recipe, get_recipe, to_dict  # noqa: E402
+from twelvelead.training.batches import gather
 
 CLASSES = scored_classes(load_weights(ROOT / "weights.csv"))
 
@@ -57,7 +57,9 @@ def ten_seconds(data: Path | None, count: int, folder: Path) -> list[Path]:
         if len(chosen) == count:
             break
     if len(chosen) < count:
-        sys.exit(f"{data}: only {len(chosen)} recordings of 12 leads, 10 s and 500 Hz, {count} are wanted; use --recordings")
+        sys.exit(
+            f"{data}: only {len(chosen)} recordings of 12 leads, 10 s and 500 Hz, {count} are wanted; use --recordings"
+        )
     for path in chosen.values():
         for file in (path, path.with_suffix(".mat")):
             (folder / file.name).symlink_to(file.resolve())
@@ -84,8 +86,12 @@ def make_model(folder: Path, headers: list[Path], members: int = 11, width: int 
     cuts = dict(thresholds=dict.fromkeys(CLASSES.codes, 0.5))
     write_json(folder / "classes.json", dict(**CLASSES.to_dict(), priors=[0.1] * len(CLASSES.codes)))
     write_json(folder / "thresholds.json", dict(ensemble=cuts, members=dict.fromkeys(range(members), cuts)))
-    write_json(folder / "recipe.json", dict(format=FORMAT, twelvelead=__version__, complete=True,
-                                            members=list(range(members)), recipe=to_dict(recipe)))
+    write_json(
+        folder / "recipe.json",
+        dict(
+            format=FORMAT, twelvelead=__version__, complete=True, members=list(range(members)), recipe=to_dict(recipe)
+        ),
+    )
     return folder
 
 

@@ -19,20 +19,30 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-import torch
-
 import reference
-from shared import CLASSES, ROOT, alternate, figures, make_model, process, seconds, ten_seconds, with_epochs, write_table
+import torch
+from shared import (
+    CLASSES,
+    ROOT,
+    alternate,
+    figures,
+    make_model,
+    process,
+    seconds,
+    ten_seconds,
+    with_epochs,
+    write_table,
+)
 
-from twelvelead.training.batches import on_device
-from twelvelead.inference.ensemble import member_scores
-from twelvelead.recipes import get_recipe
 from twelvelead.data.folders import find_recordings
 from twelvelead.data.header import read_header
 from twelvelead.data.recording import read_recording, recording_from
+from twelvelead.inference.ensemble import member_scores
 from twelvelead.preprocessing.prepare import Prepared, prepare
-from twelvelead.training.store import build_store, fingerprint, open_store
+from twelvelead.recipes import get_recipe
+from twelvelead.training.batches import on_device
 from twelvelead.training.member import train_member
+from twelvelead.training.store import build_store, fingerprint, open_store
 
 SLOW = 16  # recordings of the parts where the reference takes long
 
@@ -46,8 +56,10 @@ def preprocess(headers: list[Path], repeats: int) -> list[list[float]]:
     ours = lambda: [prepare(read_recording(header), recipe) for header in headers]  # noqa: E731
     theirs = lambda taps: [reference.prepare(*reference.read(header), taps) for header in headers]  # noqa: E731
     ours(), theirs(None)
-    return [[1e3 * s / len(headers) for s in column]
-            for column in alternate(repeats, ours, lambda: theirs(None), lambda: theirs(147))]
+    return [
+        [1e3 * s / len(headers) for s in column]
+        for column in alternate(repeats, ours, lambda: theirs(None), lambda: theirs(147))
+    ]
 
 
 # ------------------------------------------------------------------------------------------------------- two cores: scores
@@ -63,8 +75,10 @@ def run_model(model: Path, headers: list[Path], repeats: int) -> tuple[list[list
     of_ours = lambda: [team_code.run_model(ours, *recording) for recording in read]  # noqa: E731
     of_theirs = lambda graph: [reference.run_model(theirs, *recording, graph) for recording in read]  # noqa: E731
     of_ours(), of_theirs(True)
-    times = [[1e3 * s / len(read) for s in column]
-             for column in alternate(repeats, of_ours, lambda: of_theirs(True), lambda: of_theirs(False))]
+    times = [
+        [1e3 * s / len(read) for s in column]
+        for column in alternate(repeats, of_ours, lambda: of_theirs(True), lambda: of_theirs(False))
+    ]
     equal, whole, inputs = [], [], []
     for recording in read:
         prepared = prepare(recording_from(*recording), ours.recipe.input)
@@ -76,8 +90,10 @@ def run_model(model: Path, headers: list[Path], repeats: int) -> tuple[list[list
             plain = np.stack([torch.sigmoid(network(x))[0].numpy() for network in theirs])
         equal.append(np.abs(one_score(ours, short) - plain).max())
         whole.append(np.abs(one - reference.run_model(theirs, *recording)).max())
-        inputs.append(np.abs(reference.prepare(*recording)[:, :prepared.signal.shape[1]] - prepared.signal).mean()
-                      / np.abs(prepared.signal).mean())
+        inputs.append(
+            np.abs(reference.prepare(*recording)[:, : prepared.signal.shape[1]] - prepared.signal).mean()
+            / np.abs(prepared.signal).mean()
+        )
     return times, float(max(equal)), float(max(whole)), float(np.mean(inputs))
 
 
@@ -108,8 +124,18 @@ def train_ours(store_folder: Path, key: str, checkpoint: Path, width: int) -> No
     store = open_store(store_folder, key)
     rows = np.arange(len(store))
     recipe = with_epochs(get_recipe("butt-2020").scaled(width=width), 1)
-    train_member(on_device(store, torch.device("cpu")), CLASSES.labels(store.codes), rows, rows[:0], recipe, CLASSES, seed=0,
-                 member=0, checkpoint=checkpoint, log=lambda line: None)
+    train_member(
+        on_device(store, torch.device("cpu")),
+        CLASSES.labels(store.codes),
+        rows,
+        rows[:0],
+        recipe,
+        CLASSES,
+        seed=0,
+        member=0,
+        checkpoint=checkpoint,
+        log=lambda line: None,
+    )
     checkpoint.unlink()
 
 
@@ -132,8 +158,10 @@ def training(headers: list[Path], repeats: int, width: int, work: Path) -> list[
             shutil.rmtree(work / "store", ignore_errors=True)
             build_store(headers, recipe, work / "store", jobs=2)
             key = fingerprint(headers, recipe)
-            jobs = [pool.submit(train_ours, work / "store", key, work / f"checkpoint_{k}", width)
-                    for k, pool in enumerate((one, other))]
+            jobs = [
+                pool.submit(train_ours, work / "store", key, work / f"checkpoint_{k}", width)
+                for k, pool in enumerate((one, other))
+            ]
             [job.result() for job in jobs]
 
         def theirs() -> None:
@@ -157,8 +185,9 @@ def loading(model: Path, repeats: int) -> list[float]:
 # ------------------------------------------------------------------------------------------------------------------- table
 
 
-def measure(data: Path | None, recordings: int, repeats: int, rows: set[str], members: int, width: int,
-            work: Path) -> list[list[str]]:
+def measure(
+    data: Path | None, recordings: int, repeats: int, rows: set[str], members: int, width: int, work: Path
+) -> list[list[str]]:
     """The table's rows, each printed as soon as it is measured."""
     headers = ten_seconds(data, recordings, work / "recordings")
     model = make_model(work / "model", headers, members, width)
@@ -169,8 +198,15 @@ def measure(data: Path | None, recordings: int, repeats: int, rows: set[str], me
         if unit.endswith("/s"):
             ratio = 1 / ratio
         best = max if unit.endswith("/s") else min
-        table.append([title, figures(ours, unit, best), "" if theirs is None else figures(theirs, unit, best),
-                      ratio and f"{ratio:.1f}×", target])
+        table.append(
+            [
+                title,
+                figures(ours, unit, best),
+                "" if theirs is None else figures(theirs, unit, best),
+                ratio and f"{ratio:.1f}×",
+                target,
+            ]
+        )
         print(" | ".join(table[-1]), flush=True)
 
     if "preprocess" in rows:
@@ -184,11 +220,20 @@ def measure(data: Path | None, recordings: int, repeats: int, rows: set[str], me
             (ours, theirs, bare), equal, whole, inputs = pool.submit(run_model, model, headers, repeats).result()
         add(f"run_model, {members} members, one recording, two cores", "ms", ours, theirs, "4.5×")
         add("the same, the reference without its graph of gradients", "ms", ours, bare, "")
-        print(f"largest difference of the scores: {equal:.1e} with equal input, {whole:.1e} between the whole pipelines, whose "
-              f"inputs differ by {inputs:.1%} of the mean amplitude", flush=True)
+        print(
+            f"largest difference of the scores: {equal:.1e} with equal input, {whole:.1e} between the whole pipelines, whose "
+            f"inputs differ by {inputs:.1%} of the mean amplitude",
+            flush=True,
+        )
     if "folder" in rows:
         ours, theirs = folder(model, work / "recordings", repeats, work)
-        add(f"driver.py, {members} members, {len(headers)} recordings, two cores, start included", "ms", ours, theirs, "6×")
+        add(
+            f"driver.py, {members} members, {len(headers)} recordings, two cores, start included",
+            "ms",
+            ours,
+            theirs,
+            "6×",
+        )
     if "training" in rows:
         ours, theirs = training(headers, repeats, width, work)
         add("training, two cores, reading included", "rec/s", ours, theirs, "3.5×")
@@ -208,8 +253,15 @@ def main() -> None:
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as work:
-        table = measure(arguments.data, arguments.recordings, arguments.repeats, set(arguments.rows.split(",")),
-                        arguments.members, arguments.width, Path(work))
+        table = measure(
+            arguments.data,
+            arguments.recordings,
+            arguments.repeats,
+            set(arguments.rows.split(",")),
+            arguments.members,
+            arguments.width,
+            Path(work),
+        )
     write_table(["work", "ours, median", "reference, median", "ratio of the medians", "to reach"], table, arguments.out)
 
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Runs the tests from a fresh clone: makes .venv, installs into it, starts pytest, to which all arguments go.
 #     bash scripts/test.sh                              everything, minutes on two cores
-#     bash scripts/test.sh tests/test_signals.py -x     one file, up to the first failure
+#     bash scripts/test.sh tests/preprocessing/test_prepare.py -x     one file, up to the first failure
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 bash scripts/setup.sh requirements-test.txt

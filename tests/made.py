@@ -1,7 +1,7 @@
 """Recordings made for tests: every header style and signal format, a few lines each.
 
-    path = write_mat(folder, "A0001", adc(12, 5000))                    # as the Challenge: .hea and MATLAB v4 .mat
-    path = write_dat(folder, "A0001", adc(12, 5000, bits=12), "212")    # WFDB
+path = write_mat(folder, "A0001", adc(12, 5000))                    # as the Challenge: .hea and MATLAB v4 .mat
+path = write_dat(folder, "A0001", adc(12, 5000, bits=12), "212")    # WFDB
 """
 
 from __future__ import annotations
@@ -22,17 +22,35 @@ def adc(n_leads: int = 12, n_samples: int = 500, bits: int = 16, seed: int = 0) 
     return np.random.default_rng(seed).integers(-top + 1, top, (n_leads, n_samples))
 
 
-def header(name: str = "A0001", n_samples: int | str = 500, leads=LEADS, *, record_line: str | None = None,
-           frequency="500", storage="16+24", gain="1000/mV", zero=0, initial=0, extension: str = ".mat", age="74",
-           sex="Male", dx="426783006,59118001", mark: str = "#", comments=()) -> str:
+def header(
+    name: str = "A0001",
+    n_samples: int | str = 500,
+    leads=LEADS,
+    *,
+    record_line: str | None = None,
+    frequency="500",
+    storage="16+24",
+    gain="1000/mV",
+    zero=0,
+    initial=0,
+    extension: str = ".mat",
+    age="74",
+    sex="Male",
+    dx="426783006,59118001",
+    mark: str = "#",
+    comments=(),
+) -> str:
     """A header's text. `storage` (the format field), `gain`, `zero` and `initial` may be a list, one a lead; a comment
     that is None is left out."""
+
     def of(value, lead):
         return value[lead] if isinstance(value, (list, tuple)) else value
 
     lines = [record_line or f"{name} {len(leads)} {frequency} {n_samples}"]
-    lines += [f"{name}{extension} {of(storage, k)} {of(gain, k)} 16 {of(zero, k)} {of(initial, k)} 0 0 {lead}"
-              for k, lead in enumerate(leads)]
+    lines += [
+        f"{name}{extension} {of(storage, k)} {of(gain, k)} 16 {of(zero, k)} {of(initial, k)} 0 0 {lead}"
+        for k, lead in enumerate(leads)
+    ]
     lines += [f"{mark}{key}: {value}" for key, value in (("Age", age), ("Sex", sex), ("Dx", dx)) if value is not None]
     return "\n".join([*lines, *comments]) + "\n"
 
@@ -54,28 +72,32 @@ def matlab5(values: np.ndarray, dtype: str = "<i2") -> bytes:
         return struct.pack(order + "2I", kind, len(content)) + content + bytes(-len(content) % 8)
 
     matrix_class, kind = {"f8": (6, 9), "f4": (7, 7), "i2": (10, 3), "i4": (12, 5)}[dtype.str[1:]]
-    matrix = (element(6, struct.pack(order + "2I", matrix_class, 0))
-              + element(5, struct.pack(order + "2i", *values.shape))
-              + element(1, b"val") + element(kind, values.astype(dtype).tobytes(order="F")))
+    matrix = (
+        element(6, struct.pack(order + "2I", matrix_class, 0))
+        + element(5, struct.pack(order + "2i", *values.shape))
+        + element(1, b"val")
+        + element(kind, values.astype(dtype).tobytes(order="F"))
+    )
     return b"MATLAB 5.0 MAT-file".ljust(124) + (b"\0\1IM" if order == "<" else b"\1\0MI") + element(14, matrix)
 
 
 def write_mat(folder: Path, name: str, values: np.ndarray, dtype: str = "<i2", **header_fields) -> Path:
     """Writes a `.mat` of (leads, samples) and its header; returns the header's path."""
-    header_fields.setdefault("leads", LEADS[:len(values)])
+    header_fields.setdefault("leads", LEADS[: len(values)])
     header_fields.setdefault("n_samples", values.shape[1])
     return write(folder, name, header(name, **header_fields), matlab4(values, dtype))
 
 
 def write_dat(folder: Path, name: str, values: np.ndarray, form: str, offset: int = 0, **header_fields) -> Path:
     """Writes a WFDB `.dat` of (leads, samples) in any format but FLAC, and its header; returns the header's path."""
-    header_fields.setdefault("leads", LEADS[:len(values)])
+    header_fields.setdefault("leads", LEADS[: len(values)])
     header_fields.setdefault("n_samples", values.shape[1])
     if form == "8":
         header_fields.setdefault("initial", [int(first) for first in values[:, 0]])
     header_fields.setdefault("storage", f"{form}+{offset}" if offset else form)
-    return write(folder, name, header(name, extension=".dat", **header_fields), bytes(offset) + encoded(values, form),
-                 ".dat")
+    return write(
+        folder, name, header(name, extension=".dat", **header_fields), bytes(offset) + encoded(values, form), ".dat"
+    )
 
 
 def write(folder: Path, name: str, header_text: str | bytes, signal: bytes | None, extension: str = ".mat") -> Path:
@@ -103,9 +125,17 @@ def encoded(values: np.ndarray, form: str) -> bytes:
     if form == "212":
         packed = (block[0] & 255, block[0] >> 8 | block[1] >> 8 << 4, block[1] & 255)
     elif form == "310":
-        packed = ((block[0] & 127) << 1, block[0] >> 7 | (block[2] & 31) << 3,
-                  (block[1] & 127) << 1, block[1] >> 7 | block[2] >> 5 << 3)
+        packed = (
+            (block[0] & 127) << 1,
+            block[0] >> 7 | (block[2] & 31) << 3,
+            (block[1] & 127) << 1,
+            block[1] >> 7 | block[2] >> 5 << 3,
+        )
     else:
-        packed = (block[0] & 255, block[0] >> 8 | (block[1] & 63) << 2,
-                  block[1] >> 6 | (block[2] & 15) << 4, block[2] >> 4)
+        packed = (
+            block[0] & 255,
+            block[0] >> 8 | (block[1] & 63) << 2,
+            block[1] >> 6 | (block[2] & 15) << 4,
+            block[2] >> 4,
+        )
     return np.stack(packed, axis=1).astype("u1").tobytes()

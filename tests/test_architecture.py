@@ -33,7 +33,7 @@ def imports_of(path: Path) -> set[str]:
     parts = path.relative_to(PACKAGE).with_suffix("").parts
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.ImportFrom):
-            base = parts[:-node.level] if node.level else ()
+            base = parts[: -node.level] if node.level else ()
             module = [*base, *(node.module or "").split(".")] if node.level else (node.module or "").split(".")
             if not node.level and module[0] != "twelvelead":
                 continue
@@ -54,10 +54,16 @@ def test_no_file_imports_from_a_layer_above_its_own(path):
     assert not above
 
 
-@pytest.mark.parametrize("module,heavy", [
-    ("twelvelead.data.recording", ("torch", "scipy", "wfdb", "pandas", "matplotlib")), ("evaluate_model", ("torch", "wfdb", "pandas")),
-    ("twelvelead.training.store", ("torch", "wfdb", "pandas")), ("twelvelead.cli", ("torch", "wfdb", "pandas", "matplotlib")),
-    ("team_code", ("wfdb", "pandas", "matplotlib"))])
+@pytest.mark.parametrize(
+    "module,heavy",
+    [
+        ("twelvelead.data.recording", ("torch", "scipy", "wfdb", "pandas", "matplotlib")),
+        ("evaluate_model", ("torch", "wfdb", "pandas")),
+        ("twelvelead.training.store", ("torch", "wfdb", "pandas")),
+        ("twelvelead.cli", ("torch", "wfdb", "pandas", "matplotlib")),
+        ("team_code", ("wfdb", "pandas", "matplotlib")),
+    ],
+)
 def test_what_need_not_be_imported_is_not(module, heavy):
     """Start-up time: a pool's process, the scorer and a command that fails should not wait for torch."""
     code = f"import {module}, sys; print([name for name in {heavy!r} if name in sys.modules])"

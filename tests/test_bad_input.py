@@ -119,9 +119,14 @@ def test_a_training_set_of_very_few_recordings_works(data, tmp_path, tiny_settin
 
 
 def test_missing_ages_odd_gains_and_rates_are_no_obstacle(data, tmp_path, one_member):
-    edits = [lambda t: re.sub(r"# ?Age:.*", "#Age: NaN", t), lambda t: re.sub(r"1000(\.0\(0\))?/mV", "0/mV", t),
-             lambda t: re.sub(r"^(\S+ \d+) \S+", r"\1 0", t), lambda t: re.sub(r"^(\S+ \d+) \S+.*", r"\1", t, count=1),
-             lambda t: t.replace(" aVR", " avr "), lambda t: t.replace(" V1", " thumb")]
+    edits = [
+        lambda t: re.sub(r"# ?Age:.*", "#Age: NaN", t),
+        lambda t: re.sub(r"1000(\.0\(0\))?/mV", "0/mV", t),
+        lambda t: re.sub(r"^(\S+ \d+) \S+", r"\1 0", t),
+        lambda t: re.sub(r"^(\S+ \d+) \S+.*", r"\1", t, count=1),
+        lambda t: t.replace(" aVR", " avr "),
+        lambda t: t.replace(" V1", " thumb"),
+    ]
     for header, edit in zip(sorted(data.glob("*.hea")), edits):
         header.write_text(edit(header.read_text()))
     assert trains_and_scores(data, tmp_path, one_member) == 0
@@ -149,7 +154,9 @@ def test_all_zero_and_very_long_and_short_recordings_cost_nobody_else(data, tmp_
     assert headers[0].stem in capsys.readouterr().out
 
 
-@pytest.mark.skipif(os.geteuid() == 0 and not Path("/proc/version").exists(), reason="needs a folder that root cannot write")
+@pytest.mark.skipif(
+    os.geteuid() == 0 and not Path("/proc/version").exists(), reason="needs a folder that root cannot write"
+)
 def test_an_unwritable_model_folder_is_one_line(data, one_member, tmp_path):
     (tmp_path / "file").write_text("")
     for folder in (Path("/proc/model"), tmp_path / "file" / "model", tmp_path / "file"):
@@ -157,7 +164,9 @@ def test_an_unwritable_model_folder_is_one_line(data, one_member, tmp_path):
             train(data, folder, one_member)
 
 
-@pytest.mark.parametrize("content", ["", "a,b\n", ",1,2\n1,1\n2,0,1\n", ",426783006\n426783006,x\n", ",1\n1,1\n", "\xff\xfe"])
+@pytest.mark.parametrize(
+    "content", ["", "a,b\n", ",1,2\n1,1\n2,0,1\n", ",426783006\n426783006,x\n", ",1\n1,1\n", "\xff\xfe"]
+)
 def test_a_broken_weights_table_is_one_line(data, one_member, tmp_path, content):
     (tmp_path / "weights.csv").write_text(content, encoding="latin-1")
     with pytest.raises(UserError, match="weights"):
@@ -168,10 +177,17 @@ def test_the_2021_table_works_in_place_of_weights_csv(data, one_member, tmp_path
     """26 rows, equivalent codes as A|B: made from the 2020 table, two classes added."""
     rows = [line.split(",") for line in commands.WEIGHTS.read_text().splitlines()]
     drop = [k for k, cell in enumerate(rows[0]) if cell in ("59118001", "63593006", "17338001")]
-    names = {"713427006": "713427006|59118001", "284470004": "284470004|63593006", "427172004": "427172004|17338001",
-             "164909002": "733534002|164909002"}
-    table = [[names.get(cell, cell) for k, cell in enumerate(row) if k not in drop]
-             for j, row in enumerate(rows) if j not in drop]
+    names = {
+        "713427006": "713427006|59118001",
+        "284470004": "284470004|63593006",
+        "427172004": "427172004|17338001",
+        "164909002": "733534002|164909002",
+    }
+    table = [
+        [names.get(cell, cell) for k, cell in enumerate(row) if k not in drop]
+        for j, row in enumerate(rows)
+        if j not in drop
+    ]
     for extra in ("6374002", "365413008"):
         table = [[*row, extra if j == 0 else "0.4"] for j, row in enumerate(table)]
         table.append([extra, *["0.4"] * (len(table[0]) - 2), "1.0"])
@@ -182,8 +198,9 @@ def test_the_2021_table_works_in_place_of_weights_csv(data, one_member, tmp_path
 
 
 def test_a_broken_list_of_patients_in_the_data_folder_is_passed_over_and_a_given_one_is_an_error(
-        data, one_member, tmp_path, capsys):
-    (data / "patients.csv").write_text("recording,patient\n\"unclosed")
+    data, one_member, tmp_path, capsys
+):
+    (data / "patients.csv").write_text('recording,patient\n"unclosed')
     (data / "recordings.csv").write_bytes(b"\xff\xfe\x00 patient")
     train(data, tmp_path / "model", one_member)
     with pytest.raises(UserError, match="absent.csv"):
@@ -193,6 +210,8 @@ def test_a_broken_list_of_patients_in_the_data_folder_is_passed_over_and_a_given
 def test_the_organizers_entry_points_end_with_one_line(tmp_path):
     (tmp_path / "empty").mkdir()
     for script, arguments in (("train_model.py", ["empty", "model"]), ("driver.py", ["model", "empty", "out"])):
-        result = subprocess.run([sys.executable, str(ROOT / script), *arguments], cwd=tmp_path, capture_output=True, text=True)
+        result = subprocess.run(
+            [sys.executable, str(ROOT / script), *arguments], cwd=tmp_path, capture_output=True, text=True
+        )
         assert result.returncode != 0 and "Traceback" not in result.stderr
         assert len(result.stderr.strip().splitlines()) == 1, result.stderr

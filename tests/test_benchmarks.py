@@ -75,9 +75,9 @@ def test_the_reference_input_is_ours_but_for_the_filter(benchmark, hospital):
     reference = benchmark("reference")
     for path in find_recordings(hospital)[:4]:
         ours = prepare(read_recording(path), Input()).signal
-        theirs = reference.prepare(*reference.read(path))[:, :ours.shape[1]]
+        theirs = reference.prepare(*reference.read(path))[:, : ours.shape[1]]
         present = ours.std(axis=1) > 0
-        correlation = [np.corrcoef(a, b)[0, 1] for a, b in zip(ours[present, :theirs.shape[1]], theirs[present])]
+        correlation = [np.corrcoef(a, b)[0, 1] for a, b in zip(ours[present, : theirs.shape[1]], theirs[present])]
         assert min(correlation) > 0.9
 
 
@@ -129,8 +129,12 @@ def test_profiles_name_what_takes_time(benchmark, hospital, tiny_model, tmp_path
     monkeypatch.setattr(scoring_layers, "SMALL_KERNELS", True)
     profiles = benchmark("profiles")
     headers = find_recordings(hospital)[:4]
-    for _, table in (profiles.preprocess(headers), profiles.scores(headers, tiny_model), profiles.training(headers, 4),
-                     profiles.store(headers)):
+    for _, table in (
+        profiles.preprocess(headers),
+        profiles.scores(headers, tiny_model),
+        profiles.training(headers, 4),
+        profiles.store(headers),
+    ):
         assert len(table) == profiles.TOP
     model = profiles.new_model(profiles.get_recipe("butt-2020"), 24).eval()
     assert profiles.giga_macs(model, 1280) == pytest.approx(0.303, abs=0.001)
@@ -142,21 +146,36 @@ def test_the_gpu_script_runs_on_a_cpu(benchmark, tmp_path):
     gpu = benchmark("gpu")
     table = gpu.measure(None, torch.device("cpu"), 4, 8, [1, 2], members=1, width=4, work=tmp_path)
     assert [row[0].split(",")[0] for row in table] == [
-        "training", "training", "scoring", "default recipe", "largest difference of scores to the CPU's"]
+        "training",
+        "training",
+        "scoring",
+        "default recipe",
+        "largest difference of scores to the CPU's",
+    ]
     assert table[-1][1] == "0.0e+00"
 
 
 def experiment(folder: Path, seed: int, wrong: int) -> Path:
     """A finished experiment: recipe "good" is right everywhere, "bad" says nothing of the first `wrong` recordings."""
-    fixed = {"experiment": {"command": "leave-one-source-out"}, "budget": {}, "data": "d", "weights": "w",
-             "splits": {"a": {}, "b": {}}, "recipes": {"good": {}, "bad": {}}}
+    fixed = {
+        "experiment": {"command": "leave-one-source-out"},
+        "budget": {},
+        "data": "d",
+        "weights": "w",
+        "splits": {"a": {}, "b": {}},
+        "recipes": {"good": {}, "bad": {}},
+    }
     for recipe, split in product(fixed["recipes"], fixed["splits"]):
         labels = np.eye(24, dtype=bool)[np.arange(20) % 7]
         outputs = labels.copy()
-        outputs[:wrong if recipe == "bad" else 0] = False
+        outputs[: wrong if recipe == "bad" else 0] = False
         (folder / recipe / split).mkdir(parents=True)
-        np.savez(folder / recipe / split / "scores.npz", recordings=[f"{split}/{k}" for k in range(20)], labels=labels,
-                 outputs=outputs)
+        np.savez(
+            folder / recipe / split / "scores.npz",
+            recordings=[f"{split}/{k}" for k in range(20)],
+            labels=labels,
+            outputs=outputs,
+        )
     (folder / "results.json").write_text(json.dumps({**fixed, "seed": seed}))
     return folder
 
@@ -167,8 +186,11 @@ def test_seeds_are_taken_together(benchmark, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["over_seeds.py", *map(str, folders), "--resamples", "50"])
     over_seeds.main()
     lines = [[cell.strip() for cell in line.split("|")[1:-1]] for line in capsys.readouterr().out.strip().splitlines()]
-    assert [row[:3] for row in lines[2:]] == [[name, count, kind] for name, count in (("all together", "40"), ("a", "20"), ("b", "20"))
-                                              for kind in ("all", "annotated")]
+    assert [row[:3] for row in lines[2:]] == [
+        [name, count, kind]
+        for name, count in (("all together", "40"), ("a", "20"), ("b", "20"))
+        for kind in ("all", "annotated")
+    ]
     good, bad, apart = lines[2][3:]
     assert good == "1.000 (1.000 to 1.000)"
     mean, low, high = map(float, re.fullmatch(r"(\S+) \((\S+) to (\S+)\)", bad).groups())

@@ -40,8 +40,9 @@ def test_a_header_tells_its_values(tmp_path):
 
 
 def test_outputs_are_byte_exact(tmp_path):
-    helper_code.save_outputs(tmp_path / "A.csv", "A0001", ("426783006", "164889003"), np.array([True, False]),
-                             np.array([0.1, 1e-7]))
+    helper_code.save_outputs(
+        tmp_path / "A.csv", "A0001", ("426783006", "164889003"), np.array([True, False]), np.array([0.1, 1e-7])
+    )
     assert (tmp_path / "A.csv").read_bytes() == b"#A0001\n426783006,164889003\n1,0\n0.1,1e-07\n"
     helper_code.save_outputs(tmp_path / "B.csv", "B", [], [], [])
     assert (tmp_path / "B.csv").read_bytes() == b"#B\n\n\n\n"

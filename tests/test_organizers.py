@@ -25,8 +25,16 @@ ROOT = Path(__file__).resolve().parent.parent
 YEARS = ("2020", "2021")
 TRAIN, RUN = "train_model.py", {"2020": "driver.py", "2021": "test_model.py"}
 OVERWRITTEN = (TRAIN, "driver.py", "test_model.py", "helper_code.py")
-SETTINGS = {"RECIPE": "butt", "MEMBERS": "2", "EPOCHS": "2", "WIDTH": "4", "SEED": "3", "DEVICE": "cpu", "LIMIT": "32",
-            "TIME_BUDGET_HOURS": "1"}
+SETTINGS = {
+    "RECIPE": "butt",
+    "MEMBERS": "2",
+    "EPOCHS": "2",
+    "WIDTH": "4",
+    "SEED": "3",
+    "DEVICE": "cpu",
+    "LIMIT": "32",
+    "TIME_BUDGET_HOURS": "1",
+}
 FINDINGS = ("NSR", "AF", "SB", "STach", "CRBBB", "LBBB", "IAVB", "PVC")
 CODE = {abbreviation: code for code, (abbreviation, _) in DIAGNOSES.items()}
 LEAD_SETS = (LEADS, LEADS[:6], ("I", "II", "III", "V2"), ("I", "II", "V2"), ("I", "II"))
@@ -88,8 +96,14 @@ def state(folder: Path) -> dict[str, tuple[int, int]]:
 def write_synthetic(folder: Path, name: str, findings: list[str], seed: int, leads=LEADS) -> None:
     recording = make_recording(findings, seed=seed)
     adc = np.nan_to_num(recording.signal_mv * 1000).round()[[recording.leads.index(lead) for lead in leads]]
-    write_mat(folder, name, adc, leads=leads, dx=",".join(CODE[finding] for finding in findings),
-              frequency=f"{recording.frequency_hz:g}")
+    write_mat(
+        folder,
+        name,
+        adc,
+        leads=leads,
+        dx=",".join(CODE[finding] for finding in findings),
+        frequency=f"{recording.frequency_hz:g}",
+    )
 
 
 @pytest.fixture(scope="module")
@@ -104,8 +118,9 @@ def place(tmp_path_factory) -> Place:
         path.chmod(0o444)
     (place.root / "training").chmod(0o555)
     (place.root / "test").chmod(0o555)
-    place.before = {name: state(place.root / name)
-                    for name in ("training", "test", "elsewhere", "home", "temporary", *YEARS)}
+    place.before = {
+        name: state(place.root / name) for name in ("training", "test", "elsewhere", "home", "temporary", *YEARS)
+    }
     for year in YEARS:
         place.run(year, TRAIN, "training", f"model-{year}")
         place.run(year, RUN[year], f"model-{year}", "test", f"outputs-{year}")
@@ -135,8 +150,16 @@ def test_training_and_running_leave_everything_else_as_it_was(place):
 def test_no_finished_model_folder_holds_a_store_or_a_checkpoint(place):
     for year in YEARS:
         names = {path.name for path in (place.root / f"model-{year}").iterdir()}
-        assert names == {"recipe.json", "classes.json", "thresholds.json", "history.csv", "splits.json", "progress.png",
-                         "member_00.safetensors", "member_01.safetensors"}
+        assert names == {
+            "recipe.json",
+            "classes.json",
+            "thresholds.json",
+            "history.csv",
+            "splits.json",
+            "progress.png",
+            "member_00.safetensors",
+            "member_01.safetensors",
+        }
 
 
 @pytest.mark.parametrize("year", YEARS)
@@ -175,8 +198,11 @@ def test_our_own_driver_gets_the_same_rows_as_theirs(place):
         *their_head, their_scores, _ = theirs[name].split("\n")
         assert head == their_head
         # ours scores recordings in batches, whose sums are added in another order
-        np.testing.assert_allclose([float(score) for score in our_scores.split(",")],
-                                   [float(score) for score in their_scores.split(",")], atol=1e-5)
+        np.testing.assert_allclose(
+            [float(score) for score in our_scores.split(",")],
+            [float(score) for score in their_scores.split(",")],
+            atol=1e-5,
+        )
 
 
 @pytest.mark.parametrize("year", YEARS)
@@ -219,6 +245,6 @@ def test_the_2021_script_runs_recordings_of_12_6_4_3_and_2_leads(place):
 @pytest.mark.parametrize("year", YEARS)
 def test_their_outputs_are_scored(place, year):
     lines = place.run(year, "evaluate_model.py", "test", f"outputs-{year}").splitlines()
-    names, values = lines[lines.index("Done.") + 1:][:2]
+    names, values = lines[lines.index("Done.") + 1 :][:2]
     assert names == "AUROC,AUPRC,Accuracy,F-measure,Fbeta-measure,Gbeta-measure,Challenge metric"
     assert len(values.split(",")) == 7 and np.isfinite(float(values.split(",")[-1]))

@@ -56,6 +56,7 @@ every_recipe = pytest.mark.parametrize("name", RECIPES)
 
 def butt_parameters(width, levels, convolutions, kernel, classes, metadata_features=0):
     """Counted from the paper's text: stem, levels, top, units; weights, biases, and batch norm's two of each filter."""
+
     def conv(a, b):
         return a * b * kernel + 3 * b
 
@@ -79,55 +80,124 @@ PARAMETERS = {
 # What a description gives, by the field that holds it: phases are (loss, learning rate, epochs).
 PUBLISHED = {
     "butt-2020": {  # T. Vicar et al., CinC 2020, paper 189, and its code
-        "input.frequency_hz": 125, "input.unit_mv": 0.2, "input.per_recording_scale": False, "input.high_pass_hz": 0,
-        "input.longest_s": 105, "input.piece_s": 90, "input.overlap_s": 5, "input.join": "max",
+        "input.frequency_hz": 125,
+        "input.unit_mv": 0.2,
+        "input.per_recording_scale": False,
+        "input.high_pass_hz": 0,
+        "input.longest_s": 105,
+        "input.piece_s": 90,
+        "input.overlap_s": 5,
+        "input.join": "max",
         "augmentation": Augmentation(stretch=0.1, stretch_probability=0.8, gain=0.2, gain_probability=0.8),
         "network": dict(width=30, levels=6, convolutions=3, kernel=7),
-        "training.optimizer": "adamw", "training.weight_decay": 1e-5, "training.batch_size": 32,
-        "training.largest_class_weight": None, "training.unknown_labels": "negative",
+        "training.optimizer": "adamw",
+        "training.weight_decay": 1e-5,
+        "training.batch_size": 32,
+        "training.largest_class_weight": None,
+        "training.unknown_labels": "negative",
         "training.phases": [
-            ("weighted_cross_entropy", 1e-3, 30), ("weighted_cross_entropy", 1e-4, 20),
+            ("weighted_cross_entropy", 1e-3, 30),
+            ("weighted_cross_entropy", 1e-4, 20),
             ("weighted_cross_entropy", 1e-5, 10),
-            ("challenge_loss", 1e-3, 15), ("challenge_loss", 1e-4, 10), ("challenge_loss", 1e-5, 10)],
-        "voting.members": 3, "voting.train_fraction": 0.9, "voting.threshold_method": "bayesian",
+            ("challenge_loss", 1e-3, 15),
+            ("challenge_loss", 1e-4, 10),
+            ("challenge_loss", 1e-5, 10),
+        ],
+        "voting.members": 3,
+        "voting.train_fraction": 0.9,
+        "voting.threshold_method": "bayesian",
         "voting.threshold_options": {"random_points": 250, "guided_points": 50},
-        "voting.thresholds": "members", "voting.rate_labels": False, "voting.at_least_one": False,
-        "label_set": "challenge"},
+        "voting.thresholds": "members",
+        "voting.rate_labels": False,
+        "voting.at_least_one": False,
+        "label_set": "challenge",
+    },
     "butt-cpsc": {  # the same authors' abstract for the unofficial phase, small variant
-        "input.frequency_hz": 500, "input.standardised": True, "input.channels": 12,
-        "augmentation": Augmentation(stretch=0.2, stretch_probability=0.7, gain=0.2, gain_probability=0.7,
-                                     shift_probability=0.7),
+        "input.frequency_hz": 500,
+        "input.standardised": True,
+        "input.channels": 12,
+        "augmentation": Augmentation(
+            stretch=0.2, stretch_probability=0.7, gain=0.2, gain_probability=0.7, shift_probability=0.7
+        ),
         "network": dict(width=4, levels=8, convolutions=2, kernel=13),
-        "training.optimizer": "adam", "training.largest_class_weight": None,
-        "training.phases": [("weighted_cross_entropy", 1e-2, 35), ("weighted_cross_entropy", 1e-3, 35),
-                            ("weighted_cross_entropy", 1e-4, 35), ("weighted_cross_entropy", 1e-5, 2)],
-        "voting.members": 11, "voting.train_fraction": 0.8, "voting.thresholds": "ensemble", "label_set": "cpsc"},
+        "training.optimizer": "adam",
+        "training.largest_class_weight": None,
+        "training.phases": [
+            ("weighted_cross_entropy", 1e-2, 35),
+            ("weighted_cross_entropy", 1e-3, 35),
+            ("weighted_cross_entropy", 1e-4, 35),
+            ("weighted_cross_entropy", 1e-5, 2),
+        ],
+        "voting.members": 11,
+        "voting.train_fraction": 0.8,
+        "voting.thresholds": "ensemble",
+        "label_set": "cpsc",
+    },
     "se-resnet": {  # Z. Zhao et al., CinC 2020, paper 112
-        "input.frequency_hz": 257, "input.piece_s": 4096 / 257, "input.longest_s": 4096 / 257,
-        "input.overlap_s": 256 / 257, "input.join": "mean", "augmentation": Augmentation(),
-        "network": dict(width=64, blocks=8, stem_kernel=15, kernel=7, reduction=16, dropout=0.2, person_features=10),
-        "training.optimizer": "adam", "training.batch_size": 64,
-        "training.phases": [("cross_entropy", 3e-3, 20), ("cross_entropy", 3e-4, 20), ("cross_entropy", 3e-5, 10)],
-        "voting.members": 5, "voting.folds": 5, "voting.threshold_method": "constrained_grid",
-        "voting.threshold_options": {"common_step": 0.1, "class_step": 0.01},
-        "voting.thresholds": "members", "label_set": "challenge"},
-    "crnn": {  # B.-J. Singstad and C. Tronstad, abstract and code for the unofficial phase
-        "input.frequency_hz": 500, "input.piece_s": 20, "input.longest_s": 20, "input.join": "first",
+        "input.frequency_hz": 257,
+        "input.piece_s": 4096 / 257,
+        "input.longest_s": 4096 / 257,
+        "input.overlap_s": 256 / 257,
+        "input.join": "mean",
         "augmentation": Augmentation(),
-        "network": dict(width=1024, blocks=7, kernel=5, pool=5, pool_stride=3, last_pool=3, last_pool_stride=1,
-                        samples=10_000, dropout=0.5),
-        "training.select": "loss", "training.phases": [("categorical_cross_entropy", 1e-3, 10)],
-        "voting.members": 10, "voting.folds": 10, "voting.threshold_method": "simplex",
-        "voting.threshold_options": {"common_step": 0.05}, "label_set": "cpsc"},
+        "network": dict(width=64, blocks=8, stem_kernel=15, kernel=7, reduction=16, dropout=0.2, person_features=10),
+        "training.optimizer": "adam",
+        "training.batch_size": 64,
+        "training.phases": [("cross_entropy", 3e-3, 20), ("cross_entropy", 3e-4, 20), ("cross_entropy", 3e-5, 10)],
+        "voting.members": 5,
+        "voting.folds": 5,
+        "voting.threshold_method": "constrained_grid",
+        "voting.threshold_options": {"common_step": 0.1, "class_step": 0.01},
+        "voting.thresholds": "members",
+        "label_set": "challenge",
+    },
+    "crnn": {  # B.-J. Singstad and C. Tronstad, abstract and code for the unofficial phase
+        "input.frequency_hz": 500,
+        "input.piece_s": 20,
+        "input.longest_s": 20,
+        "input.join": "first",
+        "augmentation": Augmentation(),
+        "network": dict(
+            width=1024,
+            blocks=7,
+            kernel=5,
+            pool=5,
+            pool_stride=3,
+            last_pool=3,
+            last_pool_stride=1,
+            samples=10_000,
+            dropout=0.5,
+        ),
+        "training.select": "loss",
+        "training.phases": [("categorical_cross_entropy", 1e-3, 10)],
+        "voting.members": 10,
+        "voting.folds": 10,
+        "voting.threshold_method": "simplex",
+        "voting.threshold_options": {"common_step": 0.05},
+        "label_set": "cpsc",
+    },
     "cnn-gru": {  # P. Nejedly et al., CinC 2020, paper 32
-        "input.frequency_hz": 250, "input.unit_mv": 1, "input.centred": True, "input.envelopes_hz": (8, 24),
-        "input.channels": 36, "input.piece_s": 120, "input.longest_s": 120, "input.join": "first",
+        "input.frequency_hz": 250,
+        "input.unit_mv": 1,
+        "input.centred": True,
+        "input.envelopes_hz": (8, 24),
+        "input.channels": 36,
+        "input.piece_s": 120,
+        "input.longest_s": 120,
+        "input.join": "first",
         "augmentation": Augmentation(),
         "network": dict(width=256, blocks=5, convolutions=3, kernel=3, dropout=0.2),
-        "training.optimizer": "adam", "training.weight_decay": 1e-6, "training.rate_patience": 7,
-        "training.batch_size": 64, "training.select": "metric", "training.phases": [("cross_entropy", 1e-3, 75)],
-        "voting.members": 1, "voting.train_fraction": 0.75, "voting.threshold_method": "common",
-        "label_set": "challenge"},
+        "training.optimizer": "adam",
+        "training.weight_decay": 1e-6,
+        "training.rate_patience": 7,
+        "training.batch_size": 64,
+        "training.select": "metric",
+        "training.phases": [("cross_entropy", 1e-3, 75)],
+        "voting.members": 1,
+        "voting.train_fraction": 0.75,
+        "voting.threshold_method": "common",
+        "label_set": "challenge",
+    },
 }
 
 
@@ -245,8 +315,9 @@ def test_a_recipe_builds_at_its_full_size(name):
 def hearts(rate=500.0, seconds=(6, 8, 8, 10, 12, 7, 25, 9)):
     """Recordings of as many persons; the same at every rate, sampled otherwise."""
     kinds = [[], ["AF"], ["IAVB"], ["LBBB"], ["PVC"], ["CRBBB"], ["SB"], ["STach"]]
-    return [make_recording(kinds[k % 8], k, frequency_hz=rate, seconds=length, noise=0)
-            for k, length in enumerate(seconds)]
+    return [
+        make_recording(kinds[k % 8], k, frequency_hz=rate, seconds=length, noise=0) for k, length in enumerate(seconds)
+    ]
 
 
 def a_batch(recipe):
@@ -273,15 +344,19 @@ def test_two_steps_lower_each_loss_and_reach_every_parameter(name):
         for module in model.modules():
             if isinstance(module, torch.nn.Dropout):
                 module.eval()  # the steps are compared
-        optimizer = OPTIMIZERS[recipe.training.optimizer](model.parameters(), phase.learning_rate,
-                                                          weight_decay=recipe.training.weight_decay)
+        optimizer = OPTIMIZERS[recipe.training.optimizer](
+            model.parameters(), phase.learning_rate, weight_decay=recipe.training.weight_decay
+        )
         losses = []
         for _ in range(3):
             loss = LOSSES[phase.loss](model(*batch), labels, weighting)
             optimizer.zero_grad()
             loss.backward()
-            assert [label for label, p in model.named_parameters()
-                    if p.grad is None or not p.grad.isfinite().all() or not p.grad.any()] == []
+            assert [
+                label
+                for label, p in model.named_parameters()
+                if p.grad is None or not p.grad.isfinite().all() or not p.grad.any()
+            ] == []
             optimizer.step()
             losses.append(loss.item())
         assert losses[0] > losses[1] > losses[2], phase
@@ -305,7 +380,7 @@ def test_patches_of_4096_samples_that_overlap_by_256_and_their_mean():
         if samples > 4096:
             starts = [min(k * 3840, samples - 4096) for k in range(patches)]
             rounded = signal[0].astype(np.float16).astype(np.float64)
-            expected = np.mean([1 / (1 + np.exp(-rounded[start:start + 4096].mean())) for start in starts])
+            expected = np.mean([1 / (1 + np.exp(-rounded[start : start + 4096].mean())) for start in starts])
             assert scores[0, 0] == pytest.approx(expected, abs=1e-5)
 
 
@@ -336,8 +411,18 @@ def trained_system(name: str, data: Path, folder: Path) -> System:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(workers, "train_member", captured)
-        workers.train_ensemble(find_recordings(data), folder, recipe, classes_of(recipe), root=data, seed=2, limit=32,
-                               jobs=1, workers=1, log=lambda line: None)
+        workers.train_ensemble(
+            find_recordings(data),
+            folder,
+            recipe,
+            classes_of(recipe),
+            root=data,
+            seed=2,
+            limit=32,
+            jobs=1,
+            workers=1,
+            log=lambda line: None,
+        )
     return System(name, data, folder, *results)
 
 
@@ -349,8 +434,14 @@ def cpsc(tmp_path_factory) -> Path:
     for k in range(27):
         labels = [list(CPSC)[k % 9]] + (["STD"] if k in (9, 15) else [])
         recording = make_recording([looks_like.get(labels[0], labels[0])], k, seconds=7 + k % 5)
-        write_mat(folder, f"A{k + 1:04d}", np.rint(recording.signal_mv * 1000).astype(int), dx=",".join(labels),
-                  age=f"{recording.age_years:.0f}", sex=recording.sex)
+        write_mat(
+            folder,
+            f"A{k + 1:04d}",
+            np.rint(recording.signal_mv * 1000).astype(int),
+            dx=",".join(labels),
+            age=f"{recording.age_years:.0f}",
+            sex=recording.sex,
+        )
     return folder
 
 
@@ -430,8 +521,14 @@ def challenge_call(recording):
     """Header text and ADC units, as the organizers' scripts hand them over."""
     samples = recording.signal_mv.shape[1]
     lines = [f"X.mat 16+24 1000/mV 16 0 0 0 0 {lead}" for lead in LEADS]
-    header = "\n".join([f"X 12 {recording.frequency_hz:g} {samples}", *lines, f"#Age: {recording.age_years:.0f}",
-                        f"#Sex: {recording.sex}"])
+    header = "\n".join(
+        [
+            f"X 12 {recording.frequency_hz:g} {samples}",
+            *lines,
+            f"#Age: {recording.age_years:.0f}",
+            f"#Sex: {recording.sex}",
+        ]
+    )
     return header, np.rint(recording.signal_mv * 1000).astype(np.int16)
 
 
@@ -551,14 +648,14 @@ class Power(nn.Module):
 def power(leads, classes, width=16):
     return Power(leads, classes, width)
 '''
-RECIPE_VALUE = '''
+RECIPE_VALUE = """
 POWER = Recipe(
     name="power", summary="the power of mixed leads, three members", source="nobody", model="power",
     network=dict(width=16),
     training=Training(phases=(Phase("weighted_cross_entropy", 1e-2, 30),)),
     voting=Voting(members=3, train_fraction=0.8, threshold_method="common"))
 RECIPES[POWER.name] = POWER
-'''
+"""
 
 
 def test_a_system_of_ones_own_is_one_file_and_one_value(hospital, tmp_path):
@@ -579,8 +676,13 @@ def test_a_system_of_ones_own_is_one_file_and_one_value(hospital, tmp_path):
     small = dict(RECIPE="power", EPOCHS=2, LIMIT=24, DEVICE="cpu", JOBS=1, WORKERS=1)
     settings = {f"TWELVELEAD_{name}": str(value) for name, value in small.items()}
     for script in (["train_model.py", hospital, "model"], ["driver.py", "model", hospital, "outputs"]):
-        subprocess.run([sys.executable, *map(str, script)], cwd=tmp_path, check=True, capture_output=True,
-                       env={**os.environ, "OMP_NUM_THREADS": "1", **settings})
+        subprocess.run(
+            [sys.executable, *map(str, script)],
+            cwd=tmp_path,
+            check=True,
+            capture_output=True,
+            env={**os.environ, "OMP_NUM_THREADS": "1", **settings},
+        )
     assert len(list((tmp_path / "model").glob("member_*.safetensors"))) == 3
     rows = {path.read_text().splitlines()[3] for path in (tmp_path / "outputs").glob("*.csv")}
     assert len(rows) == len(find_recordings(hospital))  # each recording has scores of its own

@@ -1,6 +1,6 @@
 """Each corruption is what its title says and the same for every model, and the table's figures are the driver's.
 
-    python -m pytest tests/test_robustness.py
+python -m pytest tests/test_robustness.py
 """
 
 from __future__ import annotations
@@ -45,8 +45,16 @@ def recording() -> Recording:
 
 def sine(frequency_hz: float, tone_hz: float, seconds: float = 10) -> Recording:
     t = np.arange(round(seconds * frequency_hz)) / frequency_hz
-    return Recording("sine", np.tile(np.sin(2 * np.pi * tone_hz * t), (12, 1)).astype(np.float32), LEADS, frequency_hz,
-                     50.0, "female", (), ())
+    return Recording(
+        "sine",
+        np.tile(np.sin(2 * np.pi * tone_hz * t), (12, 1)).astype(np.float32),
+        LEADS,
+        frequency_hz,
+        50.0,
+        "female",
+        (),
+        (),
+    )
 
 
 def assert_laws_of_the_limb_leads(recording: Recording) -> None:
@@ -79,7 +87,11 @@ def test_a_copy_is_a_recording_that_a_model_takes(recording, name):
     copy = corrupted(recording, name)
     assert copy.signal_mv.dtype == np.float32 and len(copy.signal_mv) == len(copy.leads)
     assert (copy.name, copy.age_years, copy.sex, copy.codes) == (
-        recording.name, recording.age_years, recording.sex, recording.codes)
+        recording.name,
+        recording.age_years,
+        recording.sex,
+        recording.codes,
+    )
     assert np.isfinite(prepare(copy, Input()).signal).all()
 
 
@@ -125,7 +137,7 @@ def test_missing_samples_are_missing_at_the_same_time_in_a_copy_at_another_rate(
 def test_a_crop_is_five_seconds_of_the_recording_and_a_shorter_one_stays_whole(recording):
     copy = corrupted(recording, "crop-5").signal_mv
     starts = np.flatnonzero(recording.signal_mv[0] == copy[0, 0])
-    assert copy.shape == (12, 2500) and any(np.array_equal(recording.signal_mv[:, k:k + 2500], copy) for k in starts)
+    assert copy.shape == (12, 2500) and any(np.array_equal(recording.signal_mv[:, k : k + 2500], copy) for k in starts)
     short = replace(recording, signal_mv=recording.signal_mv[:, :700])
     np.testing.assert_array_equal(corrupted(short, "crop-5").signal_mv, short.signal_mv)
 
@@ -251,8 +263,9 @@ def test_the_rows_are_what_driver_and_evaluator_say_of_such_files(tiny_model, ho
 
 
 def test_equal_answers_differ_by_nothing_in_every_resample(tiny_model, hospital):
-    results = robustness.measure([tiny_model, tiny_model], hospital / "alder", limit=8, names=["leads-12", "leads-2"],
-                                 resamples=20)
+    results = robustness.measure(
+        [tiny_model, tiny_model], hospital / "alder", limit=8, names=["leads-12", "leads-2"], resamples=20
+    )
     assert [row["name"] for row in results["rows"]] == ["clean", "leads-12", "leads-2"]
     nothing = dict(value=0.0, low=0.0, high=0.0)
     assert all(row["difference"] == nothing and row["models"][0] == row["models"][1] for row in results["rows"])
@@ -314,8 +327,24 @@ def test_a_limit_takes_as_many_at_random_and_the_same_for_a_seed():
 
 def test_the_command_writes_table_and_figures(tiny_model, hospital, tmp_path, capsys):
     table, figures = tmp_path / "table.md", tmp_path / "figures.json"
-    robustness.main([str(tiny_model), str(hospital), "--against", str(tiny_model), "--limit", "4", "--resamples", "10",
-                     "--rows", "rate-1000,leads-2", "--out", str(table), "--json", str(figures)])
+    robustness.main(
+        [
+            str(tiny_model),
+            str(hospital),
+            "--against",
+            str(tiny_model),
+            "--limit",
+            "4",
+            "--resamples",
+            "10",
+            "--rows",
+            "rate-1000,leads-2",
+            "--out",
+            str(table),
+            "--json",
+            str(figures),
+        ]
+    )
     text, results = table.read_text(), json.loads(figures.read_text())
     assert capsys.readouterr().out.endswith(text + "\n")
     assert text.startswith(f"`python benchmarks/robustness.py {tiny_model} {hospital} --against")
@@ -327,12 +356,15 @@ def test_the_command_writes_table_and_figures(tiny_model, hospital, tmp_path, ca
         assert line.count("yes") + line.count("no**") == (0 if row["limit"] is None else 2)
 
 
-@pytest.mark.parametrize("options, message", [
-    (["--rows", "hail"], "unknown corruption 'hail'; there are: clean, amplitude-0.2"),
-    (["--out", "nowhere/table.md"], "there is no folder nowhere"),
-    (["--recordings", "nowhere.csv"], "nowhere.csv: the recordings' names cannot be read"),
-    (["--recordings", "/dev/null"], "it names no recording"),
-])
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        (["--rows", "hail"], "unknown corruption 'hail'; there are: clean, amplitude-0.2"),
+        (["--out", "nowhere/table.md"], "there is no folder nowhere"),
+        (["--recordings", "nowhere.csv"], "nowhere.csv: the recordings' names cannot be read"),
+        (["--recordings", "/dev/null"], "it names no recording"),
+    ],
+)
 def test_a_wrong_option_is_one_line_and_told_at_once(tiny_model, hospital, options, message):
     with pytest.raises(SystemExit, match=message):
         robustness.main([str(tiny_model), str(hospital), *options])

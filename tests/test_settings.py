@@ -16,8 +16,20 @@ from twelvelead.settings import Settings, find_device, from_environment
 
 
 def test_every_setting_is_a_variable_and_an_option():
-    values = dict(recipe="butt", members=3, epochs=4, width=8, seed=9, device="cpu", limit=50, time_budget_hours=0.5, jobs=2, workers=2,
-                  patients="p.csv", weights="w.csv")
+    values = dict(
+        recipe="butt",
+        members=3,
+        epochs=4,
+        width=8,
+        seed=9,
+        device="cpu",
+        limit=50,
+        time_budget_hours=0.5,
+        jobs=2,
+        workers=2,
+        patients="p.csv",
+        weights="w.csv",
+    )
     assert set(values) == {field.name for field in dataclasses.fields(Settings)}
     environment = {f"TWELVELEAD_{name.upper()}": str(value) for name, value in values.items()}
     assert from_environment(environment) == Settings(**values)
@@ -33,10 +45,18 @@ def test_options_override_variables(monkeypatch):
     assert _settings(build_parser().parse_args(["train", "D", "M", "--members", "3"])).members == 3
 
 
-@pytest.mark.parametrize("variable,value,words", [
-    ("TWELVELEAD_MEMBERS", "many", "integer"), ("TWELVELEAD_MEMBERS", "0", "more than 0"), ("TWELVELEAD_SEED", "-1", "0 or more"),
-    ("TWELVELEAD_TIME_BUDGET_HOURS", "soon", "number"), ("TWELVELEAD_TIME_BUDGET_HOURS", "nan", "more than 0"),
-    ("TWELVELEAD_EPOCHES", "3", "TWELVELEAD_EPOCHS"), ("TWELVELEAD_JOBS", "0", "jobs")])
+@pytest.mark.parametrize(
+    "variable,value,words",
+    [
+        ("TWELVELEAD_MEMBERS", "many", "integer"),
+        ("TWELVELEAD_MEMBERS", "0", "more than 0"),
+        ("TWELVELEAD_SEED", "-1", "0 or more"),
+        ("TWELVELEAD_TIME_BUDGET_HOURS", "soon", "number"),
+        ("TWELVELEAD_TIME_BUDGET_HOURS", "nan", "more than 0"),
+        ("TWELVELEAD_EPOCHES", "3", "TWELVELEAD_EPOCHS"),
+        ("TWELVELEAD_JOBS", "0", "jobs"),
+    ],
+)
 def test_a_wrong_variable_is_an_error_that_says_what_is_right(variable, value, words):
     with pytest.raises(UserError, match=words):
         from_environment({variable: value})
@@ -65,8 +85,13 @@ def test_recipes_travel_as_json(name):
 def test_the_published_recipe_is_there_beside_the_default():
     recipe = get_recipe("butt-2020")
     assert [(p.loss, p.learning_rate, p.epochs) for p in recipe.training.phases] == [
-        ("weighted_cross_entropy", 1e-3, 30), ("weighted_cross_entropy", 1e-4, 20), ("weighted_cross_entropy", 1e-5, 10),
-        ("challenge_loss", 1e-3, 15), ("challenge_loss", 1e-4, 10), ("challenge_loss", 1e-5, 10)]
+        ("weighted_cross_entropy", 1e-3, 30),
+        ("weighted_cross_entropy", 1e-4, 20),
+        ("weighted_cross_entropy", 1e-5, 10),
+        ("challenge_loss", 1e-3, 15),
+        ("challenge_loss", 1e-4, 10),
+        ("challenge_loss", 1e-5, 10),
+    ]
     assert (recipe.voting.members, recipe.voting.train_fraction, recipe.training.batch_size) == (3, 0.9, 32)
     assert (recipe.network["width"], recipe.input.frequency_hz, recipe.input.unit_mv) == (30, 125, 0.2)
 
@@ -97,7 +122,10 @@ def test_commands_answer_a_users_fault_with_one_line_and_a_traceback_on_request_
     assert main(["train", str(tmp_path / "nowhere"), str(tmp_path / "m")]) == 2
     err = capsys.readouterr().err
     assert "nowhere" in err and len(err.strip().splitlines()) == 1
-    for arguments in (["--debug", "train", str(tmp_path / "nowhere"), "m"], ["train", "--debug", str(tmp_path / "nowhere"), "m"]):
+    for arguments in (
+        ["--debug", "train", str(tmp_path / "nowhere"), "m"],
+        ["train", "--debug", str(tmp_path / "nowhere"), "m"],
+    ):
         with pytest.raises(UserError):
             main(arguments)
 

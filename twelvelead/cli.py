@@ -12,10 +12,14 @@ from .errors import UserError
 from .settings import TYPES, Settings, checked, from_environment
 
 SETTINGS_HELP = {
-    "recipe": "name of the system to train; `recipes` lists them", "members": "members of the ensemble",
-    "epochs": "epochs a member; the schedule is scaled to it", "width": "filters of the network's first level",
-    "seed": "seed of everything random", "device": "auto, cpu, cuda or cuda:1",
-    "limit": "train on so many of the recordings, chosen at random", "time_budget_hours": "training ends before that",
+    "recipe": "name of the system to train; `recipes` lists them",
+    "members": "members of the ensemble",
+    "epochs": "epochs a member; the schedule is scaled to it",
+    "width": "filters of the network's first level",
+    "seed": "seed of everything random",
+    "device": "auto, cpu, cuda or cuda:1",
+    "limit": "train on so many of the recordings, chosen at random",
+    "time_budget_hours": "training ends before that",
     "jobs": "processes that read recordings; -1 for every core",
     "workers": "processes that train members; by default one a core, or one a GPU",
     "patients": "CSV of recording,patient",
@@ -25,8 +29,12 @@ SETTINGS_HELP = {
 
 def _add_settings(parser: argparse.ArgumentParser, names: tuple[str, ...]) -> None:
     for name in names:
-        parser.add_argument(f"--{name.replace('_', '-')}", type=TYPES.get(name, str), default=None,
-                            help=f"{SETTINGS_HELP[name]} (TWELVELEAD_{name.upper()})")
+        parser.add_argument(
+            f"--{name.replace('_', '-')}",
+            type=TYPES.get(name, str),
+            default=None,
+            help=f"{SETTINGS_HELP[name]} (TWELVELEAD_{name.upper()})",
+        )
 
 
 def _settings(arguments: argparse.Namespace) -> Settings:
@@ -54,9 +62,17 @@ def _recipes(arguments) -> int:
 
 def _experiment(arguments) -> int:
     settings = _settings(arguments)
-    commands.experiment(arguments.command, arguments.argument, arguments.data, arguments.out,
-                        arguments.recipes or [settings.recipe], settings, parameters=arguments.parameters,
-                        resamples=arguments.resamples, discard_models=arguments.discard_models)
+    commands.experiment(
+        arguments.command,
+        arguments.argument,
+        arguments.data,
+        arguments.out,
+        arguments.recipes or [settings.recipe],
+        settings,
+        parameters=arguments.parameters,
+        resamples=arguments.resamples,
+        discard_models=arguments.discard_models,
+    )
     return 0
 
 
@@ -88,11 +104,20 @@ def _add_experiment(actions, debug, command: str, summary: str, option: str, **h
     parser.add_argument("data", type=Path, metavar="DATA")
     parser.add_argument("out", type=Path, metavar="OUT", help="started again with the same OUT, a killed run goes on")
     parser.add_argument(option, dest="argument", **how)
-    parser.add_argument("--recipe", dest="recipes", action="append", metavar="RECIPE",
-                        help="system to train; give it once for each (TWELVELEAD_RECIPE)")
+    parser.add_argument(
+        "--recipe",
+        dest="recipes",
+        action="append",
+        metavar="RECIPE",
+        help="system to train; give it once for each (TWELVELEAD_RECIPE)",
+    )
     _add_settings(parser, tuple(name for name in SETTINGS_HELP if name != "recipe"))
-    parser.add_argument("--parameters", type=int, metavar="N",
-                        help="networks as wide as N parameters allow, at most as published; instead of --width")
+    parser.add_argument(
+        "--parameters",
+        type=int,
+        metavar="N",
+        help="networks as wide as N parameters allow, at most as published; instead of --width",
+    )
     parser.add_argument("--resamples", type=int, default=1000, metavar="N", help="of the 95 %% intervals (1000)")
     parser.add_argument("--discard-models", action="store_true", help="delete each model once its scores are written")
     parser.set_defaults(run=_experiment)
@@ -112,26 +137,54 @@ def build_parser() -> argparse.ArgumentParser:
     _add_settings(train, tuple(SETTINGS_HELP))
     train.set_defaults(run=_train)
 
-    classify = actions.add_parser("classify", parents=[debug], help="classify a folder of recordings (what driver.py does)")
+    classify = actions.add_parser(
+        "classify", parents=[debug], help="classify a folder of recordings (what driver.py does)"
+    )
     for name in ("model", "data", "outputs"):
         classify.add_argument(name, type=Path, metavar=name.upper())
     _add_settings(classify, ("device", "jobs"))
     classify.set_defaults(run=_classify)
 
-    _add_experiment(actions, debug, "crossval", "compare recipes by cross-validation", "--folds", type=int, default=5,
-                    metavar="K", help="number of folds (5)")
-    _add_experiment(actions, debug, "leave-one-source-out", "compare recipes on each source, trained on the others",
-                    "--pool-below", type=int, default=0, metavar="N",
-                    help="sources of fewer recordings are one, called small")
-    _add_experiment(actions, debug, "holdout", "compare recipes on given test recordings, trained on the others",
-                    "--test-groups", type=Path, required=True, metavar="CSV",
-                    help="recording,group of those to test; the group 'unused' is neither tested nor trained on")
+    _add_experiment(
+        actions,
+        debug,
+        "crossval",
+        "compare recipes by cross-validation",
+        "--folds",
+        type=int,
+        default=5,
+        metavar="K",
+        help="number of folds (5)",
+    )
+    _add_experiment(
+        actions,
+        debug,
+        "leave-one-source-out",
+        "compare recipes on each source, trained on the others",
+        "--pool-below",
+        type=int,
+        default=0,
+        metavar="N",
+        help="sources of fewer recordings are one, called small",
+    )
+    _add_experiment(
+        actions,
+        debug,
+        "holdout",
+        "compare recipes on given test recordings, trained on the others",
+        "--test-groups",
+        type=Path,
+        required=True,
+        metavar="CSV",
+        help="recording,group of those to test; the group 'unused' is neither tested nor trained on",
+    )
 
     recipes = actions.add_parser("recipes", parents=[debug], help="list the systems that can be trained")
     recipes.set_defaults(run=_recipes)
 
-    synthesize = actions.add_parser("synthesize", parents=[debug],
-                                    help="make synthetic recordings of one or more made-up hospitals")
+    synthesize = actions.add_parser(
+        "synthesize", parents=[debug], help="make synthetic recordings of one or more made-up hospitals"
+    )
     synthesize.add_argument("folder", type=Path, metavar="FOLDER")
     synthesize.add_argument("--hospitals", help="names, separated by commas; all of them by default")
     synthesize.add_argument("--count", type=int, default=100, help="recordings a hospital (100)")

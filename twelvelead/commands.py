@@ -32,10 +32,21 @@ def train(data: Path, model: Path, settings: Settings):
         _log(f"left out: {path}: a signal without a header")
     if not headers:
         raise UserError(f"{data}: there are no recordings here (no .hea files); point at a folder of Challenge data")
-    return train_ensemble(headers, model, recipe, classes, root=data, seed=settings.seed,
-                          device=find_device(settings.device), limit=settings.limit,
-                          budget_hours=settings.time_budget_hours, patients=find_patients(data, settings.patients),
-                          jobs=settings.jobs, workers=settings.workers, log=_log)
+    return train_ensemble(
+        headers,
+        model,
+        recipe,
+        classes,
+        root=data,
+        seed=settings.seed,
+        device=find_device(settings.device),
+        limit=settings.limit,
+        budget_hours=settings.time_budget_hours,
+        patients=find_patients(data, settings.patients),
+        jobs=settings.jobs,
+        workers=settings.workers,
+        log=_log,
+    )
 
 
 def find_patients(data: Path, file: str | None) -> dict[str, str]:
@@ -74,17 +85,31 @@ def classify(model: Path, data: Path, outputs: Path, settings: Settings) -> int:
 
     ensemble = load_ensemble(model, find_device(settings.device))
     report = classify_folder(ensemble, data, outputs, jobs=settings.jobs, log=_log_error)
-    _log(f"{report.recordings} recordings classified into {outputs}, "
-         f"{len(report.faults)} of them fell back to sinus rhythm")
+    _log(
+        f"{report.recordings} recordings classified into {outputs}, "
+        f"{len(report.faults)} of them fell back to sinus rhythm"
+    )
     if report.share_of_faults > MOST_FAULTS:
-        _log_error(f"{report.share_of_faults:.0%} of the recordings fell back, more than {MOST_FAULTS:.0%}: "
-                   "something is wrong with the data or the model")
+        _log_error(
+            f"{report.share_of_faults:.0%} of the recordings fell back, more than {MOST_FAULTS:.0%}: "
+            "something is wrong with the data or the model"
+        )
         return 1
     return 0
 
 
-def experiment(command: str, argument, data: Path, out: Path, recipes: list[str], settings: Settings, *,
-               parameters: int | None, resamples: int, discard_models: bool) -> None:
+def experiment(
+    command: str,
+    argument,
+    data: Path,
+    out: Path,
+    recipes: list[str],
+    settings: Settings,
+    *,
+    parameters: int | None,
+    resamples: int,
+    discard_models: bool,
+) -> None:
     """Trains and scores recipes on the same splits; see experiments.run, whose parameters these are.
 
     Parameters
@@ -113,8 +138,18 @@ def experiment(command: str, argument, data: Path, out: Path, recipes: list[str]
         design = holdout(cohort, groups, _log)
     from .experiments.run import run
 
-    run(cohort, design, out, recipes, settings, table, parameters=parameters, resamples=resamples,
-        discard_models=discard_models, log=_log)
+    run(
+        cohort,
+        design,
+        out,
+        recipes,
+        settings,
+        table,
+        parameters=parameters,
+        resamples=resamples,
+        discard_models=discard_models,
+        log=_log,
+    )
 
 
 def _log(line: str) -> None:

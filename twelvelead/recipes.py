@@ -21,17 +21,23 @@ class Input:
 
     frequency_hz: float = 125.0
     unit_mv: float = 0.2  # millivolts that make 1.0
-    per_recording_scale: bool = False  # True: divided by the recording's own amplitude, which the network hears of as a number
+    per_recording_scale: bool = (
+        False  # True: divided by the recording's own amplitude, which the network hears of as a number
+    )
     high_pass_hz: float = 0.0  # what is slower is removed; 0: nothing is
     centred: bool = False  # the mean of each lead is removed
     envelopes_hz: tuple[float, ...] = ()  # the leads' envelopes below each frequency are further channels
     undo_arm_reversal: bool = False  # arm electrodes that were evidently exchanged are set right
-    fill_leads: bool = False  # missing leads are estimated from the others, as they go together in the training recordings
+    fill_leads: bool = (
+        False  # missing leads are estimated from the others, as they go together in the training recordings
+    )
     standardised: bool = False  # each channel by its mean and deviation over the training recordings
     longest_s: float = 105.0  # a longer recording goes in pieces, in training one random piece an epoch
     piece_s: float = 90.0
     overlap_s: float = 5.0
-    join: str = "max"  # of the pieces' scores: "max" or "mean"; "first": only the first piece is looked at, in training too
+    join: str = (
+        "max"  # of the pieces' scores: "max" or "mean"; "first": only the first piece is looked at, in training too
+    )
 
     @property
     def channels(self) -> int:
@@ -76,7 +82,9 @@ class Training:
     averaged_epochs: float = 0.0  # weights are averaged over this last part of each loss's last phase
     # A single positive in 3,000 would weigh 3,000 times a negative, without limit.
     largest_class_weight: float | None = None
-    select: str = "metric"  # which epoch is kept: the best validation "metric" (one threshold for all), "loss", or "last"
+    select: str = (
+        "metric"  # which epoch is kept: the best validation "metric" (one threshold for all), "loss", or "last"
+    )
     rate_patience: int = 0  # epochs without a better validation after which the learning rate is halved; 0: never
     early_stopping_patience: int = 0  # the same for the end of training
     unknown_labels: str = "negative"  # of a class that a source never annotates: "negative", or "masked" from the loss
@@ -221,13 +229,26 @@ BUTT_2020 = Recipe(
     augmentation=Augmentation(stretch=0.1, stretch_probability=0.8, gain=0.2, gain_probability=0.8),
     training=Training(
         phases=(  # epochs of the code; the paper says 30 a step
-            Phase("weighted_cross_entropy", 1e-3, 30), Phase("weighted_cross_entropy", 1e-4, 20),
+            Phase("weighted_cross_entropy", 1e-3, 30),
+            Phase("weighted_cross_entropy", 1e-4, 20),
             Phase("weighted_cross_entropy", 1e-5, 10),
-            Phase("challenge_loss", 1e-3, 15), Phase("challenge_loss", 1e-4, 10), Phase("challenge_loss", 1e-5, 10)),
+            Phase("challenge_loss", 1e-3, 15),
+            Phase("challenge_loss", 1e-4, 10),
+            Phase("challenge_loss", 1e-5, 10),
+        ),
         # "over the last epochs": how many, the paper does not say
-        batch_size=32, optimizer="adamw", weight_decay=1e-5, averaged_epochs=0.5),
-    voting=Voting(members=3, train_fraction=0.9, threshold_method="bayesian",
-                  threshold_options=dict(random_points=250, guided_points=50), thresholds="members"),
+        batch_size=32,
+        optimizer="adamw",
+        weight_decay=1e-5,
+        averaged_epochs=0.5,
+    ),
+    voting=Voting(
+        members=3,
+        train_fraction=0.9,
+        threshold_method="bayesian",
+        threshold_options=dict(random_points=250, guided_points=50),
+        thresholds="members",
+    ),
 )
 
 BUTT_CPSC = Recipe(
@@ -240,13 +261,24 @@ BUTT_CPSC = Recipe(
     network=dict(width=4, levels=8, convolutions=2, kernel=13),
     # Longer recordings than any of CPSC 2018 (60 s): cut as the same authors did later.
     input=Input(frequency_hz=500, unit_mv=1.0, standardised=True, longest_s=105, piece_s=90, overlap_s=5, join="max"),
-    augmentation=Augmentation(stretch=0.2, stretch_probability=0.7, gain=0.2, gain_probability=0.7, shift_probability=0.7),
+    augmentation=Augmentation(
+        stretch=0.2, stretch_probability=0.7, gain=0.2, gain_probability=0.7, shift_probability=0.7
+    ),
     training=Training(
-        phases=tuple(Phase("weighted_cross_entropy", rate, epochs)  # × 0.1 every 35 epochs, 107 epochs
-                     for rate, epochs in ((1e-2, 35), (1e-3, 35), (1e-4, 35), (1e-5, 2))),
-        batch_size=32, optimizer="adam"),
-    voting=Voting(members=11, train_fraction=0.8, threshold_method="bayesian",
-                  threshold_options=dict(random_points=250, guided_points=50), thresholds="ensemble"),
+        phases=tuple(
+            Phase("weighted_cross_entropy", rate, epochs)  # × 0.1 every 35 epochs, 107 epochs
+            for rate, epochs in ((1e-2, 35), (1e-3, 35), (1e-4, 35), (1e-5, 2))
+        ),
+        batch_size=32,
+        optimizer="adam",
+    ),
+    voting=Voting(
+        members=11,
+        train_fraction=0.8,
+        threshold_method="bayesian",
+        threshold_options=dict(random_points=250, guided_points=50),
+        thresholds="ensemble",
+    ),
 )
 
 SE_RESNET = Recipe(
@@ -256,12 +288,21 @@ SE_RESNET = Recipe(
     model="se_resnet",
     network=dict(width=64, blocks=8, stem_kernel=15, kernel=7, reduction=16, dropout=0.2, person_features=10),
     # 4096 samples; shorter recordings are padded with zeros there, which here do not exist for the network
-    input=Input(frequency_hz=257, unit_mv=1.0, longest_s=4096 / 257, piece_s=4096 / 257, overlap_s=256 / 257, join="mean"),
+    input=Input(
+        frequency_hz=257, unit_mv=1.0, longest_s=4096 / 257, piece_s=4096 / 257, overlap_s=256 / 257, join="mean"
+    ),
     training=Training(
         phases=(Phase("cross_entropy", 3e-3, 20), Phase("cross_entropy", 3e-4, 20), Phase("cross_entropy", 3e-5, 10)),
-        batch_size=64, optimizer="adam"),
-    voting=Voting(members=5, folds=5, threshold_method="constrained_grid",
-                  threshold_options=dict(common_step=0.1, class_step=0.01), thresholds="members"),
+        batch_size=64,
+        optimizer="adam",
+    ),
+    voting=Voting(
+        members=5,
+        folds=5,
+        threshold_method="constrained_grid",
+        threshold_options=dict(common_step=0.1, class_step=0.01),
+        thresholds="members",
+    ),
 )
 
 CRNN = Recipe(
@@ -270,16 +311,34 @@ CRNN = Recipe(
     source="B.-J. Singstad, C. Tronstad, abstract for the unofficial phase of the Challenge 2020, and their code",
     label_set="cpsc",
     model="crnn",
-    network=dict(width=1024, blocks=7, kernel=5, pool=5, pool_stride=3, last_pool=3, last_pool_stride=1, samples=10_000,
-                 dropout=0.5),
+    network=dict(
+        width=1024,
+        blocks=7,
+        kernel=5,
+        pool=5,
+        pool_stride=3,
+        last_pool=3,
+        last_pool_stride=1,
+        samples=10_000,
+        dropout=0.5,
+    ),
     input=Input(frequency_hz=500, unit_mv=1.0, longest_s=20, piece_s=20, overlap_s=0, join="first"),
     training=Training(
         # Categorical cross-entropy of the abstract, on the sigmoids that the code ends in. Batch size, rate and patience
         # are Keras's usual ones: neither tells them.
         phases=(Phase("categorical_cross_entropy", 1e-3, 10),),
-        batch_size=32, optimizer="adam", select="loss", early_stopping_patience=3),
-    voting=Voting(members=10, folds=10, threshold_method="simplex", threshold_options=dict(common_step=0.05),
-                  thresholds="ensemble"),
+        batch_size=32,
+        optimizer="adam",
+        select="loss",
+        early_stopping_patience=3,
+    ),
+    voting=Voting(
+        members=10,
+        folds=10,
+        threshold_method="simplex",
+        threshold_options=dict(common_step=0.05),
+        thresholds="ensemble",
+    ),
 )
 
 CNN_GRU = Recipe(
@@ -291,11 +350,19 @@ CNN_GRU = Recipe(
     network=dict(width=256, blocks=5, convolutions=3, kernel=3, dropout=0.2),
     # Always resampled; rates close to 250 Hz were passed through there, which failed on the hidden set. Padded to 2 min
     # there, here the padding does not exist; of longer recordings the first 2 min are looked at.
-    input=Input(frequency_hz=250, unit_mv=1.0, centred=True, envelopes_hz=(8.0, 24.0), longest_s=120, piece_s=120,
-                overlap_s=0, join="first"),
+    input=Input(
+        frequency_hz=250,
+        unit_mv=1.0,
+        centred=True,
+        envelopes_hz=(8.0, 24.0),
+        longest_s=120,
+        piece_s=120,
+        overlap_s=0,
+        join="first",
+    ),
     training=Training(
-        phases=(Phase("cross_entropy", 1e-3, 75),),
-        batch_size=64, optimizer="adam", weight_decay=1e-6, rate_patience=7),
+        phases=(Phase("cross_entropy", 1e-3, 75),), batch_size=64, optimizer="adam", weight_decay=1e-6, rate_patience=7
+    ),
     voting=Voting(members=1, train_fraction=0.75, threshold_method="common", thresholds="ensemble"),
 )
 
@@ -310,18 +377,46 @@ BUTT = Recipe(
     network={**BUTT_2020.network, "metadata_features": 16},  # age, sex and amplitude
     # No unit that a wrong gain could spoil, no baseline; pieces as long as most recordings, so that a long one is not likelier
     # to have anything; electrodes that were exchanged or fell off are made up for.
-    input=Input(frequency_hz=125, per_recording_scale=True, high_pass_hz=0.5, undo_arm_reversal=True, fill_leads=True,
-                longest_s=15, piece_s=10, overlap_s=5, join="mean"),
+    input=Input(
+        frequency_hz=125,
+        per_recording_scale=True,
+        high_pass_hz=0.5,
+        undo_arm_reversal=True,
+        fill_leads=True,
+        longest_s=15,
+        piece_s=10,
+        overlap_s=5,
+        join="mean",
+    ),
     augmentation=dataclasses.replace(
-        BUTT_2020.augmentation, band_probability=0.2, noise_probability=0.15, arm_swap_probability=0.05,
-        lead_drop_probability=0.3, crop_s=5, crop_probability=0.2, metadata_dropout=0.5),
+        BUTT_2020.augmentation,
+        band_probability=0.2,
+        noise_probability=0.15,
+        arm_swap_probability=0.05,
+        lead_drop_probability=0.3,
+        crop_s=5,
+        crop_probability=0.2,
+        metadata_dropout=0.5,
+    ),
     # Without the Challenge metric as a loss: it teaches how frequent the diagnoses are here, and costs the order of the scores.
     training=Training(
         phases=(Phase("weighted_cross_entropy", 2e-3, 60, "cosine"),),
-        batch_size=32, optimizer="adamw", weight_decay=1e-5, largest_class_weight=10.0, unknown_labels="masked"),
-    voting=Voting(members=11, train_fraction=0.8, threshold_method="bayesian",
-                  threshold_options=BUTT_2020.voting.threshold_options, thresholds="ensemble", shrinkage=0.6,
-                  rate_labels=True, at_least_one=True),
+        batch_size=32,
+        optimizer="adamw",
+        weight_decay=1e-5,
+        largest_class_weight=10.0,
+        unknown_labels="masked",
+    ),
+    voting=Voting(
+        members=11,
+        train_fraction=0.8,
+        threshold_method="bayesian",
+        threshold_options=BUTT_2020.voting.threshold_options,
+        thresholds="ensemble",
+        shrinkage=0.6,
+        rate_labels=True,
+        at_least_one=True,
+    ),
 )
 
 RECIPES = {recipe.name: recipe for recipe in (BUTT, BUTT_2020, BUTT_CPSC, SE_RESNET, CRNN, CNN_GRU)}

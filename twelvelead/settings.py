@@ -1,7 +1,7 @@
 """What a run is told from outside: environment variables, which the command line's options override.
 
-    settings = from_environment()                       # TWELVELEAD_RECIPE, _MEMBERS, _EPOCHS, _WIDTH, _SEED, …
-    recipe = settings.recipe_value()
+settings = from_environment()                       # TWELVELEAD_RECIPE, _MEMBERS, _EPOCHS, _WIDTH, _SEED, …
+recipe = settings.recipe_value()
 """
 
 from __future__ import annotations
@@ -60,8 +60,16 @@ class Settings:
         return get_recipe(self.recipe).scaled(epochs=self.epochs, members=self.members, width=self.width)
 
 
-TYPES = {"members": int, "epochs": int, "width": int, "seed": int, "limit": int, "jobs": int, "workers": int,
-         "time_budget_hours": float}
+TYPES = {
+    "members": int,
+    "epochs": int,
+    "width": int,
+    "seed": int,
+    "limit": int,
+    "jobs": int,
+    "workers": int,
+    "time_budget_hours": float,
+}
 
 
 def from_environment(environment: Mapping[str, str] = os.environ) -> Settings:
@@ -125,6 +133,7 @@ def find_device(name: str):
             raise RuntimeError("torch sees no CUDA device here")
         torch.zeros(1, device=device)
     except (RuntimeError, AssertionError) as error:
-        raise UserError(f"device '{name}' cannot be used ({str(error).splitlines()[0]}); "
-                        "set TWELVELEAD_DEVICE to auto, cpu or cuda") from None
+        raise UserError(
+            f"device '{name}' cannot be used ({str(error).splitlines()[0]}); set TWELVELEAD_DEVICE to auto, cpu or cuda"
+        ) from None
     return device

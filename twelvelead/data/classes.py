@@ -1,8 +1,8 @@
 """The scored diagnoses: SNOMED CT codes, which of them mean the same, and the weights between them.
 
-    table = load_weights("weights.csv")      # the 2020 table (27 codes) or the 2021 one (26 rows)
-    classes = scored_classes(table)          # 24 classes of 2020, equivalent codes merged
-    labels = classes.labels([("713427006",), ("426783006", "164889003")])    # (2, 24) bool
+table = load_weights("weights.csv")      # the 2020 table (27 codes) or the 2021 one (26 rows)
+classes = scored_classes(table)          # 24 classes of 2020, equivalent codes merged
+labels = classes.labels([("713427006",), ("426783006", "164889003")])    # (2, 24) bool
 """
 
 from __future__ import annotations
@@ -58,11 +58,25 @@ DIAGNOSES = {
 OUTPUT_CODES = tuple(DIAGNOSES)
 
 # The nine classes of the unofficial phase of 2020: the text labels of that time's headers, and their codes since.
-CPSC = {"AF": "164889003", "I-AVB": "270492004", "LBBB": "164909002", "Normal": SINUS_RHYTHM, "PAC": "284470004",
-        "PVC": "164884008", "RBBB": "59118001", "STD": "429622005", "STE": "164931005"}
+CPSC = {
+    "AF": "164889003",
+    "I-AVB": "270492004",
+    "LBBB": "164909002",
+    "Normal": SINUS_RHYTHM,
+    "PAC": "284470004",
+    "PVC": "164884008",
+    "RBBB": "59118001",
+    "STD": "429622005",
+    "STE": "164931005",
+}
 # Codes that other sources write for one of the nine; among the 24 classes ventricular ectopics (164884008) have no place.
-CPSC_EQUIVALENT = {"713427006": "59118001", "63593006": "284470004", "427172004": "164884008", "17338001": "164884008",
-                   "733534002": "164909002"}
+CPSC_EQUIVALENT = {
+    "713427006": "59118001",
+    "63593006": "284470004",
+    "427172004": "164884008",
+    "17338001": "164884008",
+    "733534002": "164909002",
+}
 LABEL_SETS = ("challenge", "cpsc")
 
 # Classes that a source never annotates among its public recordings, for some because nobody looked for them. Counted in the
@@ -78,8 +92,11 @@ _NEVER = {
     "ningbo": "AF",
 }
 _CODE = {abbreviation: code for code, (abbreviation, _) in DIAGNOSES.items()}
-NEVER_ANNOTATED = {source: frozenset(_CODE[abbreviation] for abbreviation in never.split())
-                   for sources, never in _NEVER.items() for source in sources.split()}
+NEVER_ANNOTATED = {
+    source: frozenset(_CODE[abbreviation] for abbreviation in never.split())
+    for sources, never in _NEVER.items()
+    for source in sources.split()
+}
 
 
 @dataclass(frozen=True)
@@ -108,8 +125,10 @@ def load_weights(path: str | Path) -> WeightTable:
         raise UserError(f"{path}: the weights table cannot be read ({error}); restore weights.csv") from None
     names = [cell.strip() for cell in lines[0][1:]] if lines else []
     if not names or len(lines) != len(names) + 1 or [line[0].strip() for line in lines[1:]] != names:
-        raise UserError(f"{path}: the weights table must have the same codes as rows and as columns, in one order; "
-                        f"it has {max(len(lines) - 1, 0)} rows and {len(names)} columns")
+        raise UserError(
+            f"{path}: the weights table must have the same codes as rows and as columns, in one order; "
+            f"it has {max(len(lines) - 1, 0)} rows and {len(names)} columns"
+        )
     if any(len(line) != len(names) + 1 for line in lines):
         raise UserError(f"{path}: a row of the weights table has too few or too many cells")
     try:
@@ -216,8 +235,12 @@ class Classes:
     @staticmethod
     def from_dict(values: dict) -> Classes:
         """What `to_dict` wrote; further keys are passed over."""
-        return Classes(tuple(values["codes"]), np.array(values["weights"], dtype=np.float64), tuple(values["outputs"]),
-                       values["year"])
+        return Classes(
+            tuple(values["codes"]),
+            np.array(values["weights"], dtype=np.float64),
+            tuple(values["outputs"]),
+            values["year"],
+        )
 
 
 def classes_for(label_set: str, table: WeightTable) -> Classes:
@@ -248,11 +271,15 @@ def scored_classes(table: WeightTable) -> Classes:
         for code in codes:
             canonical = EQUIVALENT.get(code, code)
             other = first.setdefault(canonical, row)
-            if other != row and not (np.array_equal(table.matrix[row], table.matrix[other])
-                                     and np.array_equal(table.matrix[:, row], table.matrix[:, other])):
+            if other != row and not (
+                np.array_equal(table.matrix[row], table.matrix[other])
+                and np.array_equal(table.matrix[:, row], table.matrix[:, other])
+            ):
                 raise UserError(f"weights table: {code} means the same as {canonical} but has other weights")
     rows = list(first.values())
     if len(set(rows)) != len(rows):
-        raise UserError("weights table: a row joins codes that this project holds to be different diagnoses: "
-                        + ", ".join("|".join(table.rows[row]) for row in rows if rows.count(row) > 1))
+        raise UserError(
+            "weights table: a row joins codes that this project holds to be different diagnoses: "
+            + ", ".join("|".join(table.rows[row]) for row in rows if rows.count(row) > 1)
+        )
     return Classes(tuple(first), table.matrix[np.ix_(rows, rows)])

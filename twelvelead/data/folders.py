@@ -1,8 +1,8 @@
 """The recordings of a folder tree.
 
-    for path in find_recordings("data"):
-        recording = read_recording(path)
-    for path in orphan_signals("data"): ...             # signal files that no header names
+for path in find_recordings("data"):
+    recording = read_recording(path)
+for path in orphan_signals("data"): ...             # signal files that no header names
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ def find_recordings(folder: str | Path) -> list[Path]:
     Symbolic links are followed, each folder is visited once, hidden files and folders are left out.
     Raises UserError if there is no such folder.
     """
-    paths = [os.path.join(directory, file) for directory, files in _walk(folder)
-             for file in files if file.endswith(".hea")]
+    paths = [
+        os.path.join(directory, file) for directory, files in _walk(folder) for file in files if file.endswith(".hea")
+    ]
     return [Path(path) for path in sorted(paths, key=_natural)]
-
 
 
 def orphan_signals(folder: str | Path) -> list[Path]:
@@ -45,7 +45,6 @@ def orphan_signals(folder: str | Path) -> list[Path]:
     return [Path(path) for path in sorted(orphans, key=_natural)]
 
 
-
 def _walk(folder: str | Path) -> Iterator[tuple[str, list[str]]]:
     """Each folder of a tree with the names of its files."""
     if not os.path.isdir(folder):
@@ -61,14 +60,11 @@ def _walk(folder: str | Path) -> Iterator[tuple[str, list[str]]]:
         yield directory, [name for name in files if not name.startswith(".")]
 
 
-
 def _warn_unreadable(error: OSError) -> None:
     logging.getLogger(__name__).warning("%s: the folder cannot be read (%s)", error.filename, error.strerror)
-
 
 
 def _natural(path: str) -> tuple[list[int | str], str]:
     parts = re.split(r"([0-9]+)", path)
     parts[1::2] = map(int, parts[1::2])
     return parts, path
-

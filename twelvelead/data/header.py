@@ -143,8 +143,9 @@ def parse_header(text: str, name: str | None = None, where: str | None = None) -
         signals, segments = _signal_lines(lines[1:], n_leads, where, notes), ()
     else:
         signals, segments = (), _segment_lines(lines[1:], segments, where)
-    return Header(name or written_name, signals, frequency_hz, n_samples, *_comments(comments, notes),
-                  tuple(notes), segments)
+    return Header(
+        name or written_name, signals, frequency_hz, n_samples, *_comments(comments, notes), tuple(notes), segments
+    )
 
 
 def _record_line(line: str, where: str, notes: list[str]):
@@ -193,8 +194,9 @@ def _signal_lines(lines: list[str], n_leads: int, where: str, notes: list[str]) 
         storage = _format(fields[1]) if len(fields) > 1 else None
         if storage is None:
             if len(signals) < n_leads:
-                raise RecordingError(f"{where}: a signal's line must be like "
-                                     f"'A0001.mat 16+24 1000/mV 16 0 0 0 0 II', not {line[:60]!r}")
+                raise RecordingError(
+                    f"{where}: a signal's line must be like 'A0001.mat 16+24 1000/mV 16 0 0 0 0 II', not {line[:60]!r}"
+                )
             break  # text after the last lead
         gain, rest = _gain(fields[2]) if len(fields) > 2 else None, fields[3] if len(fields) > 3 else ""
         if gain is None:  # what stands in its place is already the description
@@ -207,8 +209,9 @@ def _signal_lines(lines: list[str], n_leads: int, where: str, notes: list[str]) 
         lead = _STANDARD.get(written.strip().lower()) or _other_lead(written.strip(), len(signals), notes)
         for fault in gain_faults:
             faults.setdefault(fault, []).append(lead)
-        signals.append(Signal(fields[0], *storage, gain_per_mv, baseline,
-                              int(numbers[2]) if len(numbers) > 2 else 0, lead))
+        signals.append(
+            Signal(fields[0], *storage, gain_per_mv, baseline, int(numbers[2]) if len(numbers) > 2 else 0, lead)
+        )
     if len(signals) != n_leads:
         notes.append(f"the header announces {n_leads} leads and lists {len(signals)}")
     notes.extend(f"{fault} ({', '.join(leads)})" for fault, leads in faults.items())
@@ -307,9 +310,12 @@ def _comments(comments: list[str], notes: list[str]):
             notes.append(f"age {age[:20]!r} read as unknown")
     if sex.lower() not in _SEX and sex.lower() not in _UNKNOWN:
         notes.append(f"sex {sex[:20]!r} read as unknown")
-    return (age_years, _SEX.get(sex.lower(), "unknown"),
-            tuple(dict.fromkeys(code for code in codes if code.lower() not in _UNKNOWN)),
-            None if patient.lower() in _UNKNOWN else patient)
+    return (
+        age_years,
+        _SEX.get(sex.lower(), "unknown"),
+        tuple(dict.fromkeys(code for code in codes if code.lower() not in _UNKNOWN)),
+        None if patient.lower() in _UNKNOWN else patient,
+    )
 
 
 @lru_cache(maxsize=4096)

@@ -26,8 +26,10 @@ from .header import LEADS, Header, Signal, parse_header, read_header
 from .signal_files import MISSING_ADC, decode_adc
 
 _RANK = {lead: rank for rank, lead in enumerate(LEADS)}
-_FILE, _LEAD, _STORAGE = (itemgetter(*map(Signal._fields.index, names))
-                          for names in (["file"], ["lead"], ["gain_per_mv", "baseline", "format", "skew"]))
+_FILE, _LEAD, _STORAGE = (
+    itemgetter(*map(Signal._fields.index, names))
+    for names in (["file"], ["lead"], ["gain_per_mv", "baseline", "format", "skew"])
+)
 # glibc hands large blocks back to the system and has each of their pages zeroed anew, unless it has seen a larger one freed;
 # for recordings that took as long as reading and preparing them.
 np.empty(2**24, np.uint8)
@@ -72,7 +74,6 @@ class Recording:
     adc = None  # see _Stored
 
 
-
 class _Stored(Recording):
     """A recording of the twelve leads as a block of ADC units without a missing sample, all of one gain and with baseline 0.
 
@@ -89,7 +90,6 @@ class _Stored(Recording):
         return _in_millivolts(self.adc, self.gain_per_mv, 0)
 
 
-
 def read_recording(header_path: str | Path) -> Recording:
     """Reads the recording of a header; its signal lies in the header's folder.
 
@@ -103,7 +103,6 @@ def read_recording(header_path: str | Path) -> Recording:
     if header.segments:
         return _joined_segments(header, path)
     return _single(header, path)
-
 
 
 def recording_from(header: str | Sequence[str], signal: np.ndarray, name: str | None = None) -> Recording:
@@ -137,7 +136,6 @@ def recording_from(header: str | Sequence[str], signal: np.ndarray, name: str | 
     return _recording(parsed, block, signals, notes)
 
 
-
 def _single(header: Header, path: str) -> Recording:
     """A recording of one segment, whose signals may lie in several files."""
     if not header.signals:
@@ -146,14 +144,17 @@ def _single(header: Header, path: str) -> Recording:
     blocks, signals = [], []
     files = dict.fromkeys(map(_FILE, header.signals))
     for file in files:
-        stored = header.signals if len(files) == 1 else tuple(signal for signal in header.signals if signal.file == file)
+        stored = (
+            header.signals if len(files) == 1 else tuple(signal for signal in header.signals if signal.file == file)
+        )
         signal_path, data = _signal_file(path, file, notes)
-        block, kept = _fitted(decode_adc(data, signal_path, stored, header.n_samples, notes), stored, signal_path, notes)
+        block, kept = _fitted(
+            decode_adc(data, signal_path, stored, header.n_samples, notes), stored, signal_path, notes
+        )
         blocks.append(block)
         signals.extend(kept)
     rows = blocks[0] if len(blocks) == 1 else [row for block in blocks for row in block]
     return _recording(header, rows, signals, notes)
-
 
 
 def _signal_file(header_path: str, file: str, notes: list[str]) -> tuple[str, bytes]:
@@ -170,7 +171,6 @@ def _signal_file(header_path: str, file: str, notes: list[str]) -> tuple[str, by
     return path, data
 
 
-
 def _content(path: str) -> bytes | None:
     """All of a signal file, or None if there is none."""
     try:
@@ -179,7 +179,6 @@ def _content(path: str) -> bytes | None:
         return None
     except OSError as error:
         raise RecordingError(f"{path}: the signal cannot be read ({error.strerror})") from None
-
 
 
 def _joined_segments(header: Header, path: str) -> Recording:
@@ -202,9 +201,8 @@ def _joined_segments(header: Header, path: str) -> Recording:
     for start, length, part in parts:
         for row, lead in enumerate(part.leads):
             samples = part.signal_mv[row, :length]
-            signal_mv[leads.index(lead), start:start + len(samples)] = samples
+            signal_mv[leads.index(lead), start : start + len(samples)] = samples
     return _described(header, signal_mv, leads, notes)
-
 
 
 def _compact(block: np.ndarray) -> np.ndarray:
@@ -214,7 +212,6 @@ def _compact(block: np.ndarray) -> np.ndarray:
     with np.errstate(invalid="ignore"):  # NaN is no whole number
         whole = block.astype(np.int16)
     return whole if np.array_equal(whole, block) else block
-
 
 
 def _fitted(block: np.ndarray, signals: Sequence[Signal], where: str, notes: list[str]):
@@ -228,16 +225,18 @@ def _fitted(block: np.ndarray, signals: Sequence[Signal], where: str, notes: lis
         notes.append("the signal was (samples, leads)")
     rows = min(len(signals), len(block))
     if not rows or not block.shape[1]:
-        raise RecordingError(f"{where}: the signal is empty: {len(signals)} leads in the header, "
-                             f"{block.shape[0]} rows and {block.shape[1]} samples in the signal")
+        raise RecordingError(
+            f"{where}: the signal is empty: {len(signals)} leads in the header, "
+            f"{block.shape[0]} rows and {block.shape[1]} samples in the signal"
+        )
     if rows < max(len(signals), len(block)):
         notes.append(f"the header has {len(signals)} leads, the signal {len(block)} rows: read were the first {rows}")
     return block[:rows], signals[:rows]
 
 
-
-def _recording(header: Header, rows: np.ndarray | list[np.ndarray], signals: Sequence[Signal],
-               notes: list[str]) -> Recording:
+def _recording(
+    header: Header, rows: np.ndarray | list[np.ndarray], signals: Sequence[Signal], notes: list[str]
+) -> Recording:
     """Millivolts of the rows of ADC units, one row for each signal, in standard order of the leads."""
     leads, chosen, in_order, again = _order(tuple(map(_LEAD, signals)))
     notes.extend(f"lead {lead} comes more than once: the first is taken" for lead in again)
@@ -259,7 +258,6 @@ def _recording(header: Header, rows: np.ndarray | list[np.ndarray], signals: Seq
     return _described(header, signal_mv, leads, notes)
 
 
-
 @lru_cache(maxsize=1024)
 def _order(leads: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[int, ...], bool, tuple[str, ...]]:
     """Of the leads of rows: each once in their order, the row of each, whether rows stay as they are, and what comes again."""
@@ -269,7 +267,6 @@ def _order(leads: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[int, ...], bo
     return ordered, tuple(row_of[lead] for lead in ordered), ordered == leads, again
 
 
-
 @lru_cache(maxsize=1024)
 def _exact_in_float32(gain: float, baseline: int, dtype: np.dtype) -> bool:
     """Whether (samples − baseline) / gain in float32 is that in float64, rounded.
@@ -277,18 +274,25 @@ def _exact_in_float32(gain: float, baseline: int, dtype: np.dtype) -> bool:
     A quotient of float32 numbers is the same rounded once or by way of float64, so it is where the difference and the gain
     are exact in float32 (and the quotient is a normal number).
     """
-    return (dtype.kind in "iu" and dtype.itemsize <= 2 and abs(baseline) < 2**23
-            and float(np.float32(gain)) == gain and 1e-30 < abs(gain) < 1e30)
-
+    return (
+        dtype.kind in "iu"
+        and dtype.itemsize <= 2
+        and abs(baseline) < 2**23
+        and float(np.float32(gain)) == gain
+        and 1e-30 < abs(gain) < 1e30
+    )
 
 
 def _alike_and_whole(block: np.ndarray, signals: Sequence[Signal]) -> bool:
     """Whether all rows of a block are stored in one way, can be converted in float32, and no sample is missing."""
     gain, baseline, form, skew = _STORAGE(signals[0])
-    missing = MISSING_ADC.get(form, -2**15)
-    return (len(set(map(_STORAGE, signals))) == 1 and not skew and _exact_in_float32(gain, baseline, block.dtype)
-            and (missing is None or block.min() > missing))
-
+    missing = MISSING_ADC.get(form, -(2**15))
+    return (
+        len(set(map(_STORAGE, signals))) == 1
+        and not skew
+        and _exact_in_float32(gain, baseline, block.dtype)
+        and (missing is None or block.min() > missing)
+    )
 
 
 def _in_millivolts(block: np.ndarray, gain_per_mv: float, baseline: int) -> np.ndarray:
@@ -300,11 +304,12 @@ def _in_millivolts(block: np.ndarray, gain_per_mv: float, baseline: int) -> np.n
     return values.T
 
 
-
 def _to_millivolts(samples: np.ndarray, signal: Signal, out: np.ndarray) -> int:
     """Writes (samples − baseline) / gain to `out`, NaN for missing samples, and returns how many are missing."""
-    missing = MISSING_ADC.get(signal.format, -2**15)
-    values = samples.astype(np.float32 if _exact_in_float32(signal.gain_per_mv, signal.baseline, samples.dtype) else np.float64)
+    missing = MISSING_ADC.get(signal.format, -(2**15))
+    values = samples.astype(
+        np.float32 if _exact_in_float32(signal.gain_per_mv, signal.baseline, samples.dtype) else np.float64
+    )
     if signal.baseline:
         values -= signal.baseline
     values /= signal.gain_per_mv
@@ -323,16 +328,13 @@ def _to_millivolts(samples: np.ndarray, signal: Signal, out: np.ndarray) -> int:
     return n_lost
 
 
-
 def _ordered(leads: Iterable[str]) -> tuple[str, ...]:
     """Each lead once: the twelve in standard order, then the others in theirs."""
     return tuple(sorted(dict.fromkeys(leads), key=lambda lead: _RANK.get(lead, len(LEADS))))
 
 
-
 def _described(header: Header, signal_mv: np.ndarray, leads: tuple[str, ...], notes: list[str]) -> Recording:
     return Recording(signal_mv=signal_mv, leads=leads, **_facts(header, signal_mv.shape[1], notes))
-
 
 
 def _stored(header: Header, block: np.ndarray, gain_per_mv: float, notes: list[str]) -> Recording:
@@ -341,11 +343,16 @@ def _stored(header: Header, block: np.ndarray, gain_per_mv: float, notes: list[s
     return recording
 
 
-
 def _facts(header: Header, n_samples: int, notes: list[str]) -> dict[str, Any]:
     """What a recording takes from its header."""
     if header.n_samples and n_samples != header.n_samples:
         notes.append(f"the header says {header.n_samples} samples, read were {n_samples}")
-    return dict(name=header.name, frequency_hz=header.frequency_hz, age_years=header.age_years, sex=header.sex, codes=header.codes,
-                notes=(*header.notes, *notes), patient=header.patient)
-
+    return dict(
+        name=header.name,
+        frequency_hz=header.frequency_hz,
+        age_years=header.age_years,
+        sex=header.sex,
+        codes=header.codes,
+        notes=(*header.notes, *notes),
+        patient=header.patient,
+    )

@@ -21,8 +21,21 @@ from ..errors import RecordingError
 from .header import Signal
 
 # WFDB's value for a missing sample in each format (format 8, of differences, has none), and the bytes of a sample.
-MISSING_ADC = {"16": -2**15, "61": -2**15, "160": -2**15, "516": -2**15, "80": -2**7, "508": -2**7, "212": -2**11,
-               "310": -2**9, "311": -2**9, "24": -2**23, "524": -2**23, "32": -2**31, "8": None}
+MISSING_ADC = {
+    "16": -(2**15),
+    "61": -(2**15),
+    "160": -(2**15),
+    "516": -(2**15),
+    "80": -(2**7),
+    "508": -(2**7),
+    "212": -(2**11),
+    "310": -(2**9),
+    "311": -(2**9),
+    "24": -(2**23),
+    "524": -(2**23),
+    "32": -(2**31),
+    "8": None,
+}
 _BYTES = {"8": 1, "80": 1, "16": 2, "61": 2, "160": 2, "212": 1.5, "310": 4 / 3, "311": 4 / 3, "24": 3, "32": 4}
 _MATLAB4_TYPES = ("f8", "f4", "i4", "i2", "u2", "u1")
 _MATLAB5_TYPES = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 9: "f8", 12: "i8", 13: "u8"}
@@ -96,7 +109,7 @@ def _read_matlab(data: bytes, path: str, notes: list[str]) -> np.ndarray:
     there = min(len(values) // rows, columns)
     if there < columns:
         notes.append(f"the signal file ends after {there} of {columns} samples")
-    return values[:there * rows].reshape(there, rows).T
+    return values[: there * rows].reshape(there, rows).T
 
 
 def _matlab4_values(data: bytes) -> tuple[tuple[int, ...], np.ndarray]:
@@ -137,8 +150,8 @@ def _element(data: bytes, at: int, order: str, padded: bool = True) -> tuple[int
     """Type and content of the element at a place in a version 5 file, and the place of the next."""
     kind, length = struct.unpack_from(order + "2I", data, at)
     if kind >> 16:  # up to four bytes lie where the length would
-        return kind & 0xFFFF, data[at + 4:at + 4 + min(kind >> 16, 4)], at + 8
-    return kind, data[at + 8:at + 8 + length], at + 8 + length + (-length % 8 if padded else 0)
+        return kind & 0xFFFF, data[at + 4 : at + 4 + min(kind >> 16, 4)], at + 8
+    return kind, data[at + 8 : at + 8 + length], at + 8 + length + (-length % 8 if padded else 0)
 
 
 def _whole(data: bytes, dtype: str, offset: int = 0) -> np.ndarray:
@@ -156,9 +169,12 @@ def _by_wfdb(path: str, signals: Sequence[Signal], n_samples: int) -> np.ndarray
     fails where a file is shorter than its header says.
     """
     import wfdb
+
     lines = [f"r {len(signals)} 500 {n_samples}"]
-    lines += [f"r.dat {signal.format}x{signal.samples_per_frame}+{signal.byte_offset} 200 0 0 {signal.initial} 0 0"
-              for signal in signals]
+    lines += [
+        f"r.dat {signal.format}x{signal.samples_per_frame}+{signal.byte_offset} 200 0 0 {signal.initial} 0 0"
+        for signal in signals
+    ]
     try:
         with tempfile.TemporaryDirectory() as folder:
             os.symlink(os.path.abspath(path), os.path.join(folder, "r.dat"))

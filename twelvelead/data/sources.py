@@ -1,7 +1,7 @@
 """Sources: which hospital or data set a recording is from, and which classes each of them annotates.
 
-    source = source_of("data/ptb-xl/g1/HR00001.hea", "data")    # "ptb-xl"
-    known = known_labels(labels, sources, classes.codes)        # bool (recordings, classes)
+source = source_of("data/ptb-xl/g1/HR00001.hea", "data")    # "ptb-xl"
+known = known_labels(labels, sources, classes.codes)        # bool (recordings, classes)
 """
 
 from __future__ import annotations
@@ -23,12 +23,14 @@ def source_of(recording: str | Path, data_folder: str | Path) -> str:
     """
     recording = Path(recording)
     if recording.is_relative_to(data_folder):
-        folders = [folder for folder in recording.relative_to(data_folder).parts[:-1]
-                   if not re.fullmatch(r"g\d+", folder)]
+        folders = [
+            folder for folder in recording.relative_to(data_folder).parts[:-1] if not re.fullmatch(r"g\d+", folder)
+        ]
         if folders:
             return next((folder for folder in folders if folder in NEVER_ANNOTATED), folders[0])
     letters = re.match("[A-Za-z]+", recording.name)
     return letters.group() if letters else "unknown"
+
 
 EXPECTED = 5  # with so many positives expected and none seen, a source does not annotate a class (chance: 1 in 150)
 
@@ -61,4 +63,3 @@ def known_labels(labels: np.ndarray, sources, codes) -> np.ndarray:
             never = elsewhere * own.sum() >= EXPECTED * max((~own).sum(), 1)
         known[np.ix_(own, never & (here == 0) & (elsewhere > 0))] = False
     return known
-

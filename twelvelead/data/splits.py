@@ -54,7 +54,6 @@ def stratified_folds(labels: np.ndarray, count: int, seed: int, groups=None) -> 
     return _stratify(labels, group, np.full(count, 1 / count), seed)
 
 
-
 def stratified_parts(labels: np.ndarray, fraction: float, seed: int, groups=None) -> tuple[np.ndarray, np.ndarray]:
     """One random split into a training and a validation part with equal shares of every class.
 
@@ -79,7 +78,6 @@ def stratified_parts(labels: np.ndarray, fraction: float, seed: int, groups=None
     return part == 0, part == 1
 
 
-
 def _group_numbers(labels, groups):
     """Group of each recording as a number from 0; None becomes a group of its own."""
     if groups is None:
@@ -89,7 +87,6 @@ def _group_numbers(labels, groups):
     numbers: dict = {}
     keys = (object() if group is None else group for group in groups)
     return np.array([numbers.setdefault(key, len(numbers)) for key in keys], dtype=int)
-
 
 
 def _stratify(labels, group, shares, seed):
@@ -121,7 +118,6 @@ def _stratify(labels, group, shares, seed):
     return part_of[group]
 
 
-
 def leave_one_source_out(sources) -> dict[str, np.ndarray]:
     """For each source, in alphabetical order, the recordings that test it, bool (recordings,); all others train.
 
@@ -135,7 +131,6 @@ def leave_one_source_out(sources) -> dict[str, np.ndarray]:
     if len(names) < 2:
         raise UserError(f"leave-one-source-out needs at least 2 sources, found: {', '.join(names) or 'none'}")
     return {name: sources == name for name in names}
-
 
 
 def read_groups(path: str | Path, column: str | None = None, recording_column: str = "recording") -> dict[str, str]:
@@ -183,7 +178,6 @@ def read_groups(path: str | Path, column: str | None = None, recording_column: s
     return groups
 
 
-
 def write_splits(path: str | Path, splits: dict[str, dict[str, list[str]]]) -> None:
     """Writes split → part → recordings as JSON, whole or not at all.
 
@@ -200,7 +194,6 @@ def write_splits(path: str | Path, splits: dict[str, dict[str, list[str]]]) -> N
         raise UserError(f"{path}: the splits cannot be written ({error})") from None
 
 
-
 def read_splits(path: str | Path) -> dict[str, dict[str, list[str]]]:
     """Reads what `write_splits` wrote.
 
@@ -213,13 +206,18 @@ def read_splits(path: str | Path) -> dict[str, dict[str, list[str]]]:
         splits = json.loads(Path(path).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: the splits cannot be read ({error}); delete the file to draw them anew") from None
-    if not (isinstance(splits, dict) and all(isinstance(parts, dict) for parts in splits.values())
-            and all(isinstance(names, list) and all(isinstance(name, str) for name in names)
-                    for parts in splits.values() for names in parts.values())):
+    if not (
+        isinstance(splits, dict)
+        and all(isinstance(parts, dict) for parts in splits.values())
+        and all(
+            isinstance(names, list) and all(isinstance(name, str) for name in names)
+            for parts in splits.values()
+            for names in parts.values()
+        )
+    ):
         raise UserError(f"{path}: not a splits file (split → part → list of recordings); delete it to draw them anew")
     _check_disjoint(path, splits)
     return splits
-
 
 
 def _check_disjoint(path, splits):
@@ -229,7 +227,8 @@ def _check_disjoint(path, splits):
         for part, names in parts.items():
             for name in names:
                 if name in seen:
-                    raise UserError(f"{path}: {split} has recording {name} in {seen[name]} and in {part}; "
-                                    "names must be unique, and a recording in one part")
+                    raise UserError(
+                        f"{path}: {split} has recording {name} in {seen[name]} and in {part}; "
+                        "names must be unique, and a recording in one part"
+                    )
                 seen[name] = part
-

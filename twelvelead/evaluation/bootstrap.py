@@ -75,9 +75,13 @@ def resampled_metrics(labels, predictions, counts, weights=None, sinus_rhythm=No
         (resamples, classes) under ``…_classes``.
     """
     labels = np.asarray(labels, dtype=bool)
-    systems = [(_statistics(labels, np.asarray(outputs, dtype=bool), weights, sinus_rhythm, year),
-                [_curve(labels[:, k], scores[:, k], year) for k in range(labels.shape[1])])
-               for outputs, scores in predictions]
+    systems = [
+        (
+            _statistics(labels, np.asarray(outputs, dtype=bool), weights, sinus_rhythm, year),
+            [_curve(labels[:, k], scores[:, k], year) for k in range(labels.shape[1])],
+        )
+        for outputs, scores in predictions
+    ]
     blocks = [[] for _ in predictions]
     for block in counts:
         for done, (statistics, curves) in zip(blocks, systems):
@@ -165,14 +169,14 @@ def _curve(labels, scores, year) -> _Curve:
     order = np.argsort(-scores)
     positives = order[labels[order]]
     falling = scores[positives]
-    begin = np.flatnonzero(np.append(True, falling[1:] != falling[:-1])[:len(falling)])
+    begin = np.flatnonzero(np.append(True, falling[1:] != falling[:-1])[: len(falling)])
     points = falling[begin]
     first, last = (np.searchsorted(-scores[order], -points, side) for side in ("left", "right"))
     area = slice(None)
     if year == "unofficial":  # see metrics.unofficial_areas
         lowest = np.count_nonzero(points == 0) if scores.min() == 0 else 0
         area = slice(np.count_nonzero(points >= 1), len(points) - lowest)
-    return _Curve(order[:last[-1] if len(last) else 0], first, last, positives, begin, area)
+    return _Curve(order[: last[-1] if len(last) else 0], first, last, positives, begin, area)
 
 
 def _areas(counts, curves, positives, undefined) -> np.ndarray:

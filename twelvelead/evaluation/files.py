@@ -29,7 +29,6 @@ class Files:
     outputs: list[str]
 
 
-
 def find_files(task: Task, label_folder, output_folder, findings: Findings) -> Files:
     """The headers of a label folder, sorted, each with its output file.
 
@@ -53,7 +52,6 @@ def find_files(task: Task, label_folder, output_folder, findings: Findings) -> F
     return find_outputs(task, files, output_folder, findings)
 
 
-
 def find_outputs(task: Task, files: Files, output_folder, findings: Findings) -> Files:
     """The same recordings with the output files of another folder."""
     available = sorted(_files_below(output_folder, _suffix(task, "csv")))
@@ -73,7 +71,6 @@ def find_outputs(task: Task, files: Files, output_folder, findings: Findings) ->
     return replace(files, outputs=[output and os.path.join(output_folder, output) for output in matched])
 
 
-
 def _match(names, available, folder) -> list[str]:
     exact = set(available)
     matched = [name + ".csv" if name + ".csv" in exact else "" for name in names]
@@ -87,18 +84,18 @@ def _match(names, available, folder) -> list[str]:
         candidates = [] if matched[place] else elsewhere.get(os.path.basename(name) + ".csv", [])
         rivals = candidates[1:] or [owner[path] for path in candidates if path in owner]
         if rivals:
-            raise UserError(f"{os.path.join(folder, candidates[0])}: cannot tell whether it is the output of {name}, "
-                            f"as there is {rivals[0]} too; lay outputs out in the same folders as their headers")
+            raise UserError(
+                f"{os.path.join(folder, candidates[0])}: cannot tell whether it is the output of {name}, "
+                f"as there is {rivals[0]} too; lay outputs out in the same folders as their headers"
+            )
         if candidates:
             matched[place] = candidates[0]
             owner[candidates[0]] = name
     return matched
 
 
-
 def _suffix(task, extension) -> str:
     return extension if task.year == "unofficial" else "." + extension  # that year's script asks for no dot
-
 
 
 def _files_below(folder, suffix) -> list[str]:
@@ -124,14 +121,14 @@ def _files_below(folder, suffix) -> list[str]:
     return found
 
 
-
 def groups_by_folder(files: Files, label_folder) -> list[str]:
     """Each recording's source: the first folder below the label folder on the way to its header."""
     if not all("/" in name for name in files.names):
-        raise UserError(f"{label_folder}: its headers are in no subfolders, so that folders tell no sources; "
-                        "name a CSV file of recording,group")
+        raise UserError(
+            f"{label_folder}: its headers are in no subfolders, so that folders tell no sources; "
+            "name a CSV file of recording,group"
+        )
     return [name.split("/", 1)[0] for name in files.names]
-
 
 
 def groups_by_table(files: Files, path) -> list[str]:
@@ -155,4 +152,3 @@ def groups_by_table(files: Files, path) -> list[str]:
         more = f" and {len(without) - 1} more recordings" if len(without) > 1 else ""
         raise UserError(f"{path}: no group for {without[0]}{more}")
     return groups
-

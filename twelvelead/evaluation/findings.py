@@ -1,5 +1,4 @@
-"""What is wrong with label and output files: findings by kind, as notes or as an error.
-"""
+"""What is wrong with label and output files: findings by kind, as notes or as an error."""
 
 from __future__ import annotations
 
@@ -46,18 +45,21 @@ class Findings:
 
     def lines(self) -> list[str]:
         """One line for each kind that occurs: what, with which codes, how many, and the first names."""
-        return [f"{KINDS[kind]}{_first(self.codes[kind], ' [', ']')}: {len(names)}{_first(names, ' (', ')')}"
-                for kind, names in self.names.items() if names]
+        return [
+            f"{KINDS[kind]}{_first(self.codes[kind], ' [', ']')}: {len(names)}{_first(names, ' (', ')')}"
+            for kind, names in self.names.items()
+            if names
+        ]
 
     def raise_stops(self, year: str) -> None:
         """Raises one UserError if the official script would have stopped."""
         for path, why in self.stops.items():
             more = f" (and so at {len(self.stops) - 1} more)" if len(self.stops) > 1 else ""
-            raise UserError(f"{path}: {why}{more}; the official script of {year} stops here, --lenient takes such a "
-                            "recording as all-negative")
-
+            raise UserError(
+                f"{path}: {why}{more}; the official script of {year} stops here, --lenient takes such a "
+                "recording as all-negative"
+            )
 
 
 def _first(names, before, after) -> str:
     return f"{before}{', '.join(list(names)[:3])}{', ...' if len(names) > 3 else ''}{after}" if names else ""
-

@@ -29,14 +29,31 @@ import numpy as np
 
 # The metrics of each year in the organizers' order, with the names in the heads of their tables.
 METRICS = {
-    "2020": {"auroc": "AUROC", "auprc": "AUPRC", "accuracy": "Accuracy", "f_measure": "F-measure",
-             "f_beta_measure": "Fbeta-measure", "g_beta_measure": "Gbeta-measure",
-             "challenge_metric": "Challenge metric"},
-    "2021": {"auroc": "AUROC", "auprc": "AUPRC", "accuracy": "Accuracy", "f_measure": "F-measure",
-             "challenge_metric": "Challenge metric"},
-    "unofficial": {"auroc": "AUROC", "auprc": "AUPRC", "accuracy": "Accuracy", "f_measure": "F-measure",
-                   "f_beta_measure": "Fbeta-measure", "g_beta_measure": "Gbeta-measure",
-                   "geometric_mean": "Geometric mean"},
+    "2020": {
+        "auroc": "AUROC",
+        "auprc": "AUPRC",
+        "accuracy": "Accuracy",
+        "f_measure": "F-measure",
+        "f_beta_measure": "Fbeta-measure",
+        "g_beta_measure": "Gbeta-measure",
+        "challenge_metric": "Challenge metric",
+    },
+    "2021": {
+        "auroc": "AUROC",
+        "auprc": "AUPRC",
+        "accuracy": "Accuracy",
+        "f_measure": "F-measure",
+        "challenge_metric": "Challenge metric",
+    },
+    "unofficial": {
+        "auroc": "AUROC",
+        "auprc": "AUPRC",
+        "accuracy": "Accuracy",
+        "f_measure": "F-measure",
+        "f_beta_measure": "Fbeta-measure",
+        "g_beta_measure": "Gbeta-measure",
+        "geometric_mean": "Geometric mean",
+    },
 }
 
 
@@ -282,10 +299,12 @@ def unofficial_measures(labels, outputs, beta=2) -> dict:
         tp, fp, fn = confusion(labels, outputs, weights)
         tn = _class_sums(~labels & ~outputs, weights)
         # F_β adds FN before FP here, which can differ in the last bit from `f_beta`
-        return {"accuracy_classes": _ratio(tp + tn, tp + fp + fn + tn, 1.0),
-                "f_measure_classes": f_beta(tp, fp, fn, 1, undefined=1.0),
-                "f_beta_measure_classes": _ratio((1 + beta**2) * tp, (1 + beta**2) * tp + fn * beta**2 + fp, 1.0),
-                "g_beta_measure_classes": g_beta(tp, fp, fn, beta, undefined=1.0)}
+        return {
+            "accuracy_classes": _ratio(tp + tn, tp + fp + fn + tn, 1.0),
+            "f_measure_classes": f_beta(tp, fp, fn, 1, undefined=1.0),
+            "f_beta_measure_classes": _ratio((1 + beta**2) * tp, (1 + beta**2) * tp + fn * beta**2 + fp, 1.0),
+            "g_beta_measure_classes": g_beta(tp, fp, fn, beta, undefined=1.0),
+        }
 
 
 def unofficial_areas(labels, scores) -> tuple[np.ndarray, np.ndarray]:

@@ -105,7 +105,7 @@ def _one_each(files, entries, findings) -> list[list[str]]:
     """The 2020 script lays all entries end to end and gives the i-th to the i-th recording, whosever it is."""
     end_to_end = [[entry] for own in entries for entry in own]
     if len(end_to_end) >= len(entries):
-        return end_to_end[:len(entries)]
+        return end_to_end[: len(entries)]
     for path, own in zip(files.headers, entries):  # there are too few, and it stops
         if not own:
             findings.stop(path, "no line '#Dx: ...'")
@@ -162,8 +162,10 @@ def read_outputs(task: Task, files: Files, findings: Findings) -> tuple[np.ndarr
             if stops:
                 findings.stop(path, why)
             elif task.year == "2020":
-                findings.printed.append(f"- The output file {path} has formatting errors, so all outputs are assumed "
-                                        "to be negative for this recording.")
+                findings.printed.append(
+                    f"- The output file {path} has formatting errors, so all outputs are assumed "
+                    "to be negative for this recording."
+                )
         else:
             used[-1] = layout
             values.extend(numbers)
@@ -215,8 +217,11 @@ def _layout(task, class_row, codes) -> _Layout:
     layout = _Layout(len(entries))
     if task.year == "unofficial":  # columns are the labels' classes in their order, whatever they are called
         if len(entries) != len(task.classes):
-            raise _Malformed("short" if len(entries) < len(task.classes) else "long",
-                             f"{len(entries)} classes, while the labels have {len(task.classes)}", True)
+            raise _Malformed(
+                "short" if len(entries) < len(task.classes) else "long",
+                f"{len(entries)} classes, while the labels have {len(task.classes)}",
+                True,
+            )
         entries = task.classes
     for column, entry in enumerate(entries):
         names = entry.split("|") if task.year == "2021" else [entry]
@@ -259,7 +264,7 @@ def _fit(task, layout, positives, numbers, name, findings) -> tuple[bytes, list[
     width, (shorter, longer) = layout.width, sorted((len(positives), len(numbers)))
     kind = "short" if shorter < width else "long"
     needed = max(layout.columns, default=-1) + 1
-    if shorter < needed or longer > width and task.year == "unofficial":
+    if shorter < needed or (longer > width and task.year == "unofficial"):
         raise _Malformed(kind, f"{width} classes, but {len(positives)} labels and {len(numbers)} scores", True)
     findings.add(kind, name)
     return positives[:width].ljust(width, b"\0"), (numbers + [0.0] * width)[:width]

@@ -1,5 +1,4 @@
-"""What the evaluator writes: the organizers' tables to the last byte, a table with intervals, and everything as JSON.
-"""
+"""What the evaluator writes: the organizers' tables to the last byte, a table with intervals, and everything as JSON."""
 
 from __future__ import annotations
 
@@ -50,24 +49,37 @@ def print_table(task, figures) -> None:
 
 
 def _ends(prefix, intervals) -> dict:
-    return {f"{prefix}{percent} %": {key: ends[place] for key, ends in intervals.items()}
-            for place, percent in enumerate((2.5, 97.5))} if intervals else {}
+    return (
+        {
+            f"{prefix}{percent} %": {key: ends[place] for key, ends in intervals.items()}
+            for place, percent in enumerate((2.5, 97.5))
+        }
+        if intervals
+        else {}
+    )
 
 
 def as_json(task, everything, by_source, findings, other_findings=None) -> dict:
     """Everything; the scores of all recordings stand on top, under the names of the golden cases."""
+
     def flat(of):
         result = {"recordings": of.recordings, **of.scores}
         if of.intervals:
             result["intervals"] = of.intervals
         if of.other:
-            result["comparison"] = {"other": of.other, "difference": of.difference,
-                                    "intervals": of.difference_intervals}
+            result["comparison"] = {
+                "other": of.other,
+                "difference": of.difference,
+                "intervals": of.difference_intervals,
+            }
         return result
 
     def amiss(found):
-        return {kind: {"count": len(names), "first": list(names)[:10], "codes": list(found.codes[kind])}
-                for kind, names in found.names.items() if names}
+        return {
+            kind: {"count": len(names), "first": list(names)[:10], "codes": list(found.codes[kind])}
+            for kind, names in found.names.items()
+            if names
+        }
 
     content = {"year": task.year, "classes": task.classes, **flat(everything), "findings": amiss(findings)}
     if other_findings is not None:

@@ -39,7 +39,6 @@ class Predictions:
     scores: np.ndarray
 
 
-
 @dataclass(frozen=True)
 class TestSet:
     """Recordings that were tested, each once; row i of every field is the same recording.
@@ -66,15 +65,19 @@ class TestSet:
     unseen: np.ndarray | None = None
 
 
-
 def laid_out(values: np.ndarray, own: Classes, classes: Classes) -> np.ndarray:
     """Values (recordings, own classes) over other classes; 0 or False for a class that `own` does not know."""
     return own.laid_out(values, classes.codes, 0)
 
 
-
-def score(labels: np.ndarray, predictions: dict[str, tuple[np.ndarray, np.ndarray]], classes: Classes,
-          groups: np.ndarray | None, resamples: int, seed: int) -> dict[str, tuple[dict, dict]]:
+def score(
+    labels: np.ndarray,
+    predictions: dict[str, tuple[np.ndarray, np.ndarray]],
+    classes: Classes,
+    groups: np.ndarray | None,
+    resamples: int,
+    seed: int,
+) -> dict[str, tuple[dict, dict]]:
     """Scores several predictions of the same recordings on the same resamples.
 
     Parameters
@@ -95,16 +98,16 @@ def score(labels: np.ndarray, predictions: dict[str, tuple[np.ndarray, np.ndarra
     how = dict(weights=classes.weights, sinus_rhythm=classes.sinus_rhythm, year=classes.year)
     counts = draw_counts(len(labels), resamples, seed, groups)
     samples = resampled_metrics(labels, list(predictions.values()), counts, **how)
-    return {name: (metrics.evaluate(labels, *prediction, **how), sample)
-            for (name, prediction), sample in zip(predictions.items(), samples)}
-
+    return {
+        name: (metrics.evaluate(labels, *prediction, **how), sample)
+        for (name, prediction), sample in zip(predictions.items(), samples)
+    }
 
 
 def difference(one: tuple[dict, dict], other: tuple[dict, dict], metric: str) -> dict[str, float]:
     """one − other of two of the pairs that `score` returns: the value, and its interval from the common resamples."""
     low, high = interval(one[1][metric] - other[1][metric])
     return dict(value=one[0][metric] - other[0][metric], low=low, high=high)
-
 
 
 def compare(tested: TestSet, challenge: Classes, resamples: int, seed: int) -> dict[str, list[dict[str, Any]]]:
@@ -132,8 +135,14 @@ def compare(tested: TestSet, challenge: Classes, resamples: int, seed: int) -> d
             if len(rows) == 0:
                 return 0, {}
             groups = None if tested.groups is None else tested.groups[rows]
-            return len(rows), score(labels[rows], {name: (outputs[rows], scores[rows]) for name, (outputs, scores)
-                                                   in predictions.items()}, classes, groups, resamples, seed)
+            return len(rows), score(
+                labels[rows],
+                {name: (outputs[rows], scores[rows]) for name, (outputs, scores) in predictions.items()},
+                classes,
+                groups,
+                resamples,
+                seed,
+            )
 
         everything = score_of(True)
         for kind, of_recording in (("fold", np.array(tested.folds)), ("source", np.array(tested.sources))):
@@ -144,13 +153,21 @@ def compare(tested: TestSet, challenge: Classes, resamples: int, seed: int) -> d
             parts |= {name: score_of(of_recording == name) for name in names}
             for name, (recordings, figures) in parts.items():
                 tables[f"scores_by_{kind}"] += [
-                    {"recipe": recipe, "metrics": title, kind: name, "recordings": recordings,
-                     **_with_intervals(*pair, metrics.METRICS[classes.year])} for recipe, pair in figures.items()]
+                    {
+                        "recipe": recipe,
+                        "metrics": title,
+                        kind: name,
+                        "recordings": recordings,
+                        **_with_intervals(*pair, metrics.METRICS[classes.year]),
+                    }
+                    for recipe, pair in figures.items()
+                ]
                 if kind == "source":
                     tables["differences"] += _differences(figures, title, MAIN[classes.year], name, recordings)
-        tables["scores_by_class"] += [] if title == ANNOTATED else _by_class(everything[1], classes, labels[counted], tested)
+        tables["scores_by_class"] += (
+            [] if title == ANNOTATED else _by_class(everything[1], classes, labels[counted], tested)
+        )
     return tables
-
 
 
 def annotated_classes(labels: np.ndarray, sources: np.ndarray) -> np.ndarray:
@@ -161,23 +178,27 @@ def annotated_classes(labels: np.ndarray, sources: np.ndarray) -> np.ndarray:
     return annotated
 
 
-
 def _views(tested: TestSet, challenge: Classes) -> Iterator[tuple[str, Classes, np.ndarray, dict]]:
     """Title, classes, labels and predictions: of all recipes by the Challenge, by its annotated classes, of the nine-class ones."""
     codes = [[CPSC.get(code, code) for code in own] for own in tested.codes]  # headers of the unofficial phase say "AF"
     labels = challenge.labels(codes)
-    predictions = {name: (laid_out(own.outputs, own.classes, challenge), laid_out(own.scores, own.classes, challenge))
-                   for name, own in tested.answers.items()}
+    predictions = {
+        name: (laid_out(own.outputs, own.classes, challenge), laid_out(own.scores, own.classes, challenge))
+        for name, own in tested.answers.items()
+    }
     yield "2020", challenge, labels, predictions
     annotated = annotated_classes(labels, np.array(tested.sources))
-    yield ANNOTATED, challenge, labels, {name: (outputs & annotated, scores)
-                                         for name, (outputs, scores) in predictions.items()}
+    yield (
+        ANNOTATED,
+        challenge,
+        labels,
+        {name: (outputs & annotated, scores) for name, (outputs, scores) in predictions.items()},
+    )
     nine = {name: own for name, own in tested.answers.items() if own.classes.year == "unofficial"}
     for own in list(nine.values())[:1]:
         labels = own.classes.labels(codes)
         if labels.any():
             yield "unofficial", own.classes, labels, {name: (own.outputs, own.scores) for name, own in nine.items()}
-
 
 
 def _with_intervals(values: dict, samples: dict, metrics: Iterable[str]) -> dict[str, dict[str, float]]:
@@ -188,23 +209,40 @@ def _with_intervals(values: dict, samples: dict, metrics: Iterable[str]) -> dict
     return figures
 
 
-
 def _by_class(figures: dict, classes: Classes, labels: np.ndarray, tested: TestSet) -> list[dict[str, Any]]:
     rows = []
     for recipe, (values, samples) in figures.items():
         metrics = [metric for metric in OF_CLASSES if f"{metric}_classes" in values]
         bounds = {metric: interval(samples[f"{metric}_classes"]) for metric in metrics}
         for k, (code, abbreviation) in enumerate(zip(classes.codes, classes.abbreviations)):
-            rows.append({"recipe": recipe, "metrics": classes.year, "code": code, "class": abbreviation,
-                         "known": code in tested.answers[recipe].classes.index, "recordings": int(labels[:, k].sum())}
-                        | {metric: dict(value=values[f"{metric}_classes"][k], low=low[k], high=high[k])
-                           for metric, (low, high) in bounds.items()})
+            rows.append(
+                {
+                    "recipe": recipe,
+                    "metrics": classes.year,
+                    "code": code,
+                    "class": abbreviation,
+                    "known": code in tested.answers[recipe].classes.index,
+                    "recordings": int(labels[:, k].sum()),
+                }
+                | {
+                    metric: dict(value=values[f"{metric}_classes"][k], low=low[k], high=high[k])
+                    for metric, (low, high) in bounds.items()
+                }
+            )
     return rows
 
 
-
 def _differences(figures: dict, title: str, main: str, source: str, recordings: int) -> list[dict[str, Any]]:
-    return [{"metrics": title, "source": source, "recordings": recordings, "recipe": one, "minus": other,
-             "metric": metric, "difference": difference(figures[one], figures[other], metric)}
-            for one, other in combinations(figures, 2) for metric in (main, "auroc")]
-
+    return [
+        {
+            "metrics": title,
+            "source": source,
+            "recordings": recordings,
+            "recipe": one,
+            "minus": other,
+            "metric": metric,
+            "difference": difference(figures[one], figures[other], metric),
+        }
+        for one, other in combinations(figures, 2)
+        for metric in (main, "auroc")
+    ]

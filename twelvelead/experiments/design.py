@@ -1,9 +1,9 @@
 """What an experiment consists of: recipes, the recordings of a data folder, and who of them trains and who is tested.
 
-    recipes = get_recipes(["butt", "crnn"])
-    cohort = read_cohort(DATA, patients)
-    plan = cross_validation(cohort, 5, table, seed=0)      # or leave_one_source_out(cohort), holdout(cohort, groups)
-    train, test = plan.splits["fold_1"]                    # rows of the cohort
+recipes = get_recipes(["butt", "crnn"])
+cohort = read_cohort(DATA, patients)
+plan = cross_validation(cohort, 5, table, seed=0)      # or leave_one_source_out(cohort), holdout(cohort, groups)
+train, test = plan.splits["fold_1"]                    # rows of the cohort
 """
 
 from __future__ import annotations
@@ -125,11 +125,14 @@ def read_cohort(data: Path, patients: dict[str, str] | None = None, log: Log = p
     if not found:
         raise UserError(f"{data}: no recording here has a diagnosis (#Dx); point at a folder of Challenge data")
     return Cohort(
-        data, tuple(path for path, _ in found),
+        data,
+        tuple(path for path, _ in found),
         tuple(path.relative_to(data).with_suffix("").as_posix() for path, _ in found),
         tuple(header.codes for _, header in found),
         tuple(header.patient or (patients or {}).get(header.name) for _, header in found),
-        tuple(source_of(path, data) for path, _ in found), patients or {})
+        tuple(source_of(path, data) for path, _ in found),
+        patients or {},
+    )
 
 
 def cross_validation(cohort: Cohort, folds: int, table: WeightTable, seed: int) -> Design:
@@ -149,8 +152,11 @@ def leave_one_source_out(cohort: Cohort, pool_below: int = 0) -> Design:
 
 
 def _each_against_the_rest(experiment: dict[str, Any], parts: list[str]) -> Design:
-    return Design(experiment, {name: (np.flatnonzero(~test), np.flatnonzero(test))
-                             for name, test in each_source(parts).items()}, tuple(parts))
+    return Design(
+        experiment,
+        {name: (np.flatnonzero(~test), np.flatnonzero(test)) for name, test in each_source(parts).items()},
+        tuple(parts),
+    )
 
 
 def holdout(cohort: Cohort, groups: dict[str, str], log: Log = print) -> Design:
@@ -167,12 +173,16 @@ def holdout(cohort: Cohort, groups: dict[str, str], log: Log = print) -> Design:
     UserError
         If nothing is left to test or to train on.
     """
-    keys = [next((key for key in (name, header.stem) if key in groups), None)
-            for name, header in zip(cohort.names, cohort.headers)]
+    keys = [
+        next((key for key in (name, header.stem) if key in groups), None)
+        for name, header in zip(cohort.names, cohort.headers)
+    ]
     missing = len(groups.keys() - set(keys))
     if missing:
-        log(f"passed over: {missing} of the {len(groups)} recordings with a test group are not in {cohort.root}, "
-            "or have no diagnosis there")
+        log(
+            f"passed over: {missing} of the {len(groups)} recordings with a test group are not in {cohort.root}, "
+            "or have no diagnosis there"
+        )
     parts = [None if key is None else groups[key] for key in keys]
     train = np.array([row for row, part in enumerate(parts) if part is None], dtype=np.int64)
     test = np.array([row for row, part in enumerate(parts) if part not in (None, UNUSED)], dtype=np.int64)
@@ -183,5 +193,8 @@ def holdout(cohort: Cohort, groups: dict[str, str], log: Log = print) -> Design:
     if both:
         log(f"note: recordings of {len(both)} patients are both trained on and tested")
     sizes = dict(sorted(Counter(part for part in parts if part is not None).items()))
-    return Design(dict(command="holdout", groups=sizes), {"holdout": (train, test)},
-                tuple(None if part == UNUSED else part for part in parts))
+    return Design(
+        dict(command="holdout", groups=sizes),
+        {"holdout": (train, test)},
+        tuple(None if part == UNUSED else part for part in parts),
+    )

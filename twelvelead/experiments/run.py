@@ -49,8 +49,9 @@ BUDGET = ("members", "epochs", "width", "limit", "time_budget_hours")
 # ------------------------------------------------------------------------------------------------------------ budget
 
 
-def at_budget(names: Sequence[str], settings: Settings, parameters: int | None,
-              classes: dict[str, int]) -> list[Recipe]:
+def at_budget(
+    names: Sequence[str], settings: Settings, parameters: int | None, classes: dict[str, int]
+) -> list[Recipe]:
     """The recipes of these names, in their usual order, at the settings' budget or at most so many parameters.
 
     Parameters
@@ -68,10 +69,15 @@ def at_budget(names: Sequence[str], settings: Settings, parameters: int | None,
         raise UserError("--parameters and --width (TWELVELEAD_WIDTH) both say how wide networks are; give one of them")
     if parameters is not None and parameters < 1:
         raise UserError(f"parameters must be more than 0, not {parameters}")
-    recipes = [recipe.scaled(epochs=settings.epochs, members=settings.members, width=settings.width)
-               for recipe in get_recipes(names)]
-    return recipes if parameters is None else [narrowed(recipe, classes[recipe.label_set], parameters)
-                                               for recipe in recipes]
+    recipes = [
+        recipe.scaled(epochs=settings.epochs, members=settings.members, width=settings.width)
+        for recipe in get_recipes(names)
+    ]
+    return (
+        recipes
+        if parameters is None
+        else [narrowed(recipe, classes[recipe.label_set], parameters) for recipe in recipes]
+    )
 
 
 def parameters_of(recipe: Recipe, classes: int) -> int:
@@ -111,9 +117,19 @@ def narrowed(recipe: Recipe, classes: int, most: int) -> Recipe:
 # -------------------------------------------------------------------------------------------------------------- run
 
 
-def run(cohort: Cohort, design: Design, out: Path, names: Sequence[str], settings: Settings, table: WeightTable, *,
-        parameters: int | None = None, resamples: int = 1000, discard_models: bool = False,
-        log: Log = log_line) -> dict[str, Any]:
+def run(
+    cohort: Cohort,
+    design: Design,
+    out: Path,
+    names: Sequence[str],
+    settings: Settings,
+    table: WeightTable,
+    *,
+    parameters: int | None = None,
+    resamples: int = 1000,
+    discard_models: bool = False,
+    log: Log = log_line,
+) -> dict[str, Any]:
     """Trains every recipe on every split, scores the test recordings and writes the results into `out`.
 
     Parameters
@@ -145,14 +161,20 @@ def run(cohort: Cohort, design: Design, out: Path, names: Sequence[str], setting
     recipes = at_budget(names, settings, parameters, {name: len(own.codes) for name, own in classes.items()})
     device = find_device(settings.device)
     options = asdict(settings)
-    fixed = dict(experiment=design.experiment, seed=settings.seed,
-                 budget={**{name: options[name] for name in BUDGET}, "parameters": parameters},
-                 recordings=len(cohort.names), data=_digest([cohort.names, cohort.codes, cohort.patients, design.parts]),
-                 weights=_digest([table.rows, table.matrix.tolist()]))
+    fixed = dict(
+        experiment=design.experiment,
+        seed=settings.seed,
+        budget={**{name: options[name] for name in BUDGET}, "parameters": parameters},
+        recordings=len(cohort.names),
+        data=_digest([cohort.names, cohort.codes, cohort.patients, design.parts]),
+        weights=_digest([table.rows, table.matrix.tolist()]),
+    )
     _claim(out, fixed, cohort, design)
     steps = [(recipe, split) for recipe in recipes for split in design.splits]
-    log(f"{design.experiment['command']}: {len(cohort.names)} recordings of {len(set(cohort.sources))} sources, "
-        f"{len(design.splits)} splits, {len(recipes)} recipes; results in {out}")
+    log(
+        f"{design.experiment['command']}: {len(cohort.names)} recordings of {len(set(cohort.sources))} sources, "
+        f"{len(design.splits)} splits, {len(recipes)} recipes; results in {out}"
+    )
     done: dict[str, dict[str, Scored]] = {recipe.name: {} for recipe in recipes}
     for number, (recipe, split) in enumerate(steps, 1):
         train, test = design.splits[split]
@@ -168,15 +190,24 @@ def run(cohort: Cohort, design: Design, out: Path, names: Sequence[str], setting
             shutil.rmtree(folder / "model", ignore_errors=True)
     log(f"comparing: {resamples} resamples")
     results = dict(
-        twelvelead=__version__, **fixed, data_folder=str(cohort.root),
+        twelvelead=__version__,
+        **fixed,
+        data_folder=str(cohort.root),
         settings={name: value for name, value in options.items() if name not in (*fixed["budget"], "recipe", "seed")},
         resampling=dict(resamples=resamples, unit="patients" if any(cohort.patients) else "recordings"),
         splits={split: dict(train=len(train), test=len(test)) for split, (train, test) in design.splits.items()},
-        recipes={recipe.name: dict(
-            summary=recipe.summary, label_set=recipe.label_set, recipe=to_dict(recipe),
-            parameters=parameters_of(recipe, len(classes[recipe.label_set].codes)),
-            splits={split: scored.about for split, scored in done[recipe.name].items()}) for recipe in recipes},
-        **compare(_trial(cohort, design, done, classes, recipes), classes["challenge"], resamples, settings.seed))
+        recipes={
+            recipe.name: dict(
+                summary=recipe.summary,
+                label_set=recipe.label_set,
+                recipe=to_dict(recipe),
+                parameters=parameters_of(recipe, len(classes[recipe.label_set].codes)),
+                splits={split: scored.about for split, scored in done[recipe.name].items()},
+            )
+            for recipe in recipes
+        },
+        **compare(_trial(cohort, design, done, classes, recipes), classes["challenge"], resamples, settings.seed),
+    )
     write_results(out, results)
     log(as_markdown(results))
     return results
@@ -188,8 +219,10 @@ def _digest(values: Any) -> str:
 
 def _claim(out: Path, fixed: dict[str, Any], cohort: Cohort, design: Design) -> None:
     """Makes `out` this experiment's, or checks that it is: same arguments, recordings and splits."""
-    named = {split: {"train": [cohort.names[row] for row in train], "test": [cohort.names[row] for row in test]}
-             for split, (train, test) in design.splits.items()}
+    named = {
+        split: {"train": [cohort.names[row] for row in train], "test": [cohort.names[row] for row in test]}
+        for split, (train, test) in design.splits.items()
+    }
     path = out / "settings.json"
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -197,8 +230,10 @@ def _claim(out: Path, fixed: dict[str, Any], cohort: Cohort, design: Design) -> 
             before = json.loads(path.read_text())
             other = [key for key in fixed if before.get(key) != json.loads(json.dumps(fixed[key]))]
             if other:
-                raise UserError(f"{path}: this experiment was begun with other {', '.join(other)}; "
-                                f"delete {out} or choose another folder")
+                raise UserError(
+                    f"{path}: this experiment was begun with other {', '.join(other)}; "
+                    f"delete {out} or choose another folder"
+                )
         else:
             write_json(path, fixed)
     except (OSError, ValueError) as error:
@@ -206,8 +241,9 @@ def _claim(out: Path, fixed: dict[str, Any], cohort: Cohort, design: Design) -> 
     if not (out / "splits.json").is_file():
         write_splits(out / "splits.json", named)
     elif read_splits(out / "splits.json") != named:
-        raise UserError(f"{out}/splits.json: this experiment was begun with other splits; "
-                        f"delete {out} or choose another folder")
+        raise UserError(
+            f"{out}/splits.json: this experiment was begun with other splits; delete {out} or choose another folder"
+        )
 
 
 @dataclass(frozen=True)
@@ -229,16 +265,36 @@ class Scored:
     about: dict[str, Any]
 
 
-def _train_and_score(cohort: Cohort, train: np.ndarray, test: np.ndarray, folder: Path, recipe: Recipe,
-                     classes: Classes, settings: Settings, device: torch.device, fixed: dict[str, Any],
-                     log: Log) -> None:
+def _train_and_score(
+    cohort: Cohort,
+    train: np.ndarray,
+    test: np.ndarray,
+    folder: Path,
+    recipe: Recipe,
+    classes: Classes,
+    settings: Settings,
+    device: torch.device,
+    fixed: dict[str, Any],
+    log: Log,
+) -> None:
     """Leaves folder/model and folder/scores.npz."""
     model = folder / "model"
     started = time.time()
     ensemble = train_ensemble(
-        [cohort.headers[row] for row in train], model, recipe, classes, root=cohort.root, seed=settings.seed,
-        device=device, limit=settings.limit, budget_hours=settings.time_budget_hours, patients=cohort.listed_patients,
-        jobs=settings.jobs, workers=settings.workers, log=log)
+        [cohort.headers[row] for row in train],
+        model,
+        recipe,
+        classes,
+        root=cohort.root,
+        seed=settings.seed,
+        device=device,
+        limit=settings.limit,
+        budget_hours=settings.time_budget_hours,
+        patients=cohort.listed_patients,
+        jobs=settings.jobs,
+        workers=settings.workers,
+        log=log,
+    )
     trained = time.time()
     scores, outputs, faults = score_recordings(ensemble, [cohort.headers[row] for row in test], settings.jobs)
     for fault in faults:
@@ -246,19 +302,36 @@ def _train_and_score(cohort: Cohort, train: np.ndarray, test: np.ndarray, folder
     with open(model / "history.csv", newline="") as file:
         history = list(csv.DictReader(file))
     about = dict(
-        trained_on=manifest_of(model)["recordings"], tested=len(test), faults=faults, device=str(device),
-        torch=torch.__version__, epochs=dict(Counter(row["member"] for row in history)),
-        timing=dict(epoch_seconds=sum(float(row["seconds"]) for row in history),  # of all members, one after another
-                    last_start_seconds=trained - started,  # less, if that one continued a killed run
-                    scoring_seconds=time.time() - trained))
-    replace_file(folder / "scores.npz", lambda path: np.savez(
-        path, recordings=[cohort.names[row] for row in test], codes=classes.codes, scores=scores, outputs=outputs,
-        labels=classes.labels([cohort.codes[row] for row in test]), about=json.dumps(about),
-        made_by=json.dumps([to_dict(recipe), fixed])))
+        trained_on=manifest_of(model)["recordings"],
+        tested=len(test),
+        faults=faults,
+        device=str(device),
+        torch=torch.__version__,
+        epochs=dict(Counter(row["member"] for row in history)),
+        timing=dict(
+            epoch_seconds=sum(float(row["seconds"]) for row in history),  # of all members, one after another
+            last_start_seconds=trained - started,  # less, if that one continued a killed run
+            scoring_seconds=time.time() - trained,
+        ),
+    )
+    replace_file(
+        folder / "scores.npz",
+        lambda path: np.savez(
+            path,
+            recordings=[cohort.names[row] for row in test],
+            codes=classes.codes,
+            scores=scores,
+            outputs=outputs,
+            labels=classes.labels([cohort.codes[row] for row in test]),
+            about=json.dumps(about),
+            made_by=json.dumps([to_dict(recipe), fixed]),
+        ),
+    )
 
 
-def score_recordings(ensemble: Ensemble, headers: Sequence[Path],
-                     jobs: int = -1) -> tuple[np.ndarray, np.ndarray, list[str]]:
+def score_recordings(
+    ensemble: Ensemble, headers: Sequence[Path], jobs: int = -1
+) -> tuple[np.ndarray, np.ndarray, list[str]]:
     """Scores and labels of recordings as the driver gives them, a chunk at a time in memory.
 
     Returns
@@ -294,8 +367,13 @@ def _read_scores(path: Path, recipe: Recipe, fixed: dict[str, Any]) -> Scored:
     return scored
 
 
-def _trial(cohort: Cohort, design: Design, done: dict[str, dict[str, Scored]], classes: dict[str, Classes],
-           recipes: list[Recipe]) -> TestSet:
+def _trial(
+    cohort: Cohort,
+    design: Design,
+    done: dict[str, dict[str, Scored]],
+    classes: dict[str, Classes],
+    recipes: list[Recipe],
+) -> TestSet:
     """The splits' test recordings end to end, in the order of the cohort."""
     rows = np.concatenate([test for _, test in design.splits.values()])
     order = np.argsort(rows)
@@ -303,8 +381,11 @@ def _trial(cohort: Cohort, design: Design, done: dict[str, dict[str, Scored]], c
 
     def together(recipe: Recipe) -> Predictions:
         own = [done[recipe.name][split] for split in design.splits]
-        return Predictions(classes[recipe.label_set], np.concatenate([scored.outputs for scored in own])[order],
-                       np.concatenate([scored.scores for scored in own])[order])
+        return Predictions(
+            classes[recipe.label_set],
+            np.concatenate([scored.outputs for scored in own])[order],
+            np.concatenate([scored.scores for scored in own])[order],
+        )
 
     sources = np.array(cohort.sources)
     unseen = np.concatenate([~np.isin(sources[test], sources[train]) for train, test in design.splits.values()])[order]
@@ -313,6 +394,11 @@ def _trial(cohort: Cohort, design: Design, done: dict[str, dict[str, Scored]], c
         patients = [cohort.patients[row] or row for row in rows]  # a recording without a patient is its own
         numbers = {patient: number for number, patient in enumerate(dict.fromkeys(patients))}
         groups = np.array([numbers[patient] for patient in patients])
-    return TestSet(tuple(cohort.codes[row] for row in rows), tuple(design.parts[row] for row in rows),
-                 tuple(cohort.sources[row] for row in rows), groups,
-                 {recipe.name: together(recipe) for recipe in recipes}, unseen)
+    return TestSet(
+        tuple(cohort.codes[row] for row in rows),
+        tuple(design.parts[row] for row in rows),
+        tuple(cohort.sources[row] for row in rows),
+        groups,
+        {recipe.name: together(recipe) for recipe in recipes},
+        unseen,
+    )

@@ -1,6 +1,6 @@
 """The files of a comparison: results.json, a CSV file of each table, and table.md.
 
-    write_results(OUT, {**compare(…), "settings": …, "splits": …, "recipes": …})
+write_results(OUT, {**compare(…), "settings": …, "splits": …, "recipes": …})
 """
 
 from __future__ import annotations
@@ -40,15 +40,17 @@ def write_results(out: Path, results: dict[str, Any]) -> None:
         raise UserError(f"{out}: the results cannot be written ({error.strerror or error})") from None
 
 
-
 def _write_csv(path: Path, rows: list[dict[str, Any]]) -> None:
     """A figure takes three columns: its value, and its interval as …_low and …_high; empty where undefined."""
     flat = []
     for row in rows:
         cells: dict[str, Any] = {}
         for name, value in json_ready(row).items():
-            cells |= ({name: value["value"], f"{name}_low": value["low"], f"{name}_high": value["high"]}
-                      if isinstance(value, dict) else {name: value})
+            cells |= (
+                {name: value["value"], f"{name}_low": value["low"], f"{name}_high": value["high"]}
+                if isinstance(value, dict)
+                else {name: value}
+            )
         flat.append(cells)
     columns = dict.fromkeys(name for cells in flat for name in cells)
     with open(path, "w", newline="", encoding="utf-8") as file:
@@ -57,36 +59,82 @@ def _write_csv(path: Path, rows: list[dict[str, Any]]) -> None:
         writer.writerows(flat)
 
 
-
 def as_markdown(results: dict[str, Any]) -> str:
     """What was compared, at which budget, and the main figures, as Markdown tables."""
     recipes, by_fold, by_source = results["recipes"], _by_part(results, "fold"), _by_part(results, "source")
     main, everything = MAIN["2020"], by_source["2020"][ALL]
-    lines = [_heading(results, everything), "", *_lines(
-        ["recipe", "parameters", "members", "epochs", "minutes", *(NAMES[metric] for metric in _SHOWN)],
-        [[name, *_costs(recipes[name]), *(_cell(row[metric]) for metric in _SHOWN)]
-         for name, row in everything.items()])]
+    lines = [
+        _heading(results, everything),
+        "",
+        *_lines(
+            ["recipe", "parameters", "members", "epochs", "minutes", *(NAMES[metric] for metric in _SHOWN)],
+            [
+                [name, *_costs(recipes[name]), *(_cell(row[metric]) for metric in _SHOWN)]
+                for name, row in everything.items()
+            ],
+        ),
+    ]
     for kind, parts in (("fold", by_fold["2020"]), ("source", by_source["2020"])):
         if kind == "source" or parts.keys() != by_source["2020"].keys():
-            lines += ["", f"{NAMES[main]} by {kind}:", "", *_lines([kind, "recordings", *recipes], [
+            lines += [
+                "",
+                f"{NAMES[main]} by {kind}:",
+                "",
+                *_lines(
+                    [kind, "recordings", *recipes],
+                    [
+                        [name, next(iter(rows.values()))["recordings"], *(_cell(row[main]) for row in rows.values())]
+                        for name, rows in parts.items()
+                    ],
+                ),
+            ]
+    lines += [
+        "",
+        f"{NAMES[main]} on the classes that the source annotates:",
+        "",
+        *_lines(
+            ["source", "recordings", *recipes],
+            [
                 [name, next(iter(rows.values()))["recordings"], *(_cell(row[main]) for row in rows.values())]
-                for name, rows in parts.items()])]
-    lines += ["", f"{NAMES[main]} on the classes that the source annotates:", "", *_lines(
-        ["source", "recordings", *recipes],
-        [[name, next(iter(rows.values()))["recordings"], *(_cell(row[main]) for row in rows.values())]
-         for name, rows in by_source[ANNOTATED].items()])]
+                for name, rows in by_source[ANNOTATED].items()
+            ],
+        ),
+    ]
     if "unofficial" in by_source:
-        lines += ["", "Recipes for the nine classes of the unofficial phase, by its metrics, on the recordings that "
-                  "have one of the nine (above, such a recipe says no to every class that it does not know):", "", *_lines(
-                      ["recipe", "recordings", "F2", "G2", "√(F2·G2)"],
-                      [[name, row["recordings"], *(_cell(row[metric]) for metric in _SHOWN_NINE)]
-                       for name, row in by_source["unofficial"][ALL].items()])]
+        lines += [
+            "",
+            "Recipes for the nine classes of the unofficial phase, by its metrics, on the recordings that "
+            "have one of the nine (above, such a recipe says no to every class that it does not know):",
+            "",
+            *_lines(
+                ["recipe", "recordings", "F2", "G2", "√(F2·G2)"],
+                [
+                    [name, row["recordings"], *(_cell(row[metric]) for metric in _SHOWN_NINE)]
+                    for name, row in by_source["unofficial"][ALL].items()
+                ],
+            ),
+        ]
     if len(recipes) > 1:
-        lines += ["", "Paired differences:", "", *_lines(["recipes", "recordings", "metric", "difference"], [
-            [f"{row['recipe']} − {row['minus']}", row["source"], NAMES[row["metric"]] + _OF[row["metrics"]],
-             _cell(row["difference"], "+.3f")] for row in results["differences"]
-            if row["source"] in (ALL, UNSEEN) and not (row["metrics"] == ANNOTATED and row["metric"] == "auroc")])]
+        lines += [
+            "",
+            "Paired differences:",
+            "",
+            *_lines(
+                ["recipes", "recordings", "metric", "difference"],
+                [
+                    [
+                        f"{row['recipe']} − {row['minus']}",
+                        row["source"],
+                        NAMES[row["metric"]] + _OF[row["metrics"]],
+                        _cell(row["difference"], "+.3f"),
+                    ]
+                    for row in results["differences"]
+                    if row["source"] in (ALL, UNSEEN) and not (row["metrics"] == ANNOTATED and row["metric"] == "auroc")
+                ],
+            ),
+        ]
     return "\n".join(lines) + "\n"
+
 
 _OF = {"2020": "", ANNOTATED: " (annotated classes)", "unofficial": " (nine classes)"}
 _SHOWN = ("challenge_metric", "auroc", "auprc", "f_measure")
@@ -98,11 +146,12 @@ def _heading(results: dict[str, Any], everything: dict[str, dict]) -> str:
     arguments = "".join(f" {name} {value}" for name, value in experiment.items() if isinstance(value, int))
     budget = ", ".join(f"{name} {value}" for name, value in results["budget"].items() if value is not None)
     tested = next(iter(everything.values()))["recordings"]
-    return (f"`{experiment['command']}`{arguments}, {tested} recordings tested, each recipe at "
-            + (f"the same budget ({budget}), what is not named as published" if budget else "its published budget")
-            + f", seed {results['seed']}. In brackets: 95 % intervals from {resampling['resamples']} resamples of the "
-            f"{resampling['unit']}. Minutes: all epochs of all members, one after another.")
-
+    return (
+        f"`{experiment['command']}`{arguments}, {tested} recordings tested, each recipe at "
+        + (f"the same budget ({budget}), what is not named as published" if budget else "its published budget")
+        + f", seed {results['seed']}. In brackets: 95 % intervals from {resampling['resamples']} resamples of the "
+        f"{resampling['unit']}. Minutes: all epochs of all members, one after another."
+    )
 
 
 def _by_part(results: dict[str, Any], kind: str) -> dict[str, dict[str, dict[str, dict]]]:
@@ -111,7 +160,6 @@ def _by_part(results: dict[str, Any], kind: str) -> dict[str, dict[str, dict[str
     for row in results[f"scores_by_{kind}"]:
         found.setdefault(row["metrics"], {}).setdefault(row[kind], {})[row["recipe"]] = row
     return found
-
 
 
 def _costs(recipe: dict[str, Any]) -> list[str]:
@@ -123,14 +171,11 @@ def _costs(recipe: dict[str, Any]) -> list[str]:
     return [f"{recipe['parameters']:,}", *spans, f"{sum(run['timing']['epoch_seconds'] for run in runs) / 60:.1f}"]
 
 
-
 def _cell(figure: dict[str, float], form: str = ".3f") -> str:
     if any(math.isnan(value) for value in figure.values()):
         return "undefined"
     return f"{figure['value']:{form}} [{figure['low']:{form}}, {figure['high']:{form}}]"
 
 
-
 def _lines(head: list[str], rows: list[list[Any]]) -> list[str]:
     return [f"| {' | '.join(map(str, cells))} |" for cells in (head, ["---"] * len(head), *rows)]
-

@@ -102,12 +102,15 @@ def classify_recording(ensemble: Ensemble, recording: Recording) -> Row:
 
 def row_text(name: str, row: Row) -> str:
     """An output file's text, in the format of both Challenges."""
-    return (f"#{name}\n{','.join(row.codes)}\n{','.join(map(str, row.labels.tolist()))}\n"
-            f"{','.join(map(str, row.scores.tolist()))}\n")
+    return (
+        f"#{name}\n{','.join(row.codes)}\n{','.join(map(str, row.labels.tolist()))}\n"
+        f"{','.join(map(str, row.scores.tolist()))}\n"
+    )
 
 
-def classify_folder(ensemble: Ensemble, data: str | Path, outputs: str | Path, *, jobs: int = -1,
-                    log: Callable[[str], None] = print) -> Report:
+def classify_folder(
+    ensemble: Ensemble, data: str | Path, outputs: str | Path, *, jobs: int = -1, log: Callable[[str], None] = print
+) -> Report:
     """Classifies every recording of a tree and writes one CSV for each into `outputs`, as it goes.
 
     A recording whose name occurs twice in the tree is written into a subfolder of the same name as its own.
@@ -142,12 +145,12 @@ def classify_folder(ensemble: Ensemble, data: str | Path, outputs: str | Path, *
 
 def classified(ensemble: Ensemble, headers: Sequence[Path], jobs: int = -1) -> Iterator[tuple[Path, Row]]:
     """Each recording with its row, in order, the fallback row if need be; a few chunks in memory, however many there are."""
-    chunks = [headers[k:k + CHUNK] for k in range(0, len(headers), CHUNK)]
+    chunks = [headers[k : k + CHUNK] for k in range(0, len(headers), CHUNK)]
     # threads: reading and resampling spend their time in numpy, which lets go of the interpreter's lock. Rounds: a generator
     # of joblib's would read on and on while the scores, which take a hundred times as long, are waited for.
     with joblib.Parallel(n_jobs=jobs, prefer="threads") as parallel:
         for k in range(0, len(chunks), ROUND):
-            several = chunks[k:k + ROUND]
+            several = chunks[k : k + ROUND]
             read = parallel(joblib.delayed(_read_chunk)(chunk, ensemble.recipe.input) for chunk in several)
             for chunk, items in zip(several, read):
                 for header, row in zip(chunk, rows_of(ensemble, items)):

@@ -119,8 +119,10 @@ def load_ensemble(folder: str | Path, device: torch.device | str = "cpu") -> Ens
     if not manifest:
         raise UserError(f"{folder}: there is no trained model here (no readable recipe.json); run train_model.py first")
     if manifest.get("format") not in (2, FORMAT):
-        raise UserError(f"{folder}/recipe.json: the model is of format {manifest.get('format')}, this twelvelead reads "
-                        f"formats 2 and {FORMAT}; train it again or use the version that wrote it")
+        raise UserError(
+            f"{folder}/recipe.json: the model is of format {manifest.get('format')}, this twelvelead reads "
+            f"formats 2 and {FORMAT}; train it again or use the version that wrote it"
+        )
     try:
         recipe = recipe_from_dict(_current_names(manifest["recipe"]) if manifest["format"] == 2 else manifest["recipe"])
         values = json.loads((folder / "classes.json").read_text())
@@ -135,9 +137,15 @@ def load_ensemble(folder: str | Path, device: torch.device | str = "cpu") -> Ens
             model.load_state_dict(weights)
             model = fuse(model.eval()).to(device=device, memory_format=torch.channels_last)
             models.append(prepared_for_scoring(model) if device.type == "cpu" else model)
-        return Ensemble(recipe, classes, models, _in_order(cuts["ensemble"], classes),
-                        np.stack([_in_order(cuts["members"][str(member)], classes) for member in manifest["members"]]),
-                        np.array(values["priors"], dtype=np.float64), device)
+        return Ensemble(
+            recipe,
+            classes,
+            models,
+            _in_order(cuts["ensemble"], classes),
+            np.stack([_in_order(cuts["members"][str(member)], classes) for member in manifest["members"]]),
+            np.array(values["priors"], dtype=np.float64),
+            device,
+        )
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise UserError(f"{folder}: the model is damaged ({reason}); copy the folder again or train it again") from None
@@ -145,8 +153,10 @@ def load_ensemble(folder: str | Path, device: torch.device | str = "cpu") -> Ens
 
 def _current_names(recipe: dict[str, Any]) -> dict[str, Any]:
     """A recipe as format 2 stored it, with today's names of its fields."""
-    parts = {part: {names.get(field, field): value for field, value in recipe[part].items()}
-             for part, names in RENAMED_SINCE_2.items()}
+    parts = {
+        part: {names.get(field, field): value for field, value in recipe[part].items()}
+        for part, names in RENAMED_SINCE_2.items()
+    }
     for phase in parts["training"]["phases"]:
         phase["loss"] = phase["loss"].replace("challenge_metric", "challenge_loss")
     return {**recipe, **parts}

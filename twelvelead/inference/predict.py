@@ -1,7 +1,7 @@
 """Scores of many recordings: batches cut out of recordings that lie one behind another, long ones in pieces.
 
-    data = stack([prepared, ...], device)                   # or training.batches.on_device(store, device)
-    scores = predict(model, data, rows, recipe.input)       # float32 (rows, classes)
+data = stack([prepared, ...], device)                   # or training.batches.on_device(store, device)
+scores = predict(model, data, rows, recipe.input)       # float32 (rows, classes)
 """
 
 from __future__ import annotations
@@ -43,20 +43,29 @@ class PackedRecordings:
         return self.samples.device
 
 
-
 def stack(prepared: list[Prepared], device: torch.device) -> PackedRecordings:
     """Prepared recordings as `PackedRecordings`. Rounded to float16 as in the store: a recording has one score, not two."""
     lengths = np.array([len(item.valid) for item in prepared], dtype=np.int64)
     samples = np.concatenate([item.signal.T for item in prepared]).astype(np.float16)
     valid = np.concatenate([item.valid for item in prepared])
     metadata = np.stack([item.metadata for item in prepared])
-    return PackedRecordings(torch.from_numpy(samples).to(device), None if valid.all() else torch.from_numpy(valid).to(device),
-                torch.from_numpy(metadata).to(device), np.cumsum(lengths) - lengths, lengths)
+    return PackedRecordings(
+        torch.from_numpy(samples).to(device),
+        None if valid.all() else torch.from_numpy(valid).to(device),
+        torch.from_numpy(metadata).to(device),
+        np.cumsum(lengths) - lengths,
+        lengths,
+    )
 
 
-
-def cut_batch(data: PackedRecordings, start: np.ndarray, length: np.ndarray, stretch: np.ndarray | None = None,
-         gain: np.ndarray | None = None, shift: np.ndarray | None = None) -> tuple[torch.Tensor, torch.Tensor | None]:
+def cut_batch(
+    data: PackedRecordings,
+    start: np.ndarray,
+    length: np.ndarray,
+    stretch: np.ndarray | None = None,
+    gain: np.ndarray | None = None,
+    shift: np.ndarray | None = None,
+) -> tuple[torch.Tensor, torch.Tensor | None]:
     """Samples start … start + length of each recording as one padded batch: x and valid, see `gather`.
 
     `shift` samples are moved from the beginning to the end.
@@ -77,7 +86,7 @@ def cut_batch(data: PackedRecordings, start: np.ndarray, length: np.ndarray, str
 
     if stretch is None:
         before = at(t)
-        x = data.samples[before].float()                                         # batch, time, channels
+        x = data.samples[before].float()  # batch, time, channels
     else:
         position = t / torch.from_numpy(stretch).to(device, torch.float32)[:, None]
         sample = torch.minimum(position.long(), length - 1)
@@ -93,15 +102,17 @@ def cut_batch(data: PackedRecordings, start: np.ndarray, length: np.ndarray, str
     return x.transpose(1, 2), valid
 
 
-
-def predict(model, data: PackedRecordings, rows: np.ndarray, spec: Input, batch_samples: int | None = None) -> np.ndarray:
+def predict(
+    model, data: PackedRecordings, rows: np.ndarray, spec: Input, batch_samples: int | None = None
+) -> np.ndarray:
     """Scores float32 (rows, classes): sigmoid of the model's logits; see `predict_each`."""
     return predict_each([model], data, rows, spec, batch_samples)[0]
 
 
-
 @torch.inference_mode()
-def predict_each(models: Sequence, data: PackedRecordings, rows: np.ndarray, spec: Input, batch_samples: int | None = None) -> np.ndarray:
+def predict_each(
+    models: Sequence, data: PackedRecordings, rows: np.ndarray, spec: Input, batch_samples: int | None = None
+) -> np.ndarray:
     """Scores float32 (models, rows, classes) of several models; long recordings in pieces, joined as the recipe says.
 
     Parameters
@@ -144,4 +155,3 @@ def predict_each(models: Sequence, data: PackedRecordings, rows: np.ndarray, spe
     if spec.join == "mean":
         return np.add.reduceat(scores, firsts, axis=1) / np.bincount(place)[:, None].astype(np.float32)
     return np.maximum.reduceat(scores, firsts, axis=1)
-

@@ -42,12 +42,13 @@ class Level(nn.Module):
 class Butt(nn.Module):
     """See the module's first lines. `width` is n; `forward` takes (batch, leads, time) and bool (batch, time)."""
 
-    def __init__(self, leads: int, classes: int, width: int, levels: int, convolutions: int, kernel: int,
-                 metadata_features: int):
+    def __init__(
+        self, leads: int, classes: int, width: int, levels: int, convolutions: int, kernel: int, metadata_features: int
+    ):
         super().__init__()
         if kernel % 2 == 0 or min(width, levels, convolutions) < 1:
             raise TypeError("the kernel must be odd, and width, levels and convolutions at least 1")
-        self.stride = 2 ** levels
+        self.stride = 2**levels
         self.stem = ConvNormReLU(leads, width, kernel)
         inputs = [width] + [width + 2 * i * width for i in range(1, levels + 1)]
         self.levels = nn.ModuleList(Level(inputs[i - 1], i * width, convolutions, kernel) for i in range(1, levels + 1))
@@ -57,26 +58,29 @@ class Butt(nn.Module):
         nn.init.xavier_normal_(self.head.weight)
         nn.init.zeros_(self.head.bias)
 
-    def forward(self, x: torch.Tensor, valid: torch.Tensor | None = None,
-                metadata: torch.Tensor | None = None) -> torch.Tensor:
-        x, valid = as_masked(x, valid, self.stride)             # batch, leads, 1, time
-        x = skip0 = self.stem(x, valid)                         # batch, n, 1, time
+    def forward(
+        self, x: torch.Tensor, valid: torch.Tensor | None = None, metadata: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        x, valid = as_masked(x, valid, self.stride)  # batch, leads, 1, time
+        x = skip0 = self.stem(x, valid)  # batch, n, 1, time
         for level in self.levels:
-            out, skip = level(x, valid)                         # batch, i·n, 1, time / 2^(i−1)
+            out, skip = level(x, valid)  # batch, i·n, 1, time / 2^(i−1)
             # pooling before joining: the same numbers, half the copying
             pooled = halve(skip0), halve(out), halve(skip)
-            x = torch.cat(pooled, dim=1)                        # batch, n + 2·i·n, 1, time / 2^i
+            x = torch.cat(pooled, dim=1)  # batch, n + 2·i·n, 1, time / 2^i
             skip0 = halve_mean(skip0)
             valid = None if valid is None else halve(valid)
-        x = self.top(x, valid)                                  # batch, levels·n, 1, time / 2^levels
+        x = self.top(x, valid)  # batch, levels·n, 1, time / 2^levels
         # ReLU leaves no negative number and invalid samples are zero, so the maximum is that of the valid ones
-        features = x.amax(dim=(2, 3))                           # batch, levels·n
-        return _logits(self, features, metadata)                    # batch, classes
+        features = x.amax(dim=(2, 3))  # batch, levels·n
+        return _logits(self, features, metadata)  # batch, classes
 
     def for_scoring(self) -> ScoringButt | None:
         """The same network in numpy, if its batch normalisation is folded in and its kernel is one of minimal filtering."""
         convolutions = [module for module in self.modules() if isinstance(module, ConvNormReLU)]
-        if self.stem.conv.kernel_size[1] not in SCORING_OUTPUTS or any(module.norm is not None for module in convolutions):
+        if self.stem.conv.kernel_size[1] not in SCORING_OUTPUTS or any(
+            module.norm is not None for module in convolutions
+        ):
             return None
         return ScoringButt(self)
 
@@ -97,17 +101,22 @@ class ScoringButt(nn.Module):
         self.stride, self.metadata, self.head = model.stride, model.metadata, model.head
         self.stem, self.top = Filter(model.stem.conv), Filter(model.top.conv)
         self.levels = [[Filter(layer.conv) for layer in level.convolutions] for level in model.levels]
-        self.shapes = self.stem.shape, tuple(tuple(layer.shape for layer in level) for level in self.levels), self.top.shape
+        self.shapes = (
+            self.stem.shape,
+            tuple(tuple(layer.shape for layer in level) for level in self.levels),
+            self.top.shape,
+        )
 
-    def forward(self, x: torch.Tensor, valid: torch.Tensor | None = None,
-                metadata: torch.Tensor | None = None) -> torch.Tensor:
+    def forward(
+        self, x: torch.Tensor, valid: torch.Tensor | None = None, metadata: torch.Tensor | None = None
+    ) -> torch.Tensor:
         x, valid = as_masked(x, valid, self.stride)
-        rows = rows_of(x).numpy()                               # batch, time, leads
+        rows = rows_of(x).numpy()  # batch, time, leads
         plan = plan_of(_Plan, self.shapes, *rows.shape[:2])
         plan.input.body[...] = rows
         mask = None if valid is None else rows_of(valid).numpy()
-        features = torch.from_numpy(plan(self, mask))           # batch, levels·n
-        return _logits(self, features, metadata)                    # batch, classes
+        features = torch.from_numpy(plan(self, mask))  # batch, levels·n
+        return _logits(self, features, metadata)  # batch, classes
 
 
 class _Plan:
@@ -140,8 +149,10 @@ class _Plan:
             mean = np.empty((batch, time, skip0.shape[2]), dtype=np.float32)
             # pooling writes to where joining would copy to; torch's takes half the time of numpy's
             pooled = torch.from_numpy(joined.body).split([skip0.shape[2], width, width], dim=2)
-            pools = [(body[:, ::2], body[:, 1::2], out)
-                     for body, out in zip(map(torch.from_numpy, (skip0, x.body, skip.body)), pooled)]
+            pools = [
+                (body[:, ::2], body[:, 1::2], out)
+                for body, out in zip(map(torch.from_numpy, (skip0, x.body, skip.body)), pooled)
+            ]
             self.levels.append((convolutions, pools, torch.from_numpy(mean)))
             x, skip0 = joined, mean
         self.top = convolution(top, x)
@@ -166,8 +177,15 @@ class _Plan:
         return self.top.target.body.max(axis=1)
 
 
-def butt(leads: int, classes: int, width: int = 30, levels: int = 6, convolutions: int = 3, kernel: int = 7,
-         metadata_features: int = 0) -> Butt:
+def butt(
+    leads: int,
+    classes: int,
+    width: int = 30,
+    levels: int = 6,
+    convolutions: int = 3,
+    kernel: int = 7,
+    metadata_features: int = 0,
+) -> Butt:
     """The network of section 2 of the paper; `width` 30 in the authors' code, 48 in the paper's best, 12 small.
 
     Theirs knows nothing of the person: `metadata_features`, features of age, sex and amplitude that join those of the signal,

@@ -32,8 +32,9 @@ class Block(nn.Module):
     def __init__(self, channels_in: int, channels_out: int, convolutions: int, kernel: int, dropout: float):
         super().__init__()
         channels = [channels_in] + [channels_out] * convolutions
-        self.convolutions = nn.ModuleList(ConvNorm(a, b, kernel, stride=1 if k else 2)
-                                          for k, (a, b) in enumerate(zip(channels, channels[1:])))
+        self.convolutions = nn.ModuleList(
+            ConvNorm(a, b, kernel, stride=1 if k else 2) for k, (a, b) in enumerate(zip(channels, channels[1:]))
+        )
         self.dropout = nn.Dropout(dropout)
         self.shortcut = nn.Conv2d(channels_in, channels_out, 1, bias=False)
 
@@ -85,30 +86,40 @@ class Attention(nn.Module):
 class CnnGru(nn.Module):
     """See the module's first lines. `width` are the filters, and the units of both directions together."""
 
-    def __init__(self, leads: int, classes: int, width: int, blocks: int, convolutions: int, kernel: int,
-                 dropout: float):
+    def __init__(
+        self, leads: int, classes: int, width: int, blocks: int, convolutions: int, kernel: int, dropout: float
+    ):
         super().__init__()
         if kernel % 2 == 0 or width % 2 or min(width, blocks, convolutions) < 1:
             raise TypeError("the kernel must be odd, the width even, and width, blocks and convolutions at least 1")
-        self.stride = 2 ** blocks
-        self.blocks = nn.ModuleList(Block(width if k else leads, width, convolutions, kernel, dropout)
-                                    for k in range(blocks))
+        self.stride = 2**blocks
+        self.blocks = nn.ModuleList(
+            Block(width if k else leads, width, convolutions, kernel, dropout) for k in range(blocks)
+        )
         self.gru = BothWays(width, width // 2)
         self.attention = Attention(width)
         self.head = nn.Linear(width, classes)
 
-    def forward(self, x: torch.Tensor, valid: torch.Tensor | None = None,
-                metadata: torch.Tensor | None = None) -> torch.Tensor:
-        x, valid = as_masked(x, valid, self.stride)             # batch, leads, 1, time
+    def forward(
+        self, x: torch.Tensor, valid: torch.Tensor | None = None, metadata: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        x, valid = as_masked(x, valid, self.stride)  # batch, leads, 1, time
         for block in self.blocks:
             valid = halve_valid(valid)
-            x = block(x, valid)                                 # batch, width, 1, time / 32 after the last
-        x = x.squeeze(2).transpose(1, 2)                        # batch, steps, width
+            x = block(x, valid)  # batch, width, 1, time / 32 after the last
+        x = x.squeeze(2).transpose(1, 2)  # batch, steps, width
         valid = None if valid is None else valid[:, 0, 0, :] > 0
         return self.head(self.attention(self.gru(x, valid), valid))  # batch, classes
 
 
-def cnn_gru(leads: int, classes: int, width: int = 256, blocks: int = 5, convolutions: int = 3, kernel: int = 3,
-            dropout: float = 0.2) -> CnnGru:
+def cnn_gru(
+    leads: int,
+    classes: int,
+    width: int = 256,
+    blocks: int = 5,
+    convolutions: int = 3,
+    kernel: int = 3,
+    dropout: float = 0.2,
+) -> CnnGru:
     """The network of the paper. It knows nothing of the person."""
     return CnnGru(leads, classes, width, blocks, convolutions, kernel, dropout)

@@ -31,8 +31,20 @@ from .layers import MaskedBatchNorm
 class Crnn(nn.Module):
     """See the module's first lines. `width` are the filters, the units of the LSTM and of the layer after it."""
 
-    def __init__(self, leads: int, classes: int, width: int, blocks: int, kernel: int, pool: int, pool_stride: int,
-                 last_pool: int, last_pool_stride: int, samples: int, dropout: float):
+    def __init__(
+        self,
+        leads: int,
+        classes: int,
+        width: int,
+        blocks: int,
+        kernel: int,
+        pool: int,
+        pool_stride: int,
+        last_pool: int,
+        last_pool_stride: int,
+        samples: int,
+        dropout: float,
+    ):
         super().__init__()
         if min(width, blocks, kernel, pool, pool_stride, last_pool, last_pool_stride) < 1:
             raise TypeError("width, blocks, kernel, pools and strides must be at least 1")
@@ -40,9 +52,14 @@ class Crnn(nn.Module):
         self.blocks = nn.ModuleList()
         for k in range(blocks):
             size, stride = (pool, pool_stride) if k < blocks - 1 else (last_pool, last_pool_stride)
-            self.blocks.append(nn.Sequential(
-                MinimalConv(leads if k == 0 else width, width, kernel), nn.ReLU(inplace=True),
-                nn.MaxPool2d((1, size), (1, stride)), MaskedBatchNorm(width)))
+            self.blocks.append(
+                nn.Sequential(
+                    MinimalConv(leads if k == 0 else width, width, kernel),
+                    nn.ReLU(inplace=True),
+                    nn.MaxPool2d((1, size), (1, stride)),
+                    MaskedBatchNorm(width),
+                )
+            )
             steps = (steps - kernel + 1 - size) // stride + 1
         if steps < 1:
             raise TypeError(f"{samples} samples are too few for {blocks} blocks of convolution and pooling")
@@ -63,22 +80,33 @@ class Crnn(nn.Module):
         nn.init.zeros_(self.lstm.bias_ih_l0)
         nn.init.zeros_(self.lstm.bias_hh_l0)
         units = self.lstm.hidden_size
-        nn.init.ones_(self.lstm.bias_ih_l0[units:2 * units])  # gates in torch's order: input, forget, cell, output
+        nn.init.ones_(self.lstm.bias_ih_l0[units : 2 * units])  # gates in torch's order: input, forget, cell, output
 
-    def forward(self, x: torch.Tensor, valid: torch.Tensor | None = None,
-                metadata: torch.Tensor | None = None) -> torch.Tensor:
+    def forward(
+        self, x: torch.Tensor, valid: torch.Tensor | None = None, metadata: torch.Tensor | None = None
+    ) -> torch.Tensor:
         if valid is not None:
             x = torch.where(valid[:, None, :], x, 0.0)
-        x = F.pad(x, (0, self.samples - x.shape[2]))            # batch, leads, samples: filled with zeros or cut
+        x = F.pad(x, (0, self.samples - x.shape[2]))  # batch, leads, samples: filled with zeros or cut
         x = x.unsqueeze(2).contiguous(memory_format=torch.channels_last)
         for block in self.blocks:
-            x = block(x)                                        # batch, width, 1, steps: 3331, 1108, 367, … 10, 4
+            x = block(x)  # batch, width, 1, steps: 3331, 1108, 367, … 10, 4
         _, (state, _) = self.lstm(x.squeeze(2).transpose(1, 2))  # 1, batch, width
         return self.head(self.dropout(F.relu(self.hidden(state[0]))))  # batch, classes
 
 
-def crnn(leads: int, classes: int, width: int = 1024, blocks: int = 7, kernel: int = 5, pool: int = 5,
-         pool_stride: int = 3, last_pool: int = 3, last_pool_stride: int = 1, samples: int = 10_000,
-         dropout: float = 0.5) -> Crnn:
+def crnn(
+    leads: int,
+    classes: int,
+    width: int = 1024,
+    blocks: int = 7,
+    kernel: int = 5,
+    pool: int = 5,
+    pool_stride: int = 3,
+    last_pool: int = 3,
+    last_pool_stride: int = 1,
+    samples: int = 10_000,
+    dropout: float = 0.5,
+) -> Crnn:
     """The released network with its numbers; `samples` are 20 s at 500 Hz. It knows nothing of the person."""
     return Crnn(leads, classes, width, blocks, kernel, pool, pool_stride, last_pool, last_pool_stride, samples, dropout)

@@ -36,7 +36,6 @@ class MaskedBatchNorm(nn.BatchNorm2d):
         return x
 
 
-
 class _MaskedNorm(torch.autograd.Function):
     """The arithmetic of `MaskedBatchNorm` in training, with its derivative: half of the passes over memory that autograd makes.
 
@@ -45,10 +44,10 @@ class _MaskedNorm(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, x, valid, weight, bias, eps, relu):
-        rows, valid = _rows(x), _rows(valid)                            # samples, channels; samples, 1
+        rows, valid = _rows(x), _rows(valid)  # samples, channels; samples, 1
         count = valid.sum()
         mean = (valid.T @ rows)[0] / count
-        centred = rows - mean                                           # whatever where nothing is valid: it never counts
+        centred = rows - mean  # whatever where nothing is valid: it never counts
         variance = (valid.T @ centred.square())[0] / count
         inverse = torch.rsqrt(variance + eps)
         out = torch.addcmul(bias, centred, weight * inverse)
@@ -72,18 +71,15 @@ class _MaskedNorm(torch.autograd.Function):
         return _as(of_x, gradient), None, of_centred * inverse, of_bias, None, None
 
 
-
 def _rows(x: torch.Tensor) -> torch.Tensor:
     """(batch, channels, 1, time) → (batch · time, channels)"""
     return rows_of(x).flatten(0, 1)
-
 
 
 def _as(rows: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
     """The way back from `_rows`."""
     batch, channels, _, time = like.shape
     return rows.view(batch, 1, time, channels).permute(0, 3, 1, 2)
-
 
 
 class ConvNormReLU(nn.Module):
@@ -104,7 +100,6 @@ class ConvNormReLU(nn.Module):
         return x if valid is None else x.mul_(valid)
 
 
-
 class ConvNorm(nn.Module):
     """Convolution over time without bias ("same" padding with zeros, every `stride`-th sample), batch normalisation.
 
@@ -123,13 +118,11 @@ class ConvNorm(nn.Module):
         return x if valid is None else x * valid
 
 
-
 def halve(x: torch.Tensor) -> torch.Tensor:
     """Maximum of each pair of samples; the time must be even."""
     if torch.is_grad_enabled():
         return F.max_pool2d(x, (1, 2))
     return torch.maximum(x[..., ::2], x[..., 1::2])  # in a fifth of the time, which its derivative loses again
-
 
 
 def halve_mean(x: torch.Tensor) -> torch.Tensor:
@@ -139,11 +132,9 @@ def halve_mean(x: torch.Tensor) -> torch.Tensor:
     return x[..., ::2].add(x[..., 1::2]).mul_(0.5)
 
 
-
 def halve_valid(valid: torch.Tensor | None) -> torch.Tensor | None:
     """The mask at half the rate: a sample exists if one of its two did, so that something is left of a single one."""
     return None if valid is None else halve(valid)
-
 
 
 def mean_over_time(x: torch.Tensor, valid: torch.Tensor | None) -> torch.Tensor:
@@ -151,7 +142,6 @@ def mean_over_time(x: torch.Tensor, valid: torch.Tensor | None) -> torch.Tensor:
     if valid is None:
         return x.mean(dim=(2, 3))
     return x.sum(dim=(2, 3)) / valid.sum(dim=(2, 3)).clamp(min=1)
-
 
 
 def as_masked(x: torch.Tensor, valid: torch.Tensor | None, multiple: int) -> tuple[torch.Tensor, torch.Tensor | None]:
@@ -174,4 +164,3 @@ def as_masked(x: torch.Tensor, valid: torch.Tensor | None, multiple: int) -> tup
     x, valid = F.pad(x, (0, 0, 0, padding)), F.pad(valid, (0, padding))
     x = torch.where(valid[:, :, None], x, 0.0)
     return x.transpose(1, 2).unsqueeze(2), valid[:, None, None, :].to(x.dtype)
-

@@ -1,7 +1,7 @@
 """A recipe's network: the architecture that it names, and what every architecture is wrapped in.
 
-    model = new_model(recipe, classes=24)           # random weights
-    model = fuse(model.eval())                      # for scoring: the same scores, fewer passes over memory
+model = new_model(recipe, classes=24)           # random weights
+model = fuse(model.eval())                      # for scoring: the same scores, fewer passes over memory
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ class Standardised(nn.Module):
         self.register_buffer("mean", torch.zeros(channels, 1))
         self.register_buffer("deviation", torch.ones(channels, 1))
 
-    def forward(self, x: torch.Tensor, valid: torch.Tensor | None = None,
-                metadata: torch.Tensor | None = None) -> torch.Tensor:
+    def forward(
+        self, x: torch.Tensor, valid: torch.Tensor | None = None, metadata: torch.Tensor | None = None
+    ) -> torch.Tensor:
         return self.network((x - self.mean) / self.deviation, valid, metadata)
-
 
 
 class FilledLeads(nn.Module):
@@ -42,10 +42,11 @@ class FilledLeads(nn.Module):
         self.network = network
         self.register_buffer("covariance", torch.eye(leads))
 
-    def forward(self, x: torch.Tensor, valid: torch.Tensor | None = None,
-                metadata: torch.Tensor | None = None) -> torch.Tensor:
-        there = (x != 0).any(dim=2)                             # batch, leads
-        if x.device.type != "cpu" or not bool(there.all()):     # asking a GPU would make it wait
+    def forward(
+        self, x: torch.Tensor, valid: torch.Tensor | None = None, metadata: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        there = (x != 0).any(dim=2)  # batch, leads
+        if x.device.type != "cpu" or not bool(there.all()):  # asking a GPU would make it wait
             x = torch.where(there[:, :, None], x, self.estimates(there).to(x) @ x)
         return self.network(x, valid, metadata)
 
@@ -58,7 +59,6 @@ class FilledLeads(nn.Module):
             known = known + torch.diag_embed(1 - there + 1e-3 * self.covariance.diagonal().mean())
             # without a look at errors, for which a GPU would be waited for: the ridge leaves none
             return torch.linalg.solve_ex(known, self.covariance * there[:, :, None])[0].transpose(1, 2)
-
 
 
 def fuse(model: nn.Module) -> nn.Module:

@@ -59,8 +59,18 @@ class Block(nn.Module):
 class SeResNet(nn.Module):
     """See the module's first lines. `width` are the filters of the first blocks."""
 
-    def __init__(self, leads: int, classes: int, width: int, blocks: int, stem_kernel: int, kernel: int, reduction: int,
-                 dropout: float, person_features: int):
+    def __init__(
+        self,
+        leads: int,
+        classes: int,
+        width: int,
+        blocks: int,
+        stem_kernel: int,
+        kernel: int,
+        reduction: int,
+        dropout: float,
+        person_features: int,
+    ):
         super().__init__()
         if stem_kernel % 2 == 0 or kernel % 2 == 0 or min(width, blocks, reduction, person_features) < 1:
             raise TypeError("the kernels must be odd, and width, blocks, reduction and person_features at least 1")
@@ -68,31 +78,42 @@ class SeResNet(nn.Module):
         filters = [width] + [width * 2 ** (k // 2) for k in range(blocks)]
         self.strides = [2 if k in range(2, blocks, 2) else 1 for k in range(blocks)]
         self.stride = 4 * 2 ** self.strides.count(2)
-        self.blocks = nn.ModuleList(Block(a, b, kernel, stride, reduction, dropout)
-                                    for a, b, stride in zip(filters, filters[1:], self.strides))
+        self.blocks = nn.ModuleList(
+            Block(a, b, kernel, stride, reduction, dropout) for a, b, stride in zip(filters, filters[1:], self.strides)
+        )
         self.person = nn.Linear(PERSON, person_features)
         self.head = nn.Linear(filters[-1] + person_features, classes)
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
-    def forward(self, x: torch.Tensor, valid: torch.Tensor | None = None,
-                metadata: torch.Tensor | None = None) -> torch.Tensor:
+    def forward(
+        self, x: torch.Tensor, valid: torch.Tensor | None = None, metadata: torch.Tensor | None = None
+    ) -> torch.Tensor:
         person = x.new_zeros(len(x), PERSON) if metadata is None else metadata[:, :PERSON]
-        x, valid = as_masked(x, valid, self.stride)             # batch, leads, 1, time
+        x, valid = as_masked(x, valid, self.stride)  # batch, leads, 1, time
         valid = halve_valid(valid)
-        x = F.relu(self.stem(x, valid))                         # batch, width, 1, time / 2
+        x = F.relu(self.stem(x, valid))  # batch, width, 1, time / 2
         valid = halve_valid(valid)
-        x = F.max_pool2d(x, (1, 3), (1, 2), (0, 1))             # batch, width, 1, time / 4
-        x = x if valid is None else x * valid                   # the pool reaches one sample beyond the end
+        x = F.max_pool2d(x, (1, 3), (1, 2), (0, 1))  # batch, width, 1, time / 4
+        x = x if valid is None else x * valid  # the pool reaches one sample beyond the end
         for block, stride in zip(self.blocks, self.strides):
             valid = halve_valid(valid) if stride == 2 else valid
-            x = block(x, valid)                                 # batch, 8·width, 1, time / 32 after the last
+            x = block(x, valid)  # batch, 8·width, 1, time / 32 after the last
         features = torch.cat([mean_over_time(x, valid), self.person(person)], dim=1)
-        return self.head(features)                              # batch, classes
+        return self.head(features)  # batch, classes
 
 
-def se_resnet(leads: int, classes: int, width: int = 64, blocks: int = 8, stem_kernel: int = 15, kernel: int = 7,
-              reduction: int = 16, dropout: float = 0.2, person_features: int = 10) -> SeResNet:
+def se_resnet(
+    leads: int,
+    classes: int,
+    width: int = 64,
+    blocks: int = 8,
+    stem_kernel: int = 15,
+    kernel: int = 7,
+    reduction: int = 16,
+    dropout: float = 0.2,
+    person_features: int = 10,
+) -> SeResNet:
     """The network of the paper and of its code, with the published numbers."""
     return SeResNet(leads, classes, width, blocks, stem_kernel, kernel, reduction, dropout, person_features)

@@ -65,10 +65,14 @@ def draw(recording: Recording, picture: str | Path, *, start_s: float = 0.0) -> 
     _paper(axes, width, height)
     for number, leads in enumerate(ROWS):
         _row(axes, recording, leads, height - TOP_MM - (number + 0.5) * ROW_MM, start_s)
-    axes.text(LEFT_MM, height - 4, header_lines(recording), va="top", fontsize=9, linespacing=1.4,
-              parse_math=False)
-    axes.text(width - RIGHT_MM, 2.5, f"25 mm/s   10 mm/mV   {recording.frequency_hz:g} Hz   from {start_s:g} s",
-              ha="right", fontsize=7)
+    axes.text(LEFT_MM, height - 4, header_lines(recording), va="top", fontsize=9, linespacing=1.4, parse_math=False)
+    axes.text(
+        width - RIGHT_MM,
+        2.5,
+        f"25 mm/s   10 mm/mV   {recording.frequency_hz:g} Hz   from {start_s:g} s",
+        ha="right",
+        fontsize=7,
+    )
     part = picture.with_name(f".{picture.name}.{os.getpid()}")
     try:
         figure.savefig(part, format=picture.suffix[1:].lower(), dpi=120, facecolor=PAPER)
@@ -109,7 +113,8 @@ def _row(axes, recording: Recording, leads: tuple[str, ...], baseline: float, st
             axes.text(left + column_s * MM_PER_SECOND / 2, baseline, "not recorded", ha="center", fontsize=8)
             continue
         first, last = (round((start_s + k * column_s) * recording.frequency_hz) for k in (column, column + 1))
-        trace = recording.signal_mv[recording.leads.index(lead), first:last + 1]
+        trace = recording.signal_mv[recording.leads.index(lead), first : last + 1]
         x = (np.arange(trace.size) + first) / recording.frequency_hz - start_s
-        axes.plot(LEFT_MM + x * MM_PER_SECOND, baseline + trace * MM_PER_MV, color=INK, linewidth=0.8,
-                  solid_joinstyle="round")
+        axes.plot(
+            LEFT_MM + x * MM_PER_SECOND, baseline + trace * MM_PER_MV, color=INK, linewidth=0.8, solid_joinstyle="round"
+        )

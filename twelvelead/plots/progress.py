@@ -6,7 +6,17 @@ import csv
 from pathlib import Path
 from typing import Any
 
-COLUMNS = ("member", "epoch", "loss", "learning_rate", "train_loss", "validation_loss", "metric", "threshold", "seconds")
+COLUMNS = (
+    "member",
+    "epoch",
+    "loss",
+    "learning_rate",
+    "train_loss",
+    "validation_loss",
+    "metric",
+    "threshold",
+    "seconds",
+)
 
 
 def write_history(history: list[dict[str, Any]], path: Path) -> None:
@@ -30,8 +40,9 @@ def draw_progress(history: list[dict[str, Any]], path: Path) -> None:
     axes = figure.subplots(1 + len(losses), 1, sharex=True, squeeze=False)[:, 0]
     for member in members:
         rows = [row for row in history if row["member"] == member]
-        axes[0].plot([row["epoch"] for row in rows], [row["metric"] for row in rows], marker=".",
-                     label=f"member {member}")
+        axes[0].plot(
+            [row["epoch"] for row in rows], [row["metric"] for row in rows], marker=".", label=f"member {member}"
+        )
         for axis, loss in zip(axes[1:], losses):
             part = [row for row in rows if row["loss"] == loss]
             axis.plot([row["epoch"] for row in part], [row["train_loss"] for row in part], marker=".")

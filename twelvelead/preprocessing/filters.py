@@ -1,5 +1,4 @@
-"""Filters of signals (leads, samples): resampling, high-pass, envelopes. Pure functions of arrays.
-"""
+"""Filters of signals (leads, samples): resampling, high-pass, envelopes. Pure functions of arrays."""
 
 from __future__ import annotations
 
@@ -31,10 +30,9 @@ def high_pass(signal: np.ndarray, frequency_hz: float, from_hz: float) -> np.nda
         cosines = _slow_cosines(samples, len(removed))
         slow = cosines.T @ ((removed[:, None] * cosines) @ signal.T)
     else:
-        spectrum = fft.dct(signal, axis=1, norm="ortho")[:, :len(removed)]
+        spectrum = fft.dct(signal, axis=1, norm="ortho")[:, : len(removed)]
         slow = fft.idct(spectrum * removed, n=samples, axis=1, norm="ortho").T
     return (signal.T - slow).T
-
 
 
 @lru_cache(maxsize=64)
@@ -47,13 +45,11 @@ def _slow_share(samples: int, frequency_hz: float, from_hz: float) -> np.ndarray
     return (0.5 + 0.5 * np.cos(np.pi * rise)).astype(np.float32)
 
 
-
 @lru_cache(maxsize=16)
 def _slow_cosines(samples: int, count: int) -> np.ndarray:
     """The first cosines of the orthonormal DCT-II, float32 (count, samples)."""
     cosines = np.cos(np.pi / samples * np.arange(count)[:, None] * (np.arange(samples)[None, :] + 0.5))
     return (cosines * np.sqrt(np.where(np.arange(count) == 0, 1, 2) / samples)[:, None]).astype(np.float32)
-
 
 
 def resample(signal: np.ndarray, from_hz: float, to_hz: float) -> np.ndarray:
@@ -79,16 +75,20 @@ def resample(signal: np.ndarray, from_hz: float, to_hz: float) -> np.ndarray:
     padded = np.empty((blocks * step_in + 2 * reach, leads), dtype=np.float32)
     end = min(samples, len(padded) - reach)
     padded[:reach] = signal[:, 0]
-    padded[reach:reach + end] = signal[:, :end].T
-    padded[reach + end:] = signal[:, -1]
+    padded[reach : reach + end] = signal[:, :end].T
+    padded[reach + end :] = signal[:, -1]
     sample, value = padded.strides
     out = np.empty((blocks, step_out, leads), dtype=np.float32)
     for first_in, first_out, matrix in parts:
-        inputs = np.ndarray((blocks, matrix.shape[1], leads), np.float32, padded, first_in * sample,  # overlapping pieces
-                            (step_in * sample, sample, value))
-        np.matmul(matrix, inputs, out=out[:, first_out:first_out + len(matrix)])
+        inputs = np.ndarray(
+            (blocks, matrix.shape[1], leads),
+            np.float32,
+            padded,
+            first_in * sample,  # overlapping pieces
+            (step_in * sample, sample, value),
+        )
+        np.matmul(matrix, inputs, out=out[:, first_out : first_out + len(matrix)])
     return out.reshape(blocks * step_out, leads)[:length].T
-
 
 
 @lru_cache(maxsize=64)
@@ -121,9 +121,9 @@ def _resampler(from_hz: float, to_hz: float) -> tuple[int, int, int, int, int, l
     return up, down, step_in, step_out, reach, parts
 
 
-
-def envelopes(signal: np.ndarray, frequency_hz: float, bands_hz: tuple[float, ...] = (8.0, 24.0),
-              taper: float = 0.5) -> np.ndarray:
+def envelopes(
+    signal: np.ndarray, frequency_hz: float, bands_hz: tuple[float, ...] = (8.0, 24.0), taper: float = 0.5
+) -> np.ndarray:
     """Envelopes of the signal below each frequency: magnitude of the analytic signal of what a filter leaves of it.
 
     The filter multiplies the spectrum by a Tukey window over −band … band: all below (1 − taper)·band, nothing above
@@ -158,4 +158,3 @@ def envelopes(signal: np.ndarray, frequency_hz: float, bands_hz: tuple[float, ..
         kept = spectrum * (sided * 0.5 * (1 + np.cos(np.pi * fall)))
         band[:] = np.abs(np.fft.ifft(kept, samples, axis=1))  # filled up with zeros: the negative frequencies
     return out.reshape(-1, samples)
-

@@ -53,8 +53,9 @@ def heart_rate(signal: np.ndarray, frequency_hz: float) -> float | None:
     limit = float(np.partition(steepness, place)[place])  # an artefact is steeper than any heart
     if not 0 < limit < math.inf:
         return None
-    peaks, _ = find_peaks(np.minimum(steepness, limit), height=0.4 * limit, prominence=0.3 * limit,
-                          distance=round(0.28 * frequency_hz))
+    peaks, _ = find_peaks(
+        np.minimum(steepness, limit), height=0.4 * limit, prominence=0.3 * limit, distance=round(0.28 * frequency_hz)
+    )
     if len(peaks) < 3:
         return None
     return 60 * frequency_hz / float(np.median(np.diff(peaks)))

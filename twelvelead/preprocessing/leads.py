@@ -1,5 +1,4 @@
-"""Leads: limb leads from each other, exchanged arm electrodes, gaps. Pure functions of arrays (12, samples).
-"""
+"""Leads: limb leads from each other, exchanged arm electrodes, gaps. Pure functions of arrays (12, samples)."""
 
 from __future__ import annotations
 
@@ -29,13 +28,13 @@ def undo_arm_reversal(signal: np.ndarray, present: np.ndarray) -> tuple[np.ndarr
     return ARM_REVERSAL @ signal, present @ (ARM_REVERSAL != 0)
 
 
-
 def fill_gaps(lead: np.ndarray, gaps: np.ndarray) -> np.ndarray:
     """Linear interpolation over the samples marked in `gaps`, the nearest value at the ends, zeros if all are."""
     if gaps.all():
         return np.zeros_like(lead)
     at = np.flatnonzero(~gaps)
     return np.interp(np.arange(len(lead)), at, lead[at]).astype(lead.dtype)
+
 
 # Limb leads as combinations of I and II: III = II − I, aVR = −(I + II)/2, aVL = I − II/2, aVF = II − I/2.
 LIMB = np.array([[1, 0], [0, 1], [-1, 1], [-0.5, -0.5], [1, -0.5], [-0.5, 1]])
@@ -56,4 +55,3 @@ def derive_limb_leads(signal: np.ndarray, present: np.ndarray) -> tuple[np.ndarr
     present[lost] = signal[lost].max(axis=1) > signal[lost].min(axis=1)
     signal[lost[~present[lost]]] = 0
     return signal, present
-

@@ -46,7 +46,6 @@ class Prepared:
     metadata: np.ndarray = field(default_factory=lambda: np.zeros(METADATA, dtype=np.float32))
 
 
-
 def prepare(recording: Recording, spec: Input) -> Prepared:
     """Turns a recording into model input.
 
@@ -70,7 +69,11 @@ def prepare(recording: Recording, spec: Input) -> Prepared:
     RecordingError
         If no standard lead holds a signal: empty, all missing, all flat or no known lead name.
     """
-    unit_mv, most, missing = 1.0, math.inf, None  # of the numbers in `signal`; nothing until they are scaled depends on the unit
+    unit_mv, most, missing = (
+        1.0,
+        math.inf,
+        None,
+    )  # of the numbers in `signal`; nothing until they are scaled depends on the unit
     if _is_usual(recording):
         most = MOST_ADC
         signal, present, unit_mv = recording.adc, np.ones(len(LEADS), dtype=bool), 1 / recording.gain_per_mv
@@ -105,7 +108,6 @@ def prepare(recording: Recording, spec: Input) -> Prepared:
     return Prepared(signal, present, valid, metadata)
 
 
-
 def metadata_of(age_years: float, sex: str, amplitude_mv: float = math.nan) -> np.ndarray:
     """What a network may know besides the signal, float32 (7,): unknown values are 0, known ones have a 1 to say so.
 
@@ -122,7 +124,6 @@ def metadata_of(age_years: float, sex: str, amplitude_mv: float = math.nan) -> n
     return metadata
 
 
-
 def amplitude_of(signal: np.ndarray) -> float:
     """One amplitude for a recording (leads, samples), positive: the median over its leads of each lead's 98th percentile
     of the absolute value, which QRS complexes reach and an artefact or a lead that is off does not move much."""
@@ -137,17 +138,14 @@ def amplitude_of(signal: np.ndarray) -> float:
     return amplitude if amplitude > 0 and math.isfinite(1 / amplitude) else 1.0
 
 
-
 def _is_usual(recording: Recording) -> bool:
     """Whether a recording has all twelve leads in ADC units without a gap, and it is quick to say that none is flat."""
     return recording.adc is not None and _none_is_flat(recording.adc)
 
 
-
 def _none_is_flat(signal: np.ndarray) -> bool:
     """Whether every lead of (leads, samples) changes, as far as that is quick to say; False says nothing."""
     return bool((signal[:, -1] != signal[:, 0]).all() or (signal[:, ::512] != signal[:, :1]).any(axis=1).all())
-
 
 
 def _standard_leads(recording: Recording) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
@@ -181,12 +179,10 @@ def _standard_leads(recording: Recording) -> tuple[np.ndarray, np.ndarray, np.nd
     return signal, present, missing if missing is not None and missing.any() else None
 
 
-
 @lru_cache(maxsize=256)
 def _rows(leads: tuple[str, ...]) -> list[tuple[int, int]]:
     """For each standard lead that is there, its place among the standard leads and among these."""
     return [(k, leads.index(lead)) for k, lead in enumerate(LEADS) if lead in leads]
-
 
 
 def windows_of(samples: int, window: int, overlap: int) -> list[tuple[int, int]]:
@@ -195,4 +191,3 @@ def windows_of(samples: int, window: int, overlap: int) -> list[tuple[int, int]]
         return [(0, samples)]
     starts = list(range(0, samples - window, window - overlap)) + [samples - window]
     return [(start, start + window) for start in starts]
-

@@ -29,8 +29,12 @@ from .rhythm import Breath
 _DURATION_MS = {"CRBBB": (124, 155), "IRBBB": (101, 115), "LBBB": (126, 158), "NSIVCB": (110, 128), "LAnFB": (82, 102)}
 _AXIS_DEG = {"LAnFB": (-78, -48), "LAD": (-65, -35), "RAD": (98, 132)}
 # Where an inverted T points, in mV, by territory; and where the first 40 ms point, away from the dead muscle.
-_T_INVERTED = {"anterior": (0.06, 0.12, 0.42), "lateral": (-0.30, 0.10, -0.15), "inferior": (0.16, -0.30, -0.18),
-               "inferolateral": (-0.26, -0.20, 0.08)}
+_T_INVERTED = {
+    "anterior": (0.06, 0.12, 0.42),
+    "lateral": (-0.30, 0.10, -0.15),
+    "inferior": (0.16, -0.30, -0.18),
+    "inferolateral": (-0.26, -0.20, 0.08),
+}
 _Q_WAVE = {"inferior": (0.08, -0.38, -0.22), "anterior": (0.05, 0.08, 0.55), "lateral": (-0.40, 0.05, -0.16)}
 
 
@@ -58,13 +62,16 @@ def draw_person(rng: np.random.Generator, findings: frozenset[str], age_years: f
     woman = sex == "female"
     pr_s = (0.235, 0.33) if "IAVB" in findings else (0.212, 0.238) if "LPR" in findings else (0.14, 0.18)
     return Person(
-        age_years=age_years, sex=sex, vectors=lead_vectors(rng),
+        age_years=age_years,
+        sex=sex,
+        vectors=lead_vectors(rng),
         breath=Breath(rng.uniform(0.18, 0.30), rng.uniform(0, 2 * np.pi)),
         size=np.clip(np.exp(rng.normal(0.06, 0.22)), 0.7, 1.5) * (0.92 if woman else 1.04),
         t_size=np.clip(np.exp(rng.normal(-0.03, 0.22)), 0.65, 1.4) * (0.9 if woman else 1.1),
         p_size=np.exp(rng.normal(0, 0.2)),
         qtc_ms=rng.uniform(500, 565) if "LQT" in findings else np.clip(rng.normal(402, 14), 378, 428) + 8 * woman,
-        pr_s=rng.uniform(*pr_s))
+        pr_s=rng.uniform(*pr_s),
+    )
 
 
 def conducted_beat(rng: np.random.Generator, findings: frozenset[str], person: Person) -> Beat:
@@ -94,7 +101,7 @@ def conducted_beat(rng: np.random.Generator, findings: frozenset[str], person: P
     qrs[:, 3:] *= _voltage(rng, "LQRSV" in findings, seen_by(person.vectors, qrs))
 
     # T goes with QRS, but not all the way: neither in size nor in direction
-    t_vector = T_NORMAL * person.t_size * person.size ** 0.7 * np.exp(rng.normal(0, 0.10, 3))
+    t_vector = T_NORMAL * person.t_size * person.size**0.7 * np.exp(rng.normal(0, 0.10, 3))
     t_vector = rotation(2, 0.35 * angle) @ rotation(1, rng.normal(0, 10)) @ t_vector
     t = _t_waves(rng, findings, t_vector, person.qtc_ms, territory)
     if block in ("", "LAnFB"):
@@ -164,8 +171,9 @@ def _voltage(rng: np.random.Generator, low: bool, seen: np.ndarray) -> float:
     return max(0.75 / limb, min(1.0, 4.2 / chest))
 
 
-def _t_waves(rng: np.random.Generator, findings: frozenset[str], t_vector: np.ndarray, qtc_ms: float,
-             territory: str) -> np.ndarray:
+def _t_waves(
+    rng: np.random.Generator, findings: frozenset[str], t_vector: np.ndarray, qtc_ms: float, territory: str
+) -> np.ndarray:
     """ST, T and U: upright, inverted in a territory, flat, biphasic or with two humps; of normal length or long."""
     u, shape, broad = rng.uniform(0.03, 0.10) * (rng.uniform() < 0.3), ((0, 1.0),), np.exp(rng.normal(0, 0.06))
     if "TInv" in findings:

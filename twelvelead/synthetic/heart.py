@@ -19,45 +19,88 @@ import numpy as np
 
 # Lead vectors of I, II, V1 to V6 in Frank's coordinates. Dower, Machado, Osborne: "On deriving the electrocardiogram
 # from vectorcardiographic leads", Clin Cardiol 3 (1980) 87-95.
-DOWER = np.array([[0.632, -0.235, 0.059], [0.235, 1.066, -0.132],
-                  [-0.515, 0.157, -0.917], [0.044, 0.164, -1.387], [0.882, 0.098, -1.277],
-                  [1.213, 0.127, -0.601], [1.125, 0.127, -0.086], [0.831, 0.076, 0.230]])
+DOWER = np.array(
+    [
+        [0.632, -0.235, 0.059],
+        [0.235, 1.066, -0.132],
+        [-0.515, 0.157, -0.917],
+        [0.044, 0.164, -1.387],
+        [0.882, 0.098, -1.277],
+        [1.213, 0.127, -0.601],
+        [1.125, 0.127, -0.086],
+        [0.831, 0.076, 0.230],
+    ]
+)
 
 # The twelve leads out of the eight independent ones (Einthoven, Goldberger).
 TWELVE = np.zeros((12, 8))
 TWELVE[0:6, 0:2] = [[1, 0], [0, 1], [-1, 1], [-0.5, -0.5], [1, -0.5], [-0.5, 1]]  # I, II, III, aVR, aVL, aVF
 TWELVE[6:, 2:] = np.eye(6)
 
-P_SINUS = np.array([[35, 35, 36, 0.035, 0.085, -0.040],   # right atrium: to the foot and the front
-                    [64, 34, 40, 0.080, 0.050, 0.015]])   # left atrium: to the left and the back
+P_SINUS = np.array(
+    [
+        [35, 35, 36, 0.035, 0.085, -0.040],  # right atrium: to the foot and the front
+        [64, 34, 40, 0.080, 0.050, 0.015],
+    ]
+)  # left atrium: to the left and the back
 P_RETROGRADE = np.array([[38, 36, 40, 0.0, -0.11, -0.02], [58, 34, 40, 0.03, -0.05, 0.03]])
 
 QRS = {
-    "normal": np.array([[19, 19, 18, -0.07, -0.06, -0.30],      # septum, from the left: to the right and the front
-                        [37, 21, 17, 1.05, 0.75, 0.05],         # apex and front wall
-                        [46, 19, 22, 0.33, 0.24, 0.85],         # left free wall
-                        [62, 17, 21, -0.12, -0.08, 0.38]]),     # base, last
+    "normal": np.array(
+        [
+            [19, 19, 18, -0.07, -0.06, -0.30],  # septum, from the left: to the right and the front
+            [37, 21, 17, 1.05, 0.75, 0.05],  # apex and front wall
+            [46, 19, 22, 0.33, 0.24, 0.85],  # left free wall
+            [62, 17, 21, -0.12, -0.08, 0.38],
+        ]
+    ),  # base, last
     # the left ventricle's front and upper part comes late: first to the foot, then up and to the left
-    "LAnFB": np.array([[18, 18, 16, -0.12, 0.17, -0.24], [38, 21, 20, 0.98, 0.02, 0.15],
-                       [53, 17, 25, -0.02, -0.52, 0.42], [68, 22, 22, -0.12, -0.25, 0.20]]),
+    "LAnFB": np.array(
+        [
+            [18, 18, 16, -0.12, 0.17, -0.24],
+            [38, 21, 20, 0.98, 0.02, 0.15],
+            [53, 17, 25, -0.02, -0.52, 0.42],
+            [68, 22, 22, -0.12, -0.25, 0.20],
+        ]
+    ),
     # the septum is crossed from the right: no septal q, slow and notched
-    "LBBB": np.array([[24, 24, 26, 0.26, 0.12, 0.16], [50, 32, 34, 0.64, 0.30, 0.15],
-                      [70, 50, 70, 0.12, 0.16, 1.75], [94, 34, 36, 0.66, 0.00, 0.20]]),
+    "LBBB": np.array(
+        [
+            [24, 24, 26, 0.26, 0.12, 0.16],
+            [50, 32, 34, 0.64, 0.30, 0.15],
+            [70, 50, 70, 0.12, 0.16, 1.75],
+            [94, 34, 36, 0.66, 0.00, 0.20],
+        ]
+    ),
     # wide and notched, with the septal vector of normal conduction
-    "NSIVCB": np.array([[19, 19, 15, -0.06, 0.0, -0.25], [43, 25, 26, 1.05, 0.45, 0.30],
-                        [64, 24, 34, 0.20, 0.25, 0.95], [86, 22, 27, 0.20, -0.14, 0.25]]),
+    "NSIVCB": np.array(
+        [
+            [19, 19, 15, -0.06, 0.0, -0.25],
+            [43, 25, 26, 1.05, 0.45, 0.30],
+            [64, 24, 34, 0.20, 0.25, 0.95],
+            [86, 22, 27, 0.20, -0.14, 0.25],
+        ]
+    ),
     # from the electrode at the apex of the right ventricle: upwards and backwards, slow throughout
-    "paced": np.array([[50, 50, 46, 0.30, -0.22, 0.35], [84, 54, 50, 0.22, -0.75, 0.95],
-                       [116, 46, 46, 0.04, -0.50, 0.50], [145, 36, 42, -0.04, -0.25, 0.15]]),
+    "paced": np.array(
+        [
+            [50, 50, 46, 0.30, -0.22, 0.35],
+            [84, 54, 50, 0.22, -0.75, 0.95],
+            [116, 46, 46, 0.04, -0.50, 0.50],
+            [145, 36, 42, -0.04, -0.25, 0.15],
+        ]
+    ),
 }
 # What a blocked right bundle adds at the end: the right ventricle alone, to the right and to the front.
 RBBB_END = np.array([[80, 28, 30, -0.36, -0.06, -0.60], [108, 30, 36, -0.32, -0.03, -0.45]])
 IRBBB_END = np.array([[82, 20, 27, -0.30, -0.08, -0.36]])
 # A ventricular ectopic beat spreads away from where it begins: (direction at first, direction later).
-PVC_ORIGINS = {"right outflow": ((0.25, 1.0, 0.65), (0.30, 0.70, 0.90)),
-               "right apex": ((0.45, -0.7, 0.6), (0.1, -0.9, 0.9)),
-               "left front": ((-0.6, 0.8, -0.6), (-0.5, 0.5, -0.8)),
-               "left back": ((-0.1, -0.9, -0.8), (-0.6, -0.6, -0.6))}
+PVC_ORIGINS = {
+    "right outflow": ((0.25, 1.0, 0.65), (0.30, 0.70, 0.90)),
+    "right apex": ((0.45, -0.7, 0.6), (0.1, -0.9, 0.9)),
+    "left front": ((-0.6, 0.8, -0.6), (-0.5, 0.5, -0.8)),
+    "left back": ((-0.1, -0.9, -0.8), (-0.6, -0.6, -0.6)),
+}
 T_NORMAL = np.array([0.28, 0.16, -0.16])
 # Wilson's ventricular gradient: the area of QRS and T together depends little on the order of activation, so what a
 # block adds to QRS it takes from T, wholly or in part: as much of it as in the loops above.
@@ -103,7 +146,7 @@ def add_waves(dipole: np.ndarray, frequency_hz: float, onset_s: np.ndarray, wave
     for start, beat in zip(first, beats):
         low, high = max(start, 0), min(start + beat.shape[1], dipole.shape[1])
         if low < high:
-            dipole[:, low:high] += beat[:, low - start:high - start]
+            dipole[:, low:high] += beat[:, low - start : high - start]
 
 
 def area(waves: np.ndarray) -> np.ndarray:
@@ -176,8 +219,14 @@ def individual(rng: np.random.Generator, waves: np.ndarray, duration_ms: float, 
     return waves
 
 
-def repolarisation(t_vector: np.ndarray, qtc_ms: float, *, broad: float = 1.0, u: float = 0.0,
-                   shape: tuple[tuple[float, float], ...] = ((0.0, 1.0),)) -> np.ndarray:
+def repolarisation(
+    t_vector: np.ndarray,
+    qtc_ms: float,
+    *,
+    broad: float = 1.0,
+    u: float = 0.0,
+    shape: tuple[tuple[float, float], ...] = ((0.0, 1.0),),
+) -> np.ndarray:
     """ST, T and U waves for RR = 1 s: slow rise, faster fall, T's end (by the tangent) at `qtc_ms`.
 
     `shape` are humps of T as (ms from the peak, part of `t_vector`); one hump is the normal T.

@@ -78,19 +78,69 @@ class Hospital:
 
 
 _CHEST_FIRST = (*LEADS[6:], *LEADS[:6])
-HOSPITALS = {hospital.name: hospital for hospital in (
-    Hospital("alder", "A", 500, 50, (10, 18), 1000, "{gain:.0f}/mV", "16+24", date=True,
-             codes={"713427006": "59118001"}),
-    Hospital("birch", "BI", 500, 60, (10, 10), 1000, "{gain:.1f}({baseline})/mV", "16x1+24", comment="# {key}: {value}",
-             folder_size=100, codes={"164909002": "733534002", "284470004": "63593006", "427172004": "17338001"}),
-    Hospital("cedar", "I", 257, 50, (20, 30), 1716, "{gain:.0f}({baseline})/mV", "16+24", gain_spread=0.4, baseline=6,
-             leads=tuple(lead.upper() for lead in LEADS), suffix=".mat"),
-    Hospital("dogwood", "dw_", 250, 60, (10, 12), 200, "{gain:.0f}", "212", leads=(*LEADS[:3], *LEADS[6:], *LEADS[3:6]),
-             comment="# {key}: {value}", separator=", ", folder_size=50),
-    Hospital("elm", "elm-", 1000, 50, (10, 10), 4880, "{gain:.0f}({baseline})/mV", "16", baseline=-512,
-             leads=tuple(lead.lower().replace("av", "aV") for lead in _CHEST_FIRST), folder_size=100,
-             codes={"713427006": "59118001"}),
-)}
+HOSPITALS = {
+    hospital.name: hospital
+    for hospital in (
+        Hospital(
+            "alder", "A", 500, 50, (10, 18), 1000, "{gain:.0f}/mV", "16+24", date=True, codes={"713427006": "59118001"}
+        ),
+        Hospital(
+            "birch",
+            "BI",
+            500,
+            60,
+            (10, 10),
+            1000,
+            "{gain:.1f}({baseline})/mV",
+            "16x1+24",
+            comment="# {key}: {value}",
+            folder_size=100,
+            codes={"164909002": "733534002", "284470004": "63593006", "427172004": "17338001"},
+        ),
+        Hospital(
+            "cedar",
+            "I",
+            257,
+            50,
+            (20, 30),
+            1716,
+            "{gain:.0f}({baseline})/mV",
+            "16+24",
+            gain_spread=0.4,
+            baseline=6,
+            leads=tuple(lead.upper() for lead in LEADS),
+            suffix=".mat",
+        ),
+        Hospital(
+            "dogwood",
+            "dw_",
+            250,
+            60,
+            (10, 12),
+            200,
+            "{gain:.0f}",
+            "212",
+            leads=(*LEADS[:3], *LEADS[6:], *LEADS[3:6]),
+            comment="# {key}: {value}",
+            separator=", ",
+            folder_size=50,
+        ),
+        Hospital(
+            "elm",
+            "elm-",
+            1000,
+            50,
+            (10, 10),
+            4880,
+            "{gain:.0f}({baseline})/mV",
+            "16",
+            baseline=-512,
+            leads=tuple(lead.lower().replace("av", "aV") for lead in _CHEST_FIRST),
+            folder_size=100,
+            codes={"713427006": "59118001"},
+        ),
+    )
+}
 
 
 def write_hospital(folder: str | Path, hospital: str, count: int, seed: int) -> list[Path]:
@@ -117,9 +167,13 @@ def write_hospital(folder: str | Path, hospital: str, count: int, seed: int) -> 
     headers = []
     for k in range(count):
         rng = np.random.default_rng((seed, zlib.crc32(hospital.encode()), k))
-        recording = make_recording(random_diagnoses(rng), tuple(int(n) for n in rng.integers(2**32, size=4)),
-                                   frequency_hz=house.frequency_hz, seconds=float(rng.uniform(*house.seconds)),
-                                   mains_hz=house.mains_hz)
+        recording = make_recording(
+            random_diagnoses(rng),
+            tuple(int(n) for n in rng.integers(2**32, size=4)),
+            frequency_hz=house.frequency_hz,
+            seconds=float(rng.uniform(*house.seconds)),
+            mains_hz=house.mains_hz,
+        )
         group = f"g{k // house.folder_size + 1}" if house.folder_size else ""
         headers.append(_write(Path(folder) / group, f"{house.prefix}{k + 1:05d}", house, recording, rng))
     return headers
@@ -153,8 +207,15 @@ def _write(folder: Path, name: str, house: Hospital, recording: Recording, rng: 
     return folder / f"{name}.hea"
 
 
-def _header(name: str, signal_file: str, house: Hospital, recording: Recording, units: np.ndarray, gains: np.ndarray,
-            rng: np.random.Generator) -> str:
+def _header(
+    name: str,
+    signal_file: str,
+    house: Hospital,
+    recording: Recording,
+    units: np.ndarray,
+    gains: np.ndarray,
+    rng: np.random.Generator,
+) -> str:
     """The text of the header, in the hospital's style."""
     lines = [f"{name}{house.suffix} {len(units)} {house.frequency_hz:g} {units.shape[1]}"]
     if house.date:
@@ -163,11 +224,19 @@ def _header(name: str, signal_file: str, house: Hospital, recording: Recording, 
     bits = 12 if house.file_format == "212" else 16
     for lead, gain, row in zip(house.leads, gains, units):
         checksum = (int(row.sum(dtype=np.int64)) + 2**15) % 2**16 - 2**15
-        lines.append(f"{signal_file} {house.file_format} {house.gain_style.format(gain=gain, baseline=house.baseline)}"
-                     f" {bits} 0 {row[0]} {checksum} 0 {lead}")
+        lines.append(
+            f"{signal_file} {house.file_format} {house.gain_style.format(gain=gain, baseline=house.baseline)}"
+            f" {bits} 0 {row[0]} {checksum} 0 {lead}"
+        )
     codes = house.separator.join(house.codes.get(code, code) for code in recording.codes)
-    facts = {"Age": f"{recording.age_years:.0f}", "Sex": recording.sex.capitalize(), "Dx": codes, "Rx": "Unknown",
-             "Hx": "Unknown", "Sx": "Unknown"}
+    facts = {
+        "Age": f"{recording.age_years:.0f}",
+        "Sex": recording.sex.capitalize(),
+        "Dx": codes,
+        "Rx": "Unknown",
+        "Hx": "Unknown",
+        "Sx": "Unknown",
+    }
     lines += [house.comment.format(key=key, value=value) for key, value in facts.items()]
     return "\n".join(lines) + "\n"
 

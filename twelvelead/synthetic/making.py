@@ -16,9 +16,17 @@ from .recorder import disturbances
 from .rhythm import Rhythm, fibrillation, flutter, rhythm_of
 
 
-def make_recording(diagnoses: Sequence[str], seed: int | Sequence[int], *, frequency_hz: float = 500.0,
-                   seconds: float = 10.0, age_years: float | None = None, sex: str | None = None, noise: float = 1.0,
-                   mains_hz: float = 50.0) -> Recording:
+def make_recording(
+    diagnoses: Sequence[str],
+    seed: int | Sequence[int],
+    *,
+    frequency_hz: float = 500.0,
+    seconds: float = 10.0,
+    age_years: float | None = None,
+    sex: str | None = None,
+    noise: float = 1.0,
+    mains_hz: float = 50.0,
+) -> Recording:
     """Makes a 12-lead recording of a person with these diagnoses.
 
     Parameters
@@ -49,8 +57,10 @@ def make_recording(diagnoses: Sequence[str], seed: int | Sequence[int], *, frequ
         If a diagnosis is not a scored one, two contradict each other, or a value is out of its range.
     """
     if not (frequency_hz >= 50 and seconds >= 5 and noise >= 0):
-        raise UserError(f"a synthetic recording has 50 Hz or more, 5 s or more and no negative noise; asked for "
-                        f"{frequency_hz:g} Hz, {seconds:g} s, noise {noise:g}")
+        raise UserError(
+            f"a synthetic recording has 50 Hz or more, 5 s or more and no negative noise; asked for "
+            f"{frequency_hz:g} Hz, {seconds:g} s, noise {noise:g}"
+        )
     if sex not in (None, "female", "male") or not 0 <= (age_years or 0) <= 120:
         raise UserError(f"a synthetic person is female or male and 0 to 120 years old, not {sex}, {age_years}")
     diagnoses = tuple(diagnoses) or ("NSR",)
@@ -67,12 +77,26 @@ def make_recording(diagnoses: Sequence[str], seed: int | Sequence[int], *, frequ
         eight += noise * disturbances(noise_rng, samples, frequency_hz, person.breath, mains_hz)
     codes = tuple(dict.fromkeys(CODES.get(diagnosis, diagnosis) for diagnosis in diagnoses))
     signal_mv = (TWELVE @ eight).astype(np.float32)
-    return Recording(name="synthetic", signal_mv=signal_mv, leads=LEADS, frequency_hz=float(frequency_hz),
-                     age_years=person.age_years, sex=person.sex, codes=codes, notes=())
+    return Recording(
+        name="synthetic",
+        signal_mv=signal_mv,
+        leads=LEADS,
+        frequency_hz=float(frequency_hz),
+        age_years=person.age_years,
+        sex=person.sex,
+        codes=codes,
+        notes=(),
+    )
 
 
-def _dipole(rng: np.random.Generator, findings: frozenset[str], person: Person, rhythm: Rhythm, samples: int,
-            frequency_hz: float) -> np.ndarray:
+def _dipole(
+    rng: np.random.Generator,
+    findings: frozenset[str],
+    person: Person,
+    rhythm: Rhythm,
+    samples: int,
+    frequency_hz: float,
+) -> np.ndarray:
     """The heart's dipole, (3, samples): all waves of all beats, pacing spikes, fibrillation and flutter."""
     dipole = np.zeros((3, samples))
 

@@ -20,8 +20,9 @@ FROM_ELECTRODES[2:, 3:] = np.eye(6)
 FROM_ELECTRODES[2:, :3] = -1 / 3
 
 
-def disturbances(rng: np.random.Generator, samples: int, frequency_hz: float, breath: Breath,
-                 mains_hz: float) -> np.ndarray:
+def disturbances(
+    rng: np.random.Generator, samples: int, frequency_hz: float, breath: Breath, mains_hz: float
+) -> np.ndarray:
     """Noise in I, II, V1 to V6, float64 (8, samples) in mV: baseline wander, muscle, mains hum, offset.
 
     The levels are those of public recordings: 40 to 150 Hz about 0.01 mV, below 0.5 Hz about 0.03 mV, each with a
@@ -40,7 +41,7 @@ def disturbances(rng: np.random.Generator, samples: int, frequency_hz: float, br
     f = f[f < 200]  # above, the amplifier lets nothing through
     low = np.where((f > 0.04) & (f < 0.8), 1 / np.maximum(f, 0.04), 0)
     high = (f / 4) ** 2 / np.sqrt((1 + (f / 4) ** 4) * (1 + (f / 20) ** 2) * (1 + (f / 130) ** 8))
-    size = np.outer(wander / np.sqrt((low ** 2).sum()), low) + np.outer(muscle * np.sqrt(f[1] / 30), high)
+    size = np.outer(wander / np.sqrt((low**2).sum()), low) + np.outer(muscle * np.sqrt(f[1] / 30), high)
     random = rng.standard_normal((*size.shape, 2), dtype=np.float32).view(np.complex64)[..., 0]
     potentials = fft.irfft((0.5 * length * size).astype(np.float32) * random, length)[:, :samples]
 

@@ -36,8 +36,9 @@ class Rhythm:
     flutter_s: np.ndarray = field(default_factory=lambda: np.zeros(0))  # onsets of the flutter waves
 
 
-def rhythm_of(rng: np.random.Generator, findings: frozenset[str], seconds: float, breath: Breath,
-              pr_s: float) -> Rhythm:
+def rhythm_of(
+    rng: np.random.Generator, findings: frozenset[str], seconds: float, breath: Breath, pr_s: float
+) -> Rhythm:
     """The rhythm that the findings (abbreviations) name; sinus rhythm where they name none.
 
     `pr_s` is the PR interval at 70 beats a minute.
@@ -73,7 +74,7 @@ def _sinus(rng, findings, seconds, breath, pr_s) -> Rhythm:
         for k in _places(rng, p, rr_s, seconds, _times(rng, seconds)):
             # the early beat sets the sinus node back, which begins its cycle anew: no compensatory pause
             t = p[k] + coupling * (p[k + 1] - p[k])
-            p[k + 1:] += t + rng.uniform(1.0, 1.1) * rr_s - p[k + 1]
+            p[k + 1 :] += t + rng.uniform(1.0, 1.1) * rr_s - p[k + 1]
             early = np.append(early, t)
     beats = np.sort(np.concatenate([p + pr_s, early + max(pr_s, 0.13)]))
     return Rhythm(p={"sinus": p, "ectopic": early}, qrs={"conducted": beats})
@@ -180,8 +181,10 @@ def fibrillation(rng: np.random.Generator, t_s: np.ndarray) -> np.ndarray:
     size = rng.uniform(0.035, 0.085)
     dipole = np.zeros((3, len(t_s)))
     for direction, part in (((-0.15, 0.25, -1.0), 1.0), ((0.2, 1.0, -0.1), 0.6)):  # V1; the leads of the foot
-        wander = sum(rng.uniform(0.3, 0.7) / f * np.sin(2 * np.pi * f * t_s + rng.uniform(0, 2 * np.pi))
-                     for f in rng.uniform(0.15, 0.9, 3))
+        wander = sum(
+            rng.uniform(0.3, 0.7) / f * np.sin(2 * np.pi * f * t_s + rng.uniform(0, 2 * np.pi))
+            for f in rng.uniform(0.15, 0.9, 3)
+        )
         phase = 2 * np.pi * centre_hz * t_s + wander + rng.uniform(0, 2 * np.pi)
         swell = 1 + 0.4 * np.sin(2 * np.pi * rng.uniform(0.2, 0.6) * t_s + rng.uniform(0, 2 * np.pi))
         dipole += np.outer(direction, part * size * swell * (np.sin(phase) + 0.35 * np.sin(2 * phase + 0.8)))

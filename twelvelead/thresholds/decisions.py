@@ -1,7 +1,7 @@
 """From scores and thresholds to labels: a recording gets a class where `score >= threshold`.
 
-    outputs = decide(scores, thresholds, at_least_one=True)
-    outputs = vote(decide(member_scores, member_thresholds[:, None, :]))
+outputs = decide(scores, thresholds, at_least_one=True)
+outputs = vote(decide(member_scores, member_thresholds[:, None, :]))
 """
 
 from __future__ import annotations
@@ -23,7 +23,6 @@ def decide(scores: np.ndarray, thresholds: np.ndarray, at_least_one: bool = Fals
     return at_least_one_label(labels, scores, thresholds) if at_least_one else labels
 
 
-
 def at_least_one_label(labels: np.ndarray, scores: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
     """A copy of labels in which each recording without a class has the one with the largest score / threshold.
 
@@ -34,7 +33,6 @@ def at_least_one_label(labels: np.ndarray, scores: np.ndarray, thresholds: np.nd
     return np.asarray(labels, dtype=bool) | (nearest & ~np.any(labels, axis=-1, keepdims=True))
 
 
-
 def vote(labels: np.ndarray) -> np.ndarray:
     """bool (recordings, classes) from labels of the members, (members, recordings, classes): more than half say so.
 
@@ -42,4 +40,3 @@ def vote(labels: np.ndarray) -> np.ndarray:
     """
     labels = np.asarray(labels, dtype=bool)
     return 2 * labels.sum(axis=0) > len(labels)
-

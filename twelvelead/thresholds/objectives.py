@@ -11,8 +11,8 @@ function that builds an `Objective`.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Callable
 
 import numpy as np
 
@@ -52,7 +52,6 @@ class Objective:
     def cuts(self, k: int, thresholds: np.ndarray) -> np.ndarray:
         """The metric at each of the recordings + 1 cuts of class k, the other classes at their thresholds."""
         return np.round(self.along(k, self.scores >= thresholds[:, None]), 12)
-
 
 
 def challenge_objective(labels: np.ndarray, scores: np.ndarray, weights: np.ndarray, sinus_rhythm: int) -> Objective:
@@ -101,7 +100,6 @@ def challenge_objective(labels: np.ndarray, scores: np.ndarray, weights: np.ndar
     return Objective(scores, order, labels.sum(axis=1), lambda outputs: normalised(total(outputs)), along)
 
 
-
 def unofficial_objective(labels: np.ndarray, scores: np.ndarray) -> Objective:
     """√(F2·G2), the leaderboard figure of the unofficial phase of 2020; F2 and G2 are means over the classes.
 
@@ -116,8 +114,10 @@ def unofficial_objective(labels: np.ndarray, scores: np.ndarray) -> Objective:
 
     def f2_g2(tp, fp, fn):
         below_f, below_g = 5 * tp + 4 * fn + fp, tp + fp + 2 * fn
-        return (np.divide(5 * tp, below_f, out=np.ones_like(tp), where=below_f > 0),
-                np.divide(tp, below_g, out=np.ones_like(tp), where=below_g > 0))
+        return (
+            np.divide(5 * tp, below_f, out=np.ones_like(tp), where=below_f > 0),
+            np.divide(tp, below_g, out=np.ones_like(tp), where=below_g > 0),
+        )
 
     def by_class(outputs):
         tp = np.einsum("cn,cn->c", outputs, positive)
@@ -135,6 +135,7 @@ def unofficial_objective(labels: np.ndarray, scores: np.ndarray) -> Objective:
 
     return Objective(scores, order, labels.sum(axis=1), value, along)
 
+
 METRIC_OF = {"2020": "Challenge metric", "unofficial": "√(F2·G2)"}
 
 
@@ -143,7 +144,6 @@ def objective_of(classes: Classes, labels: np.ndarray, scores: np.ndarray) -> Ob
     if classes.year == "unofficial":
         return unofficial_objective(labels, scores)
     return challenge_objective(labels, scores, classes.weights, classes.sinus_rhythm)
-
 
 
 def _by_class(labels, scores):
@@ -155,7 +155,5 @@ def _by_class(labels, scores):
     return labels, scores, np.argsort(-scores, axis=1, kind="stable")
 
 
-
 def _running_sum(values):
     return np.concatenate([[0.0], np.cumsum(values)])
-

@@ -12,8 +12,8 @@ common one where that pays, and never falls below it for the sake of partial cre
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Callable
 
 import numpy as np
 from scipy import linalg, optimize
@@ -34,7 +34,6 @@ class Thresholds:
 
     values: np.ndarray
     stages: tuple[tuple[str, float], ...]
-
 
 
 def bayesian(objective: Objective, seed: int = 0, random_points: int = 250, guided_points: int = 50) -> Thresholds:
@@ -59,9 +58,9 @@ def bayesian(objective: Objective, seed: int = 0, random_points: int = 250, guid
     return Thresholds(best, tuple(stages))
 
 
-
-def constrained_grid(objective: Objective, seed: int = 0, common_step: float = 0.1,
-                     class_step: float = 0.01) -> Thresholds:
+def constrained_grid(
+    objective: Objective, seed: int = 0, common_step: float = 0.1, class_step: float = 0.01
+) -> Thresholds:
     """Zhao et al. 2020: one common value on a 0.1 grid, then each class on a 0.01 grid with the others fixed, once."""
     best, floor, stages = _best_common(objective, _grid(common_step))
     grid = _grid(class_step)
@@ -74,12 +73,10 @@ def constrained_grid(objective: Objective, seed: int = 0, common_step: float = 0
     return Thresholds(best, tuple(stages))
 
 
-
 def common(objective: Objective, seed: int = 0) -> Thresholds:
     """One threshold for all classes, the best on a 0.01 grid."""
     best, _, stages = _best_common(objective, np.linspace(0, 1, 101))
     return Thresholds(best, tuple(stages))
-
 
 
 def simplex(objective: Objective, seed: int = 0, common_step: float = 0.05, evaluations: int = 4800) -> Thresholds:
@@ -90,27 +87,39 @@ def simplex(objective: Objective, seed: int = 0, common_step: float = 0.05, eval
     """
     best, floor, stages = _best_common(objective, _grid(common_step))
     corners = np.vstack([best, best + common_step * np.eye(len(best))])
-    found = optimize.minimize(lambda point: -objective(np.clip(point, floor, 1)), best, method="Nelder-Mead",
-                              options={"initial_simplex": corners, "maxfev": evaluations, "xatol": 1e-4, "fatol": 1e-6})
+    found = optimize.minimize(
+        lambda point: -objective(np.clip(point, floor, 1)),
+        best,
+        method="Nelder-Mead",
+        options={"initial_simplex": corners, "maxfev": evaluations, "xatol": 1e-4, "fatol": 1e-6},
+    )
     best = _better(objective, best, np.clip(found.x, floor, 1))
     stages.append(("simplex", objective(best)))
     return Thresholds(best, tuple(stages))
 
 
-
-def differential_evolution(objective: Objective, seed: int = 0, generations: int = 100,
-                           population: int = 5) -> Thresholds:
+def differential_evolution(
+    objective: Objective, seed: int = 0, generations: int = 100, population: int = 5
+) -> Thresholds:
     """Differential evolution (Storn and Price 1997) with the best common threshold in its first population.
 
     `population` is the number of points for each class. Nejedly et al. 2020 tried it and kept a common threshold.
     """
     best, floor, stages = _best_common(objective, np.linspace(0, 1, 101))
     found = optimize.differential_evolution(
-        lambda point: -objective(np.clip(point, floor, 1)), [(0.0, 1.0)] * len(best), x0=best, maxiter=generations,
-        popsize=population, polish=False, tol=0, rng=np.random.default_rng(seed))
+        lambda point: -objective(np.clip(point, floor, 1)),
+        [(0.0, 1.0)] * len(best),
+        x0=best,
+        maxiter=generations,
+        popsize=population,
+        polish=False,
+        tol=0,
+        rng=np.random.default_rng(seed),
+    )
     best = _better(objective, best, np.clip(found.x, floor, 1))
     stages.append(("differential evolution", objective(best)))
     return Thresholds(best, tuple(stages))
+
 
 METHODS: dict[str, Callable[..., Thresholds]] = {
     "bayesian": bayesian,
@@ -144,7 +153,6 @@ def optimise(objective: Objective, method: str = "bayesian", seed: int = 0, **co
     return METHODS[method](objective, seed, **counts)
 
 
-
 def shrink(objective: Objective, found: Thresholds, part: float, log_odds: np.ndarray | float = 0.0) -> Thresholds:
     """Thresholds moved by `part` of the way to a common one, in log-odds: what fits few recordings less holds for more.
 
@@ -169,7 +177,6 @@ def shrink(objective: Objective, found: Thresholds, part: float, log_odds: np.nd
     return Thresholds(values, (*found.stages, ("shrunk", objective(values))))
 
 
-
 def best_cut(objective: Objective, k: int, thresholds: np.ndarray, floor: float = 0.0) -> tuple[float, float]:
     """The best threshold of class k, the others fixed, and the metric there: exact, in O(recordings · classes).
 
@@ -186,10 +193,8 @@ def best_cut(objective: Objective, k: int, thresholds: np.ndarray, floor: float 
     return _nearest_of_best(middle[possible], objective.cuts(k, thresholds)[possible], thresholds[k])
 
 
-
 def _grid(step):
     return np.linspace(0, 1, round(1 / step) + 1)
-
 
 
 def _best_common(objective, grid):
@@ -201,7 +206,6 @@ def _best_common(objective, grid):
     return np.full(count, best), np.where(objective.positives > 0, 0.0, best), stages
 
 
-
 def _nearest_of_best(thresholds, values, current):
     """The threshold with the largest value, and that value; of several the nearest to the current one."""
     best = np.flatnonzero(values == values.max())
@@ -209,10 +213,8 @@ def _nearest_of_best(thresholds, values, current):
     return float(thresholds[chosen]), float(values[chosen])
 
 
-
 def _better(objective, current, candidate):
     return candidate if objective(candidate) > objective(current) else current
-
 
 
 def _refine(objective, best, floor):
@@ -225,13 +227,11 @@ def _refine(objective, best, floor):
     return best
 
 
-
 def _with_class(objective, current, k, threshold):
     """The current thresholds with another one for class k, if that is better."""
     candidate = current.copy()
     candidate[k] = threshold
     return _better(objective, current, candidate)
-
 
 
 def _draw(rng, count, near, floor):
@@ -243,13 +243,13 @@ def _draw(rng, count, near, floor):
     return np.clip(np.vstack([uniform, moved]), floor, 1)
 
 
-
 def _expected_improvement(points, values, candidates):
     """Expected improvement over the best value under a Gaussian process with a Matérn 5/2 kernel.
 
     The length scale is the one of five with the largest likelihood, the variance its closed form at that length
     (Rasmussen and Williams 2006, sections 2.3 and 5.4.1).
     """
+
     def kernel(a, b, length):
         distance = np.sqrt(5) * cdist(a, b) / length
         return (1 + distance + distance**2 / 3) * np.exp(-distance)
@@ -267,5 +267,4 @@ def _expected_improvement(points, values, candidates):
     spread = 1 - (linalg.solve_triangular(factor, cross, lower=True) ** 2).sum(axis=0)
     deviation = np.sqrt(variance * np.maximum(spread, 1e-12))
     z = (cross.T @ weights - target.max()) / deviation
-    return deviation * (z * ndtr(z) + np.exp(-z**2 / 2) / np.sqrt(2 * np.pi))
-
+    return deviation * (z * ndtr(z) + np.exp(-(z**2) / 2) / np.sqrt(2 * np.pi))

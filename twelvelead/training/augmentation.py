@@ -17,8 +17,9 @@ from ..recipes import Augmentation
 CHEST = range(6, 12)
 
 
-def disturb(x: torch.Tensor, metadata: torch.Tensor, augmentation: Augmentation, frequency_hz: float,
-            rng: np.random.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+def disturb(
+    x: torch.Tensor, metadata: torch.Tensor, augmentation: Augmentation, frequency_hz: float, rng: np.random.Generator
+) -> tuple[torch.Tensor, torch.Tensor]:
     """A batch x (batch, time, 12) and metadata (batch, 7) with the augmentations of the recipe; what is flat stays flat."""
     batch = len(x)
     if augmentation.arm_swap_probability:
@@ -60,16 +61,17 @@ def _hidden(metadata: torch.Tensor, probability: float, rng: np.random.Generator
     return metadata * shown
 
 
-def _filtered_and_noisy(x: torch.Tensor, augmentation: Augmentation, frequency_hz: float,
-                        rng: np.random.Generator) -> torch.Tensor:
+def _filtered_and_noisy(
+    x: torch.Tensor, augmentation: Augmentation, frequency_hz: float, rng: np.random.Generator
+) -> torch.Tensor:
     """Band-passes and adds noise in the spectrum: one transform there, one back."""
     batch, time, leads = x.shape
     tone_hz = np.fft.rfftfreq(time, 1 / frequency_hz)
-    spectrum = torch.fft.rfft(x, dim=1)                                                # batch, tones, leads
+    spectrum = torch.fft.rfft(x, dim=1)  # batch, tones, leads
     response = _band(tone_hz, batch, augmentation.band_probability, rng)
     spectrum = spectrum * torch.from_numpy(response).to(x)[:, :, None]
     noisy = rng.random((3, batch)) < augmentation.noise_probability
-    power = x.square().sum(dim=(1, 2)) / (x != 0).sum(dim=(1, 2)).clamp(min=1)         # without padding and flat leads
+    power = x.square().sum(dim=(1, 2)) / (x != 0).sum(dim=(1, 2)).clamp(min=1)  # without padding and flat leads
     for rows, shape in zip(noisy, _noises(tone_hz, frequency_hz, rng)):
         rows = np.flatnonzero(rows)
         if len(rows) == 0:
@@ -77,7 +79,7 @@ def _filtered_and_noisy(x: torch.Tensor, augmentation: Augmentation, frequency_h
         tones = np.flatnonzero(shape)
         noise = rng.standard_normal((len(rows), len(tones), leads, 2), dtype=np.float32) * shape[tones, None, None]
         noise = torch.view_as_complex(torch.from_numpy(noise)).to(x.device)
-        own = noise.abs().square().sum(dim=(1, 2)) * (2 / leads / time ** 2)           # mean square of the noise in time
+        own = noise.abs().square().sum(dim=(1, 2)) * (2 / leads / time**2)  # mean square of the noise in time
         below = torch.from_numpy(10 ** (rng.uniform(*augmentation.noise_db, len(rows)) / 10)).to(x)
         rows = torch.from_numpy(rows).to(x.device)
         noise *= torch.sqrt(power[rows] / below / own.clamp(min=1e-12))[:, None, None]

@@ -27,13 +27,16 @@ def on_device(store: Store, device: torch.device) -> PackedRecordings:
         warnings.filterwarnings("ignore", message="The given NumPy array is not writable")  # nothing writes to it
         samples, valid = torch.from_numpy(store.samples), torch.from_numpy(store.valid)
     whole = bool(store.valid.all())
-    return PackedRecordings(samples.to(device), None if whole else valid.to(device), torch.from_numpy(store.metadata).to(device),
-                store.offsets[:-1], np.diff(store.offsets))
+    return PackedRecordings(
+        samples.to(device),
+        None if whole else valid.to(device),
+        torch.from_numpy(store.metadata).to(device),
+        store.offsets[:-1],
+        np.diff(store.offsets),
+    )
 
 
-
-def epoch_order(lengths: np.ndarray, rows: np.ndarray, batch_size: int,
-                rng: np.random.Generator) -> list[np.ndarray]:
+def epoch_order(lengths: np.ndarray, rows: np.ndarray, batch_size: int, rng: np.random.Generator) -> list[np.ndarray]:
     """One epoch's batches of rows: shuffled, but recordings of like length together.
 
     Each pool of 16 batches is sorted by length, so that little is padding and a batch still mixes hospitals.
@@ -46,9 +49,13 @@ def epoch_order(lengths: np.ndarray, rows: np.ndarray, batch_size: int,
     return [batches[k] for k in rng.permutation(len(batches))]
 
 
-
-def gather(data: PackedRecordings, rows: np.ndarray, spec: Input, augmentation: Augmentation | None = None,
-           rng: np.random.Generator | None = None) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor]:
+def gather(
+    data: PackedRecordings,
+    rows: np.ndarray,
+    spec: Input,
+    augmentation: Augmentation | None = None,
+    rng: np.random.Generator | None = None,
+) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor]:
     """A batch, augmented if asked for.
 
     Parameters
@@ -94,11 +101,10 @@ def gather(data: PackedRecordings, rows: np.ndarray, spec: Input, augmentation: 
     return x.transpose(1, 2), valid, metadata
 
 
-
-def _around_one(rng: np.random.Generator, spread: float, probability: float,
-                shape: tuple[int, ...]) -> np.ndarray | None:
+def _around_one(
+    rng: np.random.Generator, spread: float, probability: float, shape: tuple[int, ...]
+) -> np.ndarray | None:
     """1 + uniform(−spread, spread) with that probability, else 1; None if that is always 1."""
     if not spread or not probability:
         return None
     return 1 + rng.uniform(-spread, spread, shape) * (rng.random(shape) < probability)
-

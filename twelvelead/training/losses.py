@@ -33,8 +33,9 @@ class Weighting:
     rewards: torch.Tensor
 
 
-def class_weights(labels: np.ndarray, largest: float | None = None,
-                  known: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+def class_weights(
+    labels: np.ndarray, largest: float | None = None, known: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """w⁺ = N/N⁺ and w⁻ = N/(N − N⁺) of each class (Vicar et al. 2020, section 2.3), at most `largest`.
 
     A class that has no positives (or no negatives) gets weight 0 for them and 1 for the others.
@@ -61,8 +62,9 @@ def class_weights(labels: np.ndarray, largest: float | None = None,
     return weight(positives), weight(count - positives)
 
 
-def frequency_log_odds(labels: np.ndarray, known: np.ndarray | None = None, weighted: bool = True,
-                       largest: float | None = None) -> np.ndarray:
+def frequency_log_odds(
+    labels: np.ndarray, known: np.ndarray | None = None, weighted: bool = True, largest: float | None = None
+) -> np.ndarray:
     """What the frequency of each class adds to the log-odds of scores trained on these labels: log(w⁺N⁺ / w⁻N⁻).
 
     0 for weights without a limit, which make up for it, and for a class without positives or without negatives.
@@ -84,22 +86,25 @@ def frequency_log_odds(labels: np.ndarray, known: np.ndarray | None = None, weig
     return np.log(odds)
 
 
-def cross_entropy(logits: torch.Tensor, labels: torch.Tensor, weighting: Weighting,
-                  known: torch.Tensor | None = None) -> torch.Tensor:
+def cross_entropy(
+    logits: torch.Tensor, labels: torch.Tensor, weighting: Weighting, known: torch.Tensor | None = None
+) -> torch.Tensor:
     """Binary cross-entropy, −L·log R − (1 − L)·log(1 − R), mean over recordings and classes."""
     return F.binary_cross_entropy_with_logits(logits.float(), labels.float(), weight=known)
 
 
-def weighted_cross_entropy(logits: torch.Tensor, labels: torch.Tensor, weighting: Weighting,
-                           known: torch.Tensor | None = None) -> torch.Tensor:
+def weighted_cross_entropy(
+    logits: torch.Tensor, labels: torch.Tensor, weighting: Weighting, known: torch.Tensor | None = None
+) -> torch.Tensor:
     """Binary cross-entropy, −w⁺·L·log R − w⁻·(1 − L)·log(1 − R), mean over recordings and classes."""
     logits, labels = logits.float(), labels.float()
     weight = labels * weighting.positive + (1 - labels) * weighting.negative
     return F.binary_cross_entropy_with_logits(logits, labels, weight=weight if known is None else weight * known)
 
 
-def categorical_cross_entropy(logits: torch.Tensor, labels: torch.Tensor, weighting: Weighting,
-                              known: torch.Tensor | None = None) -> torch.Tensor:
+def categorical_cross_entropy(
+    logits: torch.Tensor, labels: torch.Tensor, weighting: Weighting, known: torch.Tensor | None = None
+) -> torch.Tensor:
     """−Σ L·log(R / Σ R) over the classes, mean over recordings, with R the sigmoids: what Keras makes of sigmoid outputs."""
     log_scores = F.logsigmoid(logits.float())
     if known is not None:
@@ -126,8 +131,9 @@ def metric_loss(scores: torch.Tensor, labels: torch.Tensor, rewards: torch.Tenso
     return -((labels @ rewards) * (scores / count)).sum()
 
 
-def challenge_loss(logits: torch.Tensor, labels: torch.Tensor, weighting: Weighting,
-                     known: torch.Tensor | None = None) -> torch.Tensor:
+def challenge_loss(
+    logits: torch.Tensor, labels: torch.Tensor, weighting: Weighting, known: torch.Tensor | None = None
+) -> torch.Tensor:
     """`metric_loss` of the sigmoid scores for each recording of the batch."""
     with torch.autocast(logits.device.type, enabled=False):
         scores = torch.sigmoid(logits.float())
@@ -136,5 +142,7 @@ def challenge_loss(logits: torch.Tensor, labels: torch.Tensor, weighting: Weight
         return metric_loss(scores, labels, weighting.rewards) / len(logits)
 
 
-LOSSES = {function.__name__: function
-          for function in (cross_entropy, weighted_cross_entropy, categorical_cross_entropy, challenge_loss)}
+LOSSES = {
+    function.__name__: function
+    for function in (cross_entropy, weighted_cross_entropy, categorical_cross_entropy, challenge_loss)
+}

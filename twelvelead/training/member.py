@@ -71,10 +71,22 @@ def seed_of(*numbers: int) -> int:
     return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> 1)
 
 
-def train_member(data: PackedRecordings, labels: np.ndarray, train_rows: np.ndarray, validation_rows: np.ndarray, recipe: Recipe,
-                 classes: Classes, *, seed: int, member: int, checkpoint: Path, known: np.ndarray | None = None,
-                 epochs_allowed: Callable[[int, float], int] | None = None,
-                 out_of_time: Callable[[], bool] = lambda: False, log: Callable[[str], None] = print) -> TrainedMember:
+def train_member(
+    data: PackedRecordings,
+    labels: np.ndarray,
+    train_rows: np.ndarray,
+    validation_rows: np.ndarray,
+    recipe: Recipe,
+    classes: Classes,
+    *,
+    seed: int,
+    member: int,
+    checkpoint: Path,
+    known: np.ndarray | None = None,
+    epochs_allowed: Callable[[int, float], int] | None = None,
+    out_of_time: Callable[[], bool] = lambda: False,
+    log: Callable[[str], None] = print,
+) -> TrainedMember:
     """Trains a member, or goes on where its checkpoint stands.
 
     Parameters
@@ -117,11 +129,20 @@ def train_member(data: PackedRecordings, labels: np.ndarray, train_rows: np.ndar
         schedule = _by_epoch(scale_phases(phases, epochs))
         phase, done = schedule[state.epoch]
         state.start_phase(phase, recipe)
-        loss, whole = _train_epoch(state, task, phase, done, random=[seed, member, state.epoch],
-                                   out_of_time=out_of_time, title=f"member {member} epoch {state.epoch + 1}/{epochs}")
+        loss, whole = _train_epoch(
+            state,
+            task,
+            phase,
+            done,
+            random=[seed, member, state.epoch],
+            out_of_time=out_of_time,
+            title=f"member {member} epoch {state.epoch + 1}/{epochs}",
+        )
         if not math.isfinite(loss):
-            raise NaNLoss(f"member {member}, epoch {state.epoch + 1}: the loss ({phase.loss}) is {loss} at learning "
-                          f"rate {phase.learning_rate:g}; lower the learning rate or look for damaged recordings")
+            raise NaNLoss(
+                f"member {member}, epoch {state.epoch + 1}: the loss ({phase.loss}) is {loss} at learning "
+                f"rate {phase.learning_rate:g}; lower the learning rate or look for damaged recordings"
+            )
         state.epoch += 1
         if not whole:
             epochs = state.epoch
@@ -130,12 +151,27 @@ def train_member(data: PackedRecordings, labels: np.ndarray, train_rows: np.ndar
         found = state.keep_best(task)
         state.reduce_rate_on_plateau(recipe)
         seconds = time.perf_counter() - started
-        state.history.append(dict(member=member, epoch=state.epoch, loss=phase.loss, learning_rate=rate, train_loss=loss,
-                                  **found, seconds=round(seconds, 2)))
-        log(f"member {member}  epoch {state.epoch}/{epochs}  {phase.loss} {loss:.4f}  rate {rate:.3g}  validation loss "
+        state.history.append(
+            dict(
+                member=member,
+                epoch=state.epoch,
+                loss=phase.loss,
+                learning_rate=rate,
+                train_loss=loss,
+                **found,
+                seconds=round(seconds, 2),
+            )
+        )
+        log(
+            f"member {member}  epoch {state.epoch}/{epochs}  {phase.loss} {loss:.4f}  rate {rate:.3g}  validation loss "
             f"{found['validation_loss']:.4f}, metric {found['metric']:.3f} (one threshold, {found['threshold']:.2f})  "
-            f"{seconds:.1f} s")
-        if recipe.training.early_stopping_patience and state.stale >= recipe.training.early_stopping_patience and state.epoch < epochs:
+            f"{seconds:.1f} s"
+        )
+        if (
+            recipe.training.early_stopping_patience
+            and state.stale >= recipe.training.early_stopping_patience
+            and state.epoch < epochs
+        ):
             log(f"member {member}: no better for {state.stale} epochs, training ends")
             epochs = state.epoch
         if epochs_allowed is not None and state.epoch < epochs:
@@ -147,9 +183,14 @@ def train_member(data: PackedRecordings, labels: np.ndarray, train_rows: np.ndar
 
     model.load_state_dict(state.best)
     model.eval()
-    scores = (predict(model, data, validation_rows, recipe.input) if len(validation_rows)
-              else np.zeros((0, labels.shape[1]), dtype=np.float32))
-    return TrainedMember({name: tensor.detach().cpu().clone() for name, tensor in state.best.items()}, scores, state.history)
+    scores = (
+        predict(model, data, validation_rows, recipe.input)
+        if len(validation_rows)
+        else np.zeros((0, labels.shape[1]), dtype=np.float32)
+    )
+    return TrainedMember(
+        {name: tensor.detach().cpu().clone() for name, tensor in state.best.items()}, scores, state.history
+    )
 
 
 def _by_epoch(phases: tuple[Phase, ...]) -> list[tuple[Phase, int]]:
@@ -171,7 +212,7 @@ def _fit_input_statistics(model: torch.nn.Module, data: PackedRecordings, rows: 
         count, total = count + len(samples), total + samples.sum(dim=0).double()
         products = products + (samples.T @ samples).double()
     mean, products = total / max(count, 1), products / max(count, 1)
-    deviation = (products.diagonal() - mean ** 2).clamp(min=0).sqrt()
+    deviation = (products.diagonal() - mean**2).clamp(min=0).sqrt()
     for module in kinds:
         if isinstance(module, Standardised):
             module.mean.copy_(mean[:, None])
@@ -183,12 +224,21 @@ def _fit_input_statistics(model: torch.nn.Module, data: PackedRecordings, rows: 
 class _MemberData:
     """What a member learns from, and what stays the same while it does."""
 
-    def __init__(self, data: PackedRecordings, labels: np.ndarray, train_rows: np.ndarray, validation_rows: np.ndarray,
-                 recipe: Recipe, classes: Classes, known: np.ndarray | None):
+    def __init__(
+        self,
+        data: PackedRecordings,
+        labels: np.ndarray,
+        train_rows: np.ndarray,
+        validation_rows: np.ndarray,
+        recipe: Recipe,
+        classes: Classes,
+        known: np.ndarray | None,
+    ):
         self.data, self.labels, self.recipe, self.classes = data, labels, recipe, classes
         self.train_rows, self.validation_rows = train_rows, validation_rows
-        weights = class_weights(labels[train_rows], recipe.training.largest_class_weight,
-                                None if known is None else known[train_rows])
+        weights = class_weights(
+            labels[train_rows], recipe.training.largest_class_weight, None if known is None else known[train_rows]
+        )
         self.weighting = Weighting(*(self._tensor(array) for array in (*weights, classes.weights)))
         self.targets = self._tensor(labels)
         self.known = None if known is None else self._tensor(known)
@@ -199,7 +249,9 @@ class _MemberData:
     def loss(self, phase_loss: str, logits: torch.Tensor, rows: np.ndarray) -> torch.Tensor:
         """The loss of these recordings."""
         rows = torch.from_numpy(rows).to(self.data.device)
-        return LOSSES[phase_loss](logits, self.targets[rows], self.weighting, None if self.known is None else self.known[rows])
+        return LOSSES[phase_loss](
+            logits, self.targets[rows], self.weighting, None if self.known is None else self.known[rows]
+        )
 
 
 class _TrainingState:
@@ -232,13 +284,16 @@ class _TrainingState:
         if self.optimizer is None or phase.loss != self.loss:
             self.loss, self.sum, self.summed = phase.loss, {}, 0
             self.optimizer = OPTIMIZERS[recipe.training.optimizer](
-                self.model.parameters(), lr=phase.learning_rate, weight_decay=recipe.training.weight_decay)
+                self.model.parameters(), lr=phase.learning_rate, weight_decay=recipe.training.weight_decay
+            )
 
     def rate_at(self, phase: Phase, position: float) -> float:
         """The learning rate at a position, in [0, 1], of its phase."""
         factor = self.rate
         if phase.schedule == "cosine":
-            factor *= min(position / WARM_UP, 0.5 + 0.5 * math.cos(math.pi * max(0.0, position - WARM_UP) / (1 - WARM_UP)))
+            factor *= min(
+                position / WARM_UP, 0.5 + 0.5 * math.cos(math.pi * max(0.0, position - WARM_UP) / (1 - WARM_UP))
+            )
         return phase.learning_rate * factor
 
     def set_rate(self, phase: Phase, position: float) -> None:
@@ -261,7 +316,12 @@ class _TrainingState:
         metric = found.stages[-1][1]
         value = {"metric": metric, "loss": -loss, "last": float(self.epoch)}[select]
         if value > self.best_value or not self.best:
-            self.best_value, self.best, self.stale, self.rate_stale = value, copy.deepcopy(self.model.state_dict()), 0, 0
+            self.best_value, self.best, self.stale, self.rate_stale = (
+                value,
+                copy.deepcopy(self.model.state_dict()),
+                0,
+                0,
+            )
         return dict(validation_loss=loss, metric=metric, threshold=float(found.values[0]))
 
     def reduce_rate_on_plateau(self, recipe: Recipe) -> None:
@@ -270,8 +330,14 @@ class _TrainingState:
             self.rate, self.rate_stale = self.rate / 2, 0
 
     def save(self, path: Path, epochs: int) -> None:
-        values = dict(model=self.model.state_dict(), optimizer=self.optimizer.state_dict(), epochs=epochs,
-                      scaler=self.scaler.state_dict(), loss=self.loss, **{name: getattr(self, name) for name in self.SAVED})
+        values = dict(
+            model=self.model.state_dict(),
+            optimizer=self.optimizer.state_dict(),
+            epochs=epochs,
+            scaler=self.scaler.state_dict(),
+            loss=self.loss,
+            **{name: getattr(self, name) for name in self.SAVED},
+        )
         replace_file(path, lambda partial: torch.save(values, partial))
 
     def load(self, path: Path, device: torch.device, recipe: Recipe) -> int:
@@ -279,8 +345,9 @@ class _TrainingState:
         try:
             values = torch.load(path, map_location=device, weights_only=True)
         except Exception as error:  # torch raises anything from EOFError to UnpicklingError
-            raise UserError(f"{path}: the checkpoint cannot be read ({error}); "
-                            "delete it to train this member anew") from None
+            raise UserError(
+                f"{path}: the checkpoint cannot be read ({error}); delete it to train this member anew"
+            ) from None
         self.model.load_state_dict(values["model"])
         self.start_phase(Phase(values["loss"], 0.0, 0), recipe)
         self.optimizer.load_state_dict(values["optimizer"])
@@ -290,8 +357,16 @@ class _TrainingState:
         return values["epochs"]
 
 
-def _train_epoch(state: _TrainingState, task: _MemberData, phase: Phase, done: int, *, random: list[int],
-                 out_of_time: Callable[[], bool], title: str) -> tuple[float, bool]:
+def _train_epoch(
+    state: _TrainingState,
+    task: _MemberData,
+    phase: Phase,
+    done: int,
+    *,
+    random: list[int],
+    out_of_time: Callable[[], bool],
+    title: str,
+) -> tuple[float, bool]:
     """One pass over the rows, after `done` epochs of the phase; returns the mean loss and whether time allowed all of it."""
     torch.manual_seed(seed_of(*random))  # for dropout
     generator = np.random.default_rng(random)
@@ -340,15 +415,18 @@ def _average(state: _TrainingState, schedule: list[tuple[Phase, int]], phase: Ph
     if not last or state.summed < 2:
         return
     own = copy.deepcopy(state.model.state_dict())
-    state.model.load_state_dict({**own, **{name: (total / state.summed).to(own[name].dtype)
-                                           for name, total in state.sum.items()}})
+    state.model.load_state_dict(
+        {**own, **{name: (total / state.summed).to(own[name].dtype) for name, total in state.sum.items()}}
+    )
     _update_batch_norm(state.model, task.data, task.train_rows, task.recipe)
     state.keep_best(task)
     state.model.load_state_dict(own)
 
 
 @torch.no_grad()
-def _update_batch_norm(model: torch.nn.Module, data: PackedRecordings, rows: np.ndarray, recipe: Recipe, most: int = 2048) -> None:
+def _update_batch_norm(
+    model: torch.nn.Module, data: PackedRecordings, rows: np.ndarray, recipe: Recipe, most: int = 2048
+) -> None:
     """Batch-norm statistics of weights that were never trained with: a mean over batches of unaugmented recordings."""
     norms = [module for module in model.modules() if isinstance(module, MaskedBatchNorm)]
     momenta = [norm.momentum for norm in norms]

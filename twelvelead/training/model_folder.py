@@ -1,8 +1,8 @@
 """The model folder while members are trained: it grows by each member that is done, and is a model at any moment.
 
-    book = Book(job, …)
-    book.collect_finished()          # takes in members that have been finished since
-    book.complete()
+book = Book(job, …)
+book.collect_finished()          # takes in members that have been finished since
+book.complete()
 """
 
 from __future__ import annotations
@@ -40,8 +40,10 @@ class ModelFolder:
         added = (self.truth & ~self.labels).sum(axis=0)
         self.added = {code: int(count) for code, count in zip(run.classes.codes, added) if count}
         if self.added:
-            log("thresholds: by its heart rate, sinus rhythm also counts as " + " and ".join(
-                f"{DIAGNOSES[code][1]} in {count} recordings" for code, count in self.added.items()))
+            log(
+                "thresholds: by its heart rate, sinus rhythm also counts as "
+                + " and ".join(f"{DIAGNOSES[code][1]} in {count} recordings" for code, count in self.added.items())
+            )
         self.results: dict[int, TrainedMember] = {}
         self.found: dict[int, Thresholds] = {}
         self.validation: dict[int, np.ndarray] = {}  # rows of the store
@@ -53,9 +55,14 @@ class ModelFolder:
         """Takes in members that have been finished since the last look."""
         if time.time() - self.noted > 2:
             self.noted = time.time()
-            write_json(self.run.work / "run.json", dict(
-                key=self.run.key, seconds=self.used + self.noted - self.started,
-                deadline=None if np.isinf(self.until.at) else self.until.at))
+            write_json(
+                self.run.work / "run.json",
+                dict(
+                    key=self.run.key,
+                    seconds=self.used + self.noted - self.started,
+                    deadline=None if np.isinf(self.until.at) else self.until.at,
+                ),
+            )
         grown = False
         for member in range(self.run.recipe.voting.members):
             weights, result = member_path(self.run.folder, member), self.run.result_path(member)
@@ -80,8 +87,10 @@ class ModelFolder:
         objective = objective_of(classes, self.truth[rows], scores)
         found = optimise(objective, voting.threshold_method, self.run.seed, **voting.threshold_options)
         found = shrink(objective, found, voting.shrinkage, self.log_odds)
-        self.log(f"{title}: thresholds from {len(rows)} recordings, {METRIC_OF[classes.year]} there: "
-                 + ", ".join(f"{stage} {value:.3f}" for stage, value in found.stages))
+        self.log(
+            f"{title}: thresholds from {len(rows)} recordings, {METRIC_OF[classes.year]} there: "
+            + ", ".join(f"{stage} {value:.3f}" for stage, value in found.stages)
+        )
         return found
 
     def _write_parts(self) -> None:
@@ -94,36 +103,70 @@ class ModelFolder:
             scores[rows] += self.results[member].scores
             count[rows] += 1
         bag = np.flatnonzero(count)
-        together = self._optimise(bag, scores[bag] / count[bag, None],
-                                  f"out of bag, {len(members)} member{'s' * (len(members) > 1)}")
+        together = self._optimise(
+            bag, scores[bag] / count[bag, None], f"out of bag, {len(members)} member{'s' * (len(members) > 1)}"
+        )
 
         def as_dict(found: Thresholds, recordings: int) -> dict[str, Any]:
-            return dict(recordings=recordings, thresholds=dict(zip(classes.codes, found.values.tolist())),
-                        metric_after=dict(found.stages))
+            return dict(
+                recordings=recordings,
+                thresholds=dict(zip(classes.codes, found.values.tolist())),
+                metric_after=dict(found.stages),
+            )
 
         history = [row for member in members for row in self.results[member].history]
-        write_json(folder / "classes.json", dict(
-            **classes.to_dict(), abbreviations=classes.abbreviations, priors=self.labels[run.rows].mean(axis=0).tolist()))
-        write_json(folder / "thresholds.json", dict(
-            used=run.recipe.voting.thresholds, labels_added_by_rate=self.added, ensemble=as_dict(together, len(bag)),
-            members={member: as_dict(self.found[member], len(rows)) for member, rows in validation.items()}))
-        write_json(folder / "splits.json", dict(
-            recordings=[store.headers[row] for row in run.rows],
-            validation_of_member={member: [store.headers[row] for row in rows] for member, rows in validation.items()}))
+        write_json(
+            folder / "classes.json",
+            dict(
+                **classes.to_dict(),
+                abbreviations=classes.abbreviations,
+                priors=self.labels[run.rows].mean(axis=0).tolist(),
+            ),
+        )
+        write_json(
+            folder / "thresholds.json",
+            dict(
+                used=run.recipe.voting.thresholds,
+                labels_added_by_rate=self.added,
+                ensemble=as_dict(together, len(bag)),
+                members={member: as_dict(self.found[member], len(rows)) for member, rows in validation.items()},
+            ),
+        )
+        write_json(
+            folder / "splits.json",
+            dict(
+                recordings=[store.headers[row] for row in run.rows],
+                validation_of_member={
+                    member: [store.headers[row] for row in rows] for member, rows in validation.items()
+                },
+            ),
+        )
         replace_file(folder / "history.csv", lambda path: write_history(history, path))
         replace_file(folder / "progress.png", lambda path: draw_progress(history, path))
 
     def _write_manifest(self, complete: bool) -> None:
         """recipe.json, without which there is no model: it names the members."""
         run = self.run
-        write_json(run.folder / "recipe.json", dict(
-            format=FORMAT, twelvelead=__version__, torch=torch.__version__, complete=complete, members=sorted(self.results),
-            seed=run.seed, recordings=len(run.rows), key=run.key, recipe=to_dict(run.recipe)))
+        write_json(
+            run.folder / "recipe.json",
+            dict(
+                format=FORMAT,
+                twelvelead=__version__,
+                torch=torch.__version__,
+                complete=complete,
+                members=sorted(self.results),
+                seed=run.seed,
+                recordings=len(run.rows),
+                key=run.key,
+                recipe=to_dict(run.recipe),
+            ),
+        )
 
 
 def _log_odds(run: TrainingRun, labels: np.ndarray) -> np.ndarray:
     """What each class's frequency among the training recordings adds to its scores' log-odds."""
     training, known = run.recipe.training, run.known_labels(labels)
     weighted = any(phase.loss == "weighted_cross_entropy" for phase in training.phases)
-    return frequency_log_odds(labels[run.rows], None if known is None else known[run.rows], weighted,
-                              training.largest_class_weight)
+    return frequency_log_odds(
+        labels[run.rows], None if known is None else known[run.rows], weighted, training.largest_class_weight
+    )

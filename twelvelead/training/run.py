@@ -1,8 +1,8 @@
 """What all processes that train members share: data, recipe, splits, in MODEL/.work.
 
-    job, used = prepare_job(headers, folder, recipe, classes, …)     # once, by the process that leads
-    job = read_job(folder / ".work")                                 # by the others
-    train_rows, validation_rows = job.member_rows(labels, member)
+job, used = prepare_job(headers, folder, recipe, classes, …)     # once, by the process that leads
+job = read_job(folder / ".work")                                 # by the others
+train_rows, validation_rows = job.member_rows(labels, member)
 """
 
 from __future__ import annotations
@@ -65,9 +65,17 @@ class TrainingRun:
         return sum(phase.epochs for phase in self.recipe.training.phases)
 
     def write(self) -> None:
-        write_json(self.work / "training_run.json", dict(
-            key=self.key, store_key=self.store_key, recipe=to_dict(self.recipe), classes=self.classes.to_dict(),
-            seed=self.seed, groups=self.groups))
+        write_json(
+            self.work / "training_run.json",
+            dict(
+                key=self.key,
+                store_key=self.store_key,
+                recipe=to_dict(self.recipe),
+                classes=self.classes.to_dict(),
+                seed=self.seed,
+                groups=self.groups,
+            ),
+        )
 
     def member_rows(self, labels: np.ndarray, member: int) -> tuple[np.ndarray, np.ndarray]:
         """The member's training part and the rest, stratified, one patient on one side.
@@ -105,20 +113,44 @@ def open_run(work: Path) -> TrainingRun:
     store = open_store(work / "store", values["store_key"])
     if store is None:
         raise UserError(f"{work}: the store of preprocessed recordings is gone; start training again")
-    return TrainingRun(work, values["key"], values["store_key"], recipe_from_dict(values["recipe"]),
-               Classes.from_dict(values["classes"]), values["seed"], values["groups"], store)
+    return TrainingRun(
+        work,
+        values["key"],
+        values["store_key"],
+        recipe_from_dict(values["recipe"]),
+        Classes.from_dict(values["classes"]),
+        values["seed"],
+        values["groups"],
+        store,
+    )
 
 
 def _key(recipe: Recipe, classes: Classes, seed: int, store: Store, groups: list[str | None]) -> str:
-    parts = [FORMAT, to_dict(recipe), classes.to_dict(), seed,
-             [[header, codes, int(offset), group]
-              for header, codes, offset, group in zip(store.headers, store.codes, store.offsets, groups)]]
+    parts = [
+        FORMAT,
+        to_dict(recipe),
+        classes.to_dict(),
+        seed,
+        [
+            [header, codes, int(offset), group]
+            for header, codes, offset, group in zip(store.headers, store.codes, store.offsets, groups)
+        ],
+    ]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
-def prepare_run(headers: list[Path], folder: Path, recipe: Recipe, classes: Classes, root: Path | None, seed: int,
-                limit: int | None, patients: dict[str, str] | None, jobs: int,
-                log: Callable[[str], None]) -> tuple[TrainingRun | None, float]:
+def prepare_run(
+    headers: list[Path],
+    folder: Path,
+    recipe: Recipe,
+    classes: Classes,
+    root: Path | None,
+    seed: int,
+    limit: int | None,
+    patients: dict[str, str] | None,
+    jobs: int,
+    log: Callable[[str], None],
+) -> tuple[TrainingRun | None, float]:
     """Builds the store and writes the job; keeps what a killed run of the same job left, deletes what any other left.
 
     Parameters are those of members.train_ensemble.

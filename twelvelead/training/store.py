@@ -133,25 +133,37 @@ def _prepare_chunk(headers: list[Path], spec: Input) -> list[dict | str]:
         except RecordingError as error:
             results.append(str(error))
             continue
-        results.append(dict(
-            samples=np.ascontiguousarray(prepared.signal.T).astype(np.float16), valid=prepared.valid,
-            leads=prepared.leads.tolist(), metadata=prepared.metadata.tolist(),
-            rate=heart_rate(prepared.signal[:len(LEADS)], spec.frequency_hz), notes=recording.notes, name=recording.name,
-            codes=recording.codes, patient=recording.patient))
+        results.append(
+            dict(
+                samples=np.ascontiguousarray(prepared.signal.T).astype(np.float16),
+                valid=prepared.valid,
+                leads=prepared.leads.tolist(),
+                metadata=prepared.metadata.tolist(),
+                rate=heart_rate(prepared.signal[: len(LEADS)], spec.frequency_hz),
+                notes=recording.notes,
+                name=recording.name,
+                codes=recording.codes,
+                patient=recording.patient,
+            )
+        )
     return results
 
 
 def _write(headers: list[Path], spec: Input, folder: Path, key: str, root: Path | None, jobs: int) -> None:
     """Writes a store into `folder`; store.json, without which there is none, comes last."""
     (folder / "store.json").unlink(missing_ok=True)
-    chunks = [headers[k:k + CHUNK] for k in range(0, len(headers), CHUNK)]
+    chunks = [headers[k : k + CHUNK] for k in range(0, len(headers), CHUNK)]
     # a pool of processes costs a second to start: not for a handful
     jobs = 1 if len(chunks) < 8 else jobs
     results = joblib.Parallel(n_jobs=jobs, return_as="generator")(
-        joblib.delayed(_prepare_chunk)(chunk, spec) for chunk in chunks)
+        joblib.delayed(_prepare_chunk)(chunk, spec) for chunk in chunks
+    )
     rows, lengths, left_out = [], [], []
-    with open(folder / "samples.f16", "wb") as samples, open(folder / "valid.u8", "wb") as valid, \
-            tqdm(total=len(headers), desc="reading", unit="rec", file=sys.stderr, disable=None) as bar:
+    with (
+        open(folder / "samples.f16", "wb") as samples,
+        open(folder / "valid.u8", "wb") as valid,
+        tqdm(total=len(headers), desc="reading", unit="rec", file=sys.stderr, disable=None) as bar,
+    ):
         for chunk, chunk_results in zip(chunks, results):
             for header, result in zip(chunk, chunk_results):
                 if isinstance(result, str):
@@ -182,8 +194,11 @@ def open_store(folder: Path, key: str) -> Store | None:
         return None
     rows, left_out = values["rows"], tuple(values["left_out"])
     if not rows:
-        raise UserError(f"none of the {len(left_out)} recordings can be used; the first: {left_out[0]}" if left_out
-                        else "there are no recordings to train on")
+        raise UserError(
+            f"none of the {len(left_out)} recordings can be used; the first: {left_out[0]}"
+            if left_out
+            else "there are no recordings to train on"
+        )
     offsets = np.concatenate([[0], np.cumsum(values["lengths"], dtype=np.int64)])
     total = int(offsets[-1])
     sizes = [(folder / name).stat().st_size for name in ("samples.f16", "valid.u8")]
@@ -203,4 +218,5 @@ def open_store(folder: Path, key: str) -> Store | None:
         metadata=np.array([row["metadata"] for row in rows], dtype=np.float32),
         rates=np.array([row["rate"] for row in rows], dtype=np.float64),  # None becomes NaN
         left_out=left_out,
-        repaired=tuple(f"{row['header']}: {'; '.join(row['notes'])}" for row in rows if row["notes"]))
+        repaired=tuple(f"{row['header']}: {'; '.join(row['notes'])}" for row in rows if row["notes"]),
+    )

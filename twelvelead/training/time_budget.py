@@ -84,8 +84,8 @@ class EpochBudget:
         left = len(self.members) - place
         fit, epochs = affordable(self.until.left(), statistics.median(self._seconds), left, self.epochs, done)
         if place + fit < self.wanted:
-            self.log(f"time budget: members {self.members[place + fit:self.wanted]} are left out")
+            self.log(f"time budget: members {self.members[place + fit : self.wanted]} are left out")
         elif place + fit > self.wanted:
-            self.log(f"time budget: members {self.members[self.wanted:place + fit]} fit again")
+            self.log(f"time budget: members {self.members[self.wanted : place + fit]} fit again")
         self.wanted = place + fit
         return epochs

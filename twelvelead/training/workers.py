@@ -32,7 +32,7 @@ from ..recipes import Recipe
 from .batches import on_device
 from .member import train_member
 from .model_folder import ModelFolder
-from .run import TrainingRun, prepare_run, open_run
+from .run import TrainingRun, open_run, prepare_run
 from .time_budget import Deadline, EpochBudget, deadline
 
 Log = Callable[[str], None]
@@ -43,10 +43,22 @@ def log_line(line: str) -> None:
     print(line, flush=True)
 
 
-def train_ensemble(headers: list[Path], folder: Path, recipe: Recipe, classes: Classes, *, root: Path | None = None,
-                   seed: int = 0, device: torch.device | str = "cpu", limit: int | None = None,
-                   budget_hours: float | None = None, patients: dict[str, str] | None = None, jobs: int = -1,
-                   workers: int | None = None, log: Log = log_line) -> Ensemble:
+def train_ensemble(
+    headers: list[Path],
+    folder: Path,
+    recipe: Recipe,
+    classes: Classes,
+    *,
+    root: Path | None = None,
+    seed: int = 0,
+    device: torch.device | str = "cpu",
+    limit: int | None = None,
+    budget_hours: float | None = None,
+    patients: dict[str, str] | None = None,
+    jobs: int = -1,
+    workers: int | None = None,
+    log: Log = log_line,
+) -> Ensemble:
     """Trains all members and writes the model folder; a killed run is continued by calling it again.
 
     Parameters
@@ -96,12 +108,21 @@ def train_ensemble(headers: list[Path], folder: Path, recipe: Recipe, classes: C
     model_folder = ModelFolder(run, used, started, until, log)
     members = recipe.voting.members
     workers = 1 if ranks > 1 else min(workers or _default_workers(device), members)
-    log(f"training {members} members of '{recipe.name}', {run.epochs} epochs each, on {len(run.rows)} recordings, "
+    log(
+        f"training {members} members of '{recipe.name}', {run.epochs} epochs each, on {len(run.rows)} recordings, "
         f"{model_folder.labels[run.rows].any(axis=0).sum()} of {len(classes.codes)} classes present, device {device}, "
-        f"{max(workers, ranks)} at a time")
+        f"{max(workers, ranks)} at a time"
+    )
     _barrier()
     if workers == 1:
-        train_members(run, range(0, members, ranks), _device_of_rank(device, 0) if ranks > 1 else device, until, log, model_folder.collect_finished)
+        train_members(
+            run,
+            range(0, members, ranks),
+            _device_of_rank(device, 0) if ranks > 1 else device,
+            until,
+            log,
+            model_folder.collect_finished,
+        )
     else:
         _run_workers(run, members, workers, device, until, model_folder)
     _barrier()
@@ -112,8 +133,15 @@ def train_ensemble(headers: list[Path], folder: Path, recipe: Recipe, classes: C
     return load_ensemble(folder, device)
 
 
-def train_members(run: TrainingRun, members: range, device: torch.device, until: Deadline, log: Log,
-                  collect_finished: Callable[[], None] = lambda: None, orphaned: Callable[[], bool] = lambda: False) -> None:
+def train_members(
+    run: TrainingRun,
+    members: range,
+    device: torch.device,
+    until: Deadline,
+    log: Log,
+    collect_finished: Callable[[], None] = lambda: None,
+    orphaned: Callable[[], bool] = lambda: False,
+) -> None:
     """Trains some of the members one after another; each leaves its weights, its scores and its history as files.
 
     `collect_finished` is called after every epoch and member, `orphaned` after every batch: True ends the process.
@@ -144,12 +172,26 @@ def train_members(run: TrainingRun, members: range, device: torch.device, until:
             return budget.epochs_allowed(place, done, epoch_seconds)
 
         checkpoint = run.work / f"member_{member:02d}.checkpoint"
-        trained = train_member(data, labels, train_rows, validation_rows, run.recipe, run.classes, seed=run.seed,
-                               member=member, checkpoint=checkpoint, known=known, epochs_allowed=epochs_allowed,
-                               out_of_time=out_of_time, log=log)
+        trained = train_member(
+            data,
+            labels,
+            train_rows,
+            validation_rows,
+            run.recipe,
+            run.classes,
+            seed=run.seed,
+            member=member,
+            checkpoint=checkpoint,
+            known=known,
+            epochs_allowed=epochs_allowed,
+            out_of_time=out_of_time,
+            log=log,
+        )
         replace_file(member_path(run.folder, member), lambda path: save_file(trained.state, path))
-        replace_file(run.result_path(member), lambda path: np.savez(
-            path, scores=trained.scores, history=json.dumps(trained.history)))
+        replace_file(
+            run.result_path(member),
+            lambda path: np.savez(path, scores=trained.scores, history=json.dumps(trained.history)),
+        )
         checkpoint.unlink(missing_ok=True)
         collect_finished()
 
@@ -168,7 +210,9 @@ def _device_of_rank(device: torch.device, rank: int) -> torch.device:
     return device
 
 
-def _run_workers(run: TrainingRun, members: int, workers: int, device: torch.device, until: Deadline, model_folder: ModelFolder) -> None:
+def _run_workers(
+    run: TrainingRun, members: int, workers: int, device: torch.device, until: Deadline, model_folder: ModelFolder
+) -> None:
     """Trains member k in process k mod workers, and keeps the model folder up to date."""
     here = str(Path(__file__).resolve().parents[2])
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [here, os.environ.get("PYTHONPATH")]))}
@@ -182,8 +226,13 @@ def _run_workers(run: TrainingRun, members: int, workers: int, device: torch.dev
             with open(path, "w") as errors:
                 if worker == 0 and sys.stderr.isatty():
                     errors = None  # one process shows its progress bars, and its error, on the terminal
-                processes.append(subprocess.Popen([sys.executable, "-m", "twelvelead.training.workers", *map(str, arguments)],
-                                                  env=environment, stderr=errors))
+                processes.append(
+                    subprocess.Popen(
+                        [sys.executable, "-m", "twelvelead.training.workers", *map(str, arguments)],
+                        env=environment,
+                        stderr=errors,
+                    )
+                )
         while any(process.poll() is None for process in processes):
             if any(process.poll() for process in processes):
                 break  # one has failed; what the others have done is in their checkpoints
@@ -205,8 +254,14 @@ def main(arguments: list[str]) -> None:
     """A training process: WORK FIRST MEMBERS STEP DEVICE DEADLINE PARENT."""
     work, first, members, step, device, at, parent = arguments
     try:
-        train_members(open_run(Path(work)), range(int(first), int(members), int(step)), torch.device(device),
-                      Deadline(float(at)), log_line, orphaned=lambda: os.getppid() != int(parent))
+        train_members(
+            open_run(Path(work)),
+            range(int(first), int(members), int(step)),
+            torch.device(device),
+            Deadline(float(at)),
+            log_line,
+            orphaned=lambda: os.getppid() != int(parent),
+        )
     except UserError as error:
         sys.exit(str(error))
 

@@ -27,8 +27,12 @@ from .winograd import MinimalConv, buffer, matrices, scoring_weights
 SMALL_KERNELS = torch.backends.cpu.get_cpu_capability().startswith("AVX512")
 WIDTHS = (64, 32)  # columns of a panel; the one that leaves fewer columns empty
 PART = 2**18  # numbers that a convolution works on at a time, so that they stay in a core's cache
-SLACK = 8  # samples: no filter has more outputs a piece, so that none reads or writes further beyond the end of a signal
-KEPT = 2**24  # numbers in buffers that a thread keeps for the next call; 16 recordings of 10 s take 2^23 in the published network
+SLACK = (
+    8  # samples: no filter has more outputs a piece, so that none reads or writes further beyond the end of a signal
+)
+KEPT = (
+    2**24
+)  # numbers in buffers that a thread keeps for the next call; 16 recordings of 10 s take 2^23 in the published network
 
 
 class Shape(NamedTuple):
@@ -100,8 +104,9 @@ class Padded:
         The first one begins at row `first` of `rows`, where a signal takes `slot` rows, its padding before it included.
         """
         row, number = self.rows.strides
-        return as_strided(self.rows[first:], (batch, count, samples, self.rows.shape[1]),
-                          (self.slot * row, step * row, row, number))
+        return as_strided(
+            self.rows[first:], (batch, count, samples, self.rows.shape[1]), (self.slot * row, step * row, row, number)
+        )
 
 
 class Convolution:
@@ -126,18 +131,23 @@ class Convolution:
             factors = sums, products  # as torch takes them
             sums, products = sums.numpy(), products.numpy()
             if panels:
-                factors = (sums.reshape(n, chunks, 1, chunk, channels_in),
-                           products.reshape(n, chunks, chunk, panels, width).transpose(0, 1, 3, 2, 4))
+                factors = (
+                    sums.reshape(n, chunks, 1, chunk, channels_in),
+                    products.reshape(n, chunks, chunk, panels, width).transpose(0, 1, 3, 2, 4),
+                )
             outputs = target.pieces(target.padding + first * target.slot, some, pieces, m, m)
-            self.parts.append((
-                sums[:, rows:],
-                source.pieces(first * source.slot, some, pieces, n, m),
-                sums[:, :rows].reshape(n, some, pieces, channels_in).transpose(1, 2, 0, 3),
-                *factors,
-                products[:, :rows, :channels_out].reshape(n, some, pieces, channels_out).transpose(1, 2, 0, 3),
-                outputs,
-                outputs.reshape(some, pieces, -1),
-                torch.from_numpy(outputs.reshape(some, -1))))
+            self.parts.append(
+                (
+                    sums[:, rows:],
+                    source.pieces(first * source.slot, some, pieces, n, m),
+                    sums[:, :rows].reshape(n, some, pieces, channels_in).transpose(1, 2, 0, 3),
+                    *factors,
+                    products[:, :rows, :channels_out].reshape(n, some, pieces, channels_out).transpose(1, 2, 0, 3),
+                    outputs,
+                    outputs.reshape(some, pieces, -1),
+                    torch.from_numpy(outputs.reshape(some, -1)),
+                )
+            )
 
     def __call__(self, weights: Filter, invalid: tuple[int, np.ndarray] | None = None) -> None:
         """Writes the target. `invalid`: from which sample on, and by what, (batch, samples from there on, 1), to multiply it."""

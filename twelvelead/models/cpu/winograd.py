@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 import threading
-from functools import lru_cache
+from functools import cache, lru_cache
 
 import numpy as np
 import torch
@@ -32,8 +32,13 @@ FEWER_OUTPUTS = {3: 4, 5: 4, 7: 4}
 MANY = 50_000
 # Where the polynomials of inputs and taps are evaluated, by the number of inputs; also at their negatives, at 0 and at infinity.
 # Found by a search for the least rounding error that is expected of random inputs and taps.
-POINTS = {6: (0.651, 1.535), 8: (0.505, 1.0, 1.978), 10: (0.417, 0.804, 1.244, 2.396), 12: (0.357, 0.686, 1.0, 1.457, 2.804),
-          14: (0.312, 0.604, 0.868, 1.152, 1.655, 3.206)}
+POINTS = {
+    6: (0.651, 1.535),
+    8: (0.505, 1.0, 1.978),
+    10: (0.417, 0.804, 1.244, 2.396),
+    12: (0.357, 0.686, 1.0, 1.457, 2.804),
+    14: (0.312, 0.604, 0.868, 1.152, 1.655, 3.206),
+}
 # By the filter's taps, below so many pairs of channels the sums cost more than the products that they save.
 WORTH = {3: 8000, 5: 1200, 7: 1000}
 PART = 2**19  # numbers that are worked on at a time, so that they stay in a core's cache
@@ -50,14 +55,16 @@ def transforms(taps: int, outputs: int) -> tuple[torch.Tensor, torch.Tensor, tor
 
     def powers(count: int) -> np.ndarray:
         """Rows: values of 1, x, x², … at each point; the last row is the point at infinity."""
-        return np.array([[point ** k for k in range(count)] for point in points] + [[0.0] * (count - 1) + [1.0]])
+        return np.array([[point**k for k in range(count)] for point in points] + [[0.0] * (count - 1) + [1.0]])
 
     of_outputs, of_taps, of_inputs = powers(outputs).T, powers(taps), np.linalg.inv(powers(inputs)).T
     scale = np.sqrt(np.abs(of_inputs).sum(axis=1) / np.abs(of_taps).sum(axis=1))[:, None]  # neither side much larger
-    return tuple(torch.from_numpy(np.ascontiguousarray(matrix)) for matrix in (of_outputs, of_taps * scale, of_inputs / scale))
+    return tuple(
+        torch.from_numpy(np.ascontiguousarray(matrix)) for matrix in (of_outputs, of_taps * scale, of_inputs / scale)
+    )
 
 
-@lru_cache(maxsize=None)
+@cache
 def matrices(taps: int, outputs: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     with torch.inference_mode(False):  # they serve training, too
         return tuple(matrix.float() for matrix in transforms(taps, outputs))
@@ -108,25 +115,29 @@ class _Filter:
         self.channels_in, self.channels_out = channels_in, channels_out
         self.inputs, self.outputs = inputs, inputs - taps + 1
         self.of_outputs, self.to_taps, self.of_inputs = matrices(taps, self.outputs)
-        self.time = time + 2 * padding - taps + 1                             # of the output
+        self.time = time + 2 * padding - taps + 1  # of the output
         self.whole, rest = divmod(self.time, self.outputs)
         self.pieces = self.whole + bool(rest)
         self.end = self.whole * self.outputs
-        self.needed = self.pieces * self.outputs + taps - 1                   # samples of input, padded
+        self.needed = self.pieces * self.outputs + taps - 1  # samples of input, padded
         self.part = max(1, PART // (inputs * self.pieces * max(channels_in, channels_out)))  # recordings at a time
 
     def pieces_of(self, padded: torch.Tensor, first: int, count: int) -> torch.Tensor:
         """Inputs first … first + count − 1 of each piece, (count, batch, pieces, channels in), as a view."""
         channels = self.channels_in
-        return padded.as_strided((count, len(padded), self.pieces, channels),
-                                 (channels, self.needed * channels, self.outputs * channels, 1),
-                                 padded.storage_offset() + first * channels)
+        return padded.as_strided(
+            (count, len(padded), self.pieces, channels),
+            (channels, self.needed * channels, self.outputs * channels, 1),
+            padded.storage_offset() + first * channels,
+        )
 
     def sums_of_inputs(self, rows: torch.Tensor) -> torch.Tensor:
         """(n, batch · pieces, channels in)"""
         batch, channels = len(rows), self.channels_in
         padded = F.pad(rows, (0, 0, self.padding, self.needed - self.padding - self.time_in))
-        inputs = buffer("inputs", self.inputs, batch, self.pieces, channels).copy_(self.pieces_of(padded, 0, self.inputs))
+        inputs = buffer("inputs", self.inputs, batch, self.pieces, channels).copy_(
+            self.pieces_of(padded, 0, self.inputs)
+        )
         sums = buffer("sums of inputs", self.inputs, batch * self.pieces, channels)
         torch.mm(self.of_inputs, inputs.view(self.inputs, -1), out=sums.view(self.inputs, -1))
         return sums
@@ -137,31 +148,31 @@ class _Filter:
         inputs = buffer("inputs", self.inputs, batch, self.pieces, channels)
         torch.mm(self.of_inputs.T, sums.view(self.inputs, -1), out=inputs.view(self.inputs, -1))
         padded = buffer("padded", batch, self.needed, channels)
-        padded[:, self.pieces * self.outputs:] = 0
-        self.pieces_of(padded, 0, self.outputs).copy_(inputs[:self.outputs])
-        self.pieces_of(padded, self.outputs, self.taps - 1).add_(inputs[self.outputs:])
-        rows.copy_(padded[:, self.padding:self.padding + self.time_in])
+        padded[:, self.pieces * self.outputs :] = 0
+        self.pieces_of(padded, 0, self.outputs).copy_(inputs[: self.outputs])
+        self.pieces_of(padded, self.outputs, self.taps - 1).add_(inputs[self.outputs :])
+        rows.copy_(padded[:, self.padding : self.padding + self.time_in])
 
     def write(self, products: torch.Tensor, bias: torch.Tensor, out: torch.Tensor) -> None:
         """Outputs of the products of all points, with a bias, to `out` (batch, time, channels out)."""
         phases = buffer("outputs", self.outputs, len(out), self.pieces, self.channels_out)
         torch.mm(self.of_outputs, products.view(self.inputs, -1), out=phases.view(self.outputs, -1))
-        torch.add(phases[:, :, :self.whole].permute(1, 2, 0, 3), bias, out=self.whole_of(out))
+        torch.add(phases[:, :, : self.whole].permute(1, 2, 0, 3), bias, out=self.whole_of(out))
         if self.pieces > self.whole:
-            torch.add(phases[:self.time - self.end, :, self.whole].transpose(0, 1), bias, out=out[:, self.end:])
+            torch.add(phases[: self.time - self.end, :, self.whole].transpose(0, 1), bias, out=out[:, self.end :])
 
     def phases_of(self, gradient: torch.Tensor) -> torch.Tensor:
         """The derivative of outputs phase by phase, zero where a piece goes beyond the time."""
         phases = buffer("outputs", self.outputs, len(gradient), self.pieces, self.channels_out)
-        phases[:, :, :self.whole] = self.whole_of(gradient).permute(2, 0, 1, 3)
+        phases[:, :, : self.whole] = self.whole_of(gradient).permute(2, 0, 1, 3)
         if self.pieces > self.whole:
             phases[:, :, self.whole] = 0
-            phases[:self.time - self.end, :, self.whole] = gradient[:, self.end:].transpose(0, 1)
+            phases[: self.time - self.end, :, self.whole] = gradient[:, self.end :].transpose(0, 1)
         return phases
 
     def whole_of(self, rows: torch.Tensor) -> torch.Tensor:
         """Outputs (batch, time, channels out) of the pieces that are whole, (batch, pieces, m, channels out), as a view."""
-        return rows[:, :self.end].view(len(rows), self.whole, self.outputs, self.channels_out)
+        return rows[:, : self.end].view(len(rows), self.whole, self.outputs, self.channels_out)
 
     def forward(self, rows: torch.Tensor, of_taps: torch.Tensor, bias: torch.Tensor, out: torch.Tensor) -> None:
         """The convolution of `rows`, written to `out` (batch, time, channels out)."""
@@ -170,8 +181,14 @@ class _Filter:
             products = torch.bmm(sums, of_taps, out=buffer("products", self.inputs, sums.shape[1], self.channels_out))
             self.write(products, bias, to)
 
-    def backward(self, rows: torch.Tensor, of_taps: torch.Tensor, gradient: torch.Tensor, of_rows: torch.Tensor | None,
-                 of_bias: torch.Tensor | None) -> torch.Tensor:
+    def backward(
+        self,
+        rows: torch.Tensor,
+        of_taps: torch.Tensor,
+        gradient: torch.Tensor,
+        of_rows: torch.Tensor | None,
+        of_bias: torch.Tensor | None,
+    ) -> torch.Tensor:
         """The derivative of the weight from that of the output; those of `rows` and of the bias go to `of_rows`, `of_bias`."""
         of_sums = torch.zeros_like(of_taps)
         for k in range(0, len(rows), self.part):
@@ -229,7 +246,9 @@ class MinimalConv(nn.Conv2d):
     That is on a CPU, in float32, one output a sample, taps of `OUTPUTS` and enough channels. Elsewhere it is nn.Conv2d.
     """
 
-    def __init__(self, channels_in: int, channels_out: int, taps: int, stride: int = 1, padding: int = 0, bias: bool = True):
+    def __init__(
+        self, channels_in: int, channels_out: int, taps: int, stride: int = 1, padding: int = 0, bias: bool = True
+    ):
         super().__init__(channels_in, channels_out, (1, taps), (1, stride), (0, padding), bias=bias)
 
     @property
@@ -239,9 +258,16 @@ class MinimalConv(nn.Conv2d):
         return self.stride == (1, 1) and self.in_channels * self.out_channels >= worth
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        long_enough = x.shape[3] + 2 * self.padding[1] >= self.kernel_size[1] and len(x) > 0  # else an error, or nothing
-        if (not self.is_minimal or not long_enough or x.device.type != "cpu" or x.dtype != torch.float32
-                or torch.is_autocast_enabled("cpu")):
+        long_enough = (
+            x.shape[3] + 2 * self.padding[1] >= self.kernel_size[1] and len(x) > 0
+        )  # else an error, or nothing
+        if (
+            not self.is_minimal
+            or not long_enough
+            or x.device.type != "cpu"
+            or x.dtype != torch.float32
+            or torch.is_autocast_enabled("cpu")
+        ):
             return super().forward(x)
         bias = x.new_zeros(self.out_channels) if self.bias is None else self.bias
         return _Minimal.apply(x, self.weight, bias, self.padding[1])

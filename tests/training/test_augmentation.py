@@ -14,9 +14,19 @@ from twelvelead.training.batches import gather
 
 RATE = 125.0
 EVERYTHING = Augmentation(
-    stretch=0.1, stretch_probability=0.5, gain=0.2, gain_probability=0.5, shift_probability=0.5, crop_s=4,
-    crop_probability=0.5, band_probability=0.5, noise_probability=0.5, arm_swap_probability=0.5,
-    lead_drop_probability=0.5, metadata_dropout=0.5)
+    stretch=0.1,
+    stretch_probability=0.5,
+    gain=0.2,
+    gain_probability=0.5,
+    shift_probability=0.5,
+    crop_s=4,
+    crop_probability=0.5,
+    band_probability=0.5,
+    noise_probability=0.5,
+    arm_swap_probability=0.5,
+    lead_drop_probability=0.5,
+    metadata_dropout=0.5,
+)
 
 
 def electrodes(batch=3, time=1280, seed=0) -> torch.Tensor:
@@ -27,8 +37,14 @@ def electrodes(batch=3, time=1280, seed=0) -> torch.Tensor:
 def leads_of(potentials: torch.Tensor) -> torch.Tensor:
     """The twelve leads by their definitions."""
     right, left, leg = potentials[..., :3].unbind(-1)
-    limb = [left - right, leg - right, leg - left,
-            right - (left + leg) / 2, left - (right + leg) / 2, leg - (right + left) / 2]
+    limb = [
+        left - right,
+        leg - right,
+        leg - left,
+        right - (left + leg) / 2,
+        left - (right + leg) / 2,
+        leg - (right + left) / 2,
+    ]
     return torch.cat([torch.stack(limb, -1), potentials[..., 3:] - ((right + left + leg) / 3)[..., None]], -1)
 
 
@@ -40,8 +56,15 @@ def disturbed(x, metadata=None, seed=0, rate=RATE, **augmentation):
 def recordings(lengths, seed=0, metadata=None) -> PackedRecordings:
     """Noise around 1, so that no sample is zero by chance."""
     random = np.random.default_rng(seed)
-    items = [Prepared((1 + 0.2 * random.normal(size=(12, n))).astype(np.float32), np.ones(12, bool), np.ones(n, bool),
-                      np.zeros(METADATA, np.float32) if metadata is None else metadata) for n in lengths]
+    items = [
+        Prepared(
+            (1 + 0.2 * random.normal(size=(12, n))).astype(np.float32),
+            np.ones(12, bool),
+            np.ones(n, bool),
+            np.zeros(METADATA, np.float32) if metadata is None else metadata,
+        )
+        for n in lengths
+    ]
     return stack(items, torch.device("cpu"))
 
 
@@ -62,8 +85,9 @@ def test_without_probabilities_a_batch_is_left_alone():
 
 def test_equal_seeds_give_equal_batches_and_others_do_not():
     data = recordings([1250, 900, 3000, 640], metadata=metadata_of(50, "female", 0.9))
-    one, same, other = (gather(data, np.arange(4), Input(), EVERYTHING, np.random.default_rng(seed))
-                        for seed in (1, 1, 2))
+    one, same, other = (
+        gather(data, np.arange(4), Input(), EVERYTHING, np.random.default_rng(seed)) for seed in (1, 1, 2)
+    )
     for a, b in zip(one, same):
         assert torch.equal(a, b)
     assert one[0].shape != other[0].shape or not torch.equal(one[0], other[0])
@@ -119,7 +143,7 @@ def test_noise_of_each_kind_lies_in_its_band_and_has_the_ratio_asked_for():
     noise = disturbed(x, noise_probability=1.0, noise_db=(10, 10))[0] - x
     spectrum = torch.fft.rfft(noise.double(), dim=1).abs().square().sum(2) * (2 / 1280**2 / 12) / power(x)
     hz = torch.fft.rfftfreq(1280, 1 / RATE)
-    np.testing.assert_allclose(spectrum[:, (hz > 0) & (hz < 0.8)].sum(1), 0.1, rtol=1e-3)      # baseline wander
+    np.testing.assert_allclose(spectrum[:, (hz > 0) & (hz < 0.8)].sum(1), 0.1, rtol=1e-3)  # baseline wander
     np.testing.assert_allclose(spectrum[:, (hz == 0) | (hz > 0.9) & (hz < 15)].sum(1), 0, atol=1e-9)
     muscle_and_hum = spectrum[:, hz > 15]
     np.testing.assert_allclose(muscle_and_hum.sum(1), 0.2, rtol=0.1)
@@ -186,8 +210,9 @@ def test_filters_and_noise_leave_padding_and_missing_samples_at_zero():
         valid[100:140] = False
         items.append(Prepared((random.normal(size=(12, samples)) * valid).astype(np.float32), np.ones(12, bool), valid))
     data = stack(items, torch.device("cpu"))
-    x, valid, _ = gather(data, np.arange(2), Input(), Augmentation(noise_probability=1.0, band_probability=1.0),
-                         np.random.default_rng(0))
+    x, valid, _ = gather(
+        data, np.arange(2), Input(), Augmentation(noise_probability=1.0, band_probability=1.0), np.random.default_rng(0)
+    )
     assert valid.sum(1).tolist() == [1210, 560]
     assert torch.equal((x == 0).all(1), ~valid)
 
@@ -222,15 +247,18 @@ def test_facts_that_are_shown_are_true_but_for_some_amplitudes_wrong_by_up_to_a_
 
 def ramps(lengths) -> PackedRecordings:
     """Recordings whose sample k is k / 2048, exact in half precision up to 2048."""
-    items = [Prepared(np.tile(np.arange(n) / 2048, (12, 1)).astype(np.float32), np.ones(12, bool), np.ones(n, bool))
-             for n in lengths]
+    items = [
+        Prepared(np.tile(np.arange(n) / 2048, (12, 1)).astype(np.float32), np.ones(12, bool), np.ones(n, bool))
+        for n in lengths
+    ]
     return stack(items, torch.device("cpu"))
 
 
 def test_a_shift_is_a_rotation():
     lengths = [1250, 700, 1, 2048] * 25
-    x, valid, _ = gather(ramps(lengths), np.arange(100), Input(), Augmentation(shift_probability=0.5),
-                         np.random.default_rng(0))
+    x, valid, _ = gather(
+        ramps(lengths), np.arange(100), Input(), Augmentation(shift_probability=0.5), np.random.default_rng(0)
+    )
     starts = []
     for row, length in zip(x[:, 3], lengths):
         samples = (row[:length] * 2048).round().int()
@@ -265,8 +293,9 @@ def test_a_stretched_and_shifted_recording_is_the_stretched_one_begun_elsewhere(
 
 def test_crops_are_pieces_of_at_least_the_length_asked_for():
     lengths = [1250, 2000, 600, 400] * 50  # the last is shorter than 4 s and stays whole
-    x, valid, _ = gather(ramps(lengths), np.arange(200), Input(), Augmentation(crop_s=4, crop_probability=0.5),
-                         np.random.default_rng(0))
+    x, valid, _ = gather(
+        ramps(lengths), np.arange(200), Input(), Augmentation(crop_s=4, crop_probability=0.5), np.random.default_rng(0)
+    )
     found = valid.sum(1).numpy()
     starts = []
     for row, length, full in zip(x[:, 5], found, lengths):

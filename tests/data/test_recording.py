@@ -48,7 +48,7 @@ def assert_sound(recording):
     assert signal.dtype == np.float32 and signal.T.flags.c_contiguous and signal.size
     assert signal.shape[0] == len(recording.leads) == len(set(recording.leads))
     standard = [lead for lead in LEADS if lead in recording.leads]
-    assert list(recording.leads[:len(standard)]) == standard
+    assert list(recording.leads[: len(standard)]) == standard
     assert not np.isinf(signal).any()
     assert 0 < recording.frequency_hz < math.inf
     assert math.isnan(recording.age_years) or 0 <= recording.age_years <= 130
@@ -63,7 +63,7 @@ def assert_sound(recording):
 @pytest.mark.parametrize("source", ("chapman_shaoxing", "cpsc_2018", "cpsc_2018_extra", "ningbo", "ptb", "ptb-xl"))
 def test_real_recordings_equal_wfdb_and_need_no_repair(real_data, source):
     paths = find_recordings(real_data / source)
-    for path in paths[::len(paths) // 4]:
+    for path in paths[:: len(paths) // 4]:
         recording = assert_equals_wfdb(path)
         assert recording.notes == () and recording.leads == LEADS and recording.codes
 
@@ -73,10 +73,17 @@ def test_real_recordings_equal_wfdb_and_need_no_repair(real_data, source):
 def test_every_wfdb_format_equals_wfdb(tmp_path, form, n_leads, n_samples):
     values = made.adc(n_leads, n_samples, made.BITS[form])
     if form != "8":  # the format of differences has no value for a missing sample
-        values[0, -1] = values[-1, 0] = -2 ** (made.BITS[form] - 1)
+        values[0, -1] = values[-1, 0] = -(2 ** (made.BITS[form] - 1))
     gains = ["1000/mV", "1000.0(0)/mV", "1716.3(-6)/mV", "200", "0"]
-    path = made.write_dat(tmp_path, "A0001", values, form, 24 if n_leads > 1 else 0, zero=list(range(12)),
-                          gain=[gains[lead % 5] for lead in range(12)])
+    path = made.write_dat(
+        tmp_path,
+        "A0001",
+        values,
+        form,
+        24 if n_leads > 1 else 0,
+        zero=list(range(12)),
+        gain=[gains[lead % 5] for lead in range(12)],
+    )
     recording = assert_equals_wfdb(path)
     stored = wfdb.rdrecord(str(tmp_path / "A0001"), physical=False).d_signal.T
     np.testing.assert_array_equal(stored, values)  # the maker and the oracle agree on what the file holds
@@ -87,26 +94,53 @@ def test_every_wfdb_format_equals_wfdb(tmp_path, form, n_leads, n_samples):
 def test_files_written_by_wfdb_equal_wfdb(tmp_path, form):
     millivolts = np.random.default_rng(1).normal(size=(300, 3))
     millivolts[7, 1] = np.nan
-    wfdb.wrsamp("r", fs=257, units=["mV"] * 3, sig_name=["V6", "aVR", "MLII"], p_signal=millivolts, fmt=[form] * 3,
-                comments=["Age: 60"], write_dir=str(tmp_path))
+    wfdb.wrsamp(
+        "r",
+        fs=257,
+        units=["mV"] * 3,
+        sig_name=["V6", "aVR", "MLII"],
+        p_signal=millivolts,
+        fmt=[form] * 3,
+        comments=["Age: 60"],
+        write_dir=str(tmp_path),
+    )
     recording = assert_equals_wfdb(tmp_path / "r.hea")
     assert recording.leads == ("aVR", "V6", "MLII") and recording.age_years == 60
     assert np.isnan(recording.signal_mv[0, 7])
 
 
-@pytest.mark.parametrize("gain", ["1000/mV", "1000.0(0)/mV", "1716(6)/mV", "1716.3(-6)/mV", "200", "200/mV", "0",
-                                  "0/mV", "1e3(12)/mV", "-100/mV", "1000(32000)/mV", "4.88", "(5)/mV", "/mV", "1e300"])
+@pytest.mark.parametrize(
+    "gain",
+    [
+        "1000/mV",
+        "1000.0(0)/mV",
+        "1716(6)/mV",
+        "1716.3(-6)/mV",
+        "200",
+        "200/mV",
+        "0",
+        "0/mV",
+        "1e3(12)/mV",
+        "-100/mV",
+        "1000(32000)/mV",
+        "4.88",
+        "(5)/mV",
+        "/mV",
+        "1e300",
+    ],
+)
 def test_gains_and_baselines_equal_wfdb(tmp_path, gain):
     recording = assert_equals_wfdb(made.write_dat(tmp_path, "A0001", made.adc(2), "16", gain=gain, zero=[0, -7]))
     assert bool(recording.notes) == (gain in ("0", "0/mV", "(5)/mV", "/mV"))
 
 
 @settings(deadline=None, max_examples=50)
-@given(st.integers(-2**15, 2**15 - 1), st.integers(-2**31, 2**31 - 1), st.floats(1e-3, 1e9))
+@given(st.integers(-(2**15), 2**15 - 1), st.integers(-(2**31), 2**31 - 1), st.floats(1e-3, 1e9))
 def test_any_gain_and_baseline_equals_double_precision(value, baseline, gain):
-    recording = recording_from(made.header(leads=("I",), n_samples=1, gain=f"{gain!r}({baseline})/mV"),
-                               np.array([[value]], np.int16))
-    expected = np.nan if value == -2**15 else (float(value) - baseline) / gain
+    recording = recording_from(
+        made.header(leads=("I",), n_samples=1, gain=f"{gain!r}({baseline})/mV"), np.array([[value]], np.int16)
+    )
+    expected = np.nan if value == -(2**15) else (float(value) - baseline) / gain
     np.testing.assert_array_equal(recording.signal_mv, np.float32([[expected]]))
 
 
@@ -128,8 +162,9 @@ def test_challenge_format_fields_equal_wfdb(tmp_path, form):
 @pytest.mark.parametrize("form", ["16", "212", "80", "32"])
 def test_several_samples_a_frame_are_averaged_as_wfdb_does(tmp_path, form):
     values = made.adc(4, 30, made.BITS[form])  # 30 frames: lead I, twice II, then III
-    path = made.write_dat(tmp_path, "A0001", values, form, leads=("I", "II", "III"),
-                          storage=[form, f"{form}x2", f"{form}x1"])
+    path = made.write_dat(
+        tmp_path, "A0001", values, form, leads=("I", "II", "III"), storage=[form, f"{form}x2", f"{form}x1"]
+    )
     assert_equals_wfdb(path)
 
 
@@ -147,8 +182,12 @@ def test_skew_longer_than_the_signal_leaves_nothing_of_the_lead(tmp_path):
 
 def test_signals_in_several_files_equal_wfdb(tmp_path):
     a, b = made.adc(2, 50, 12), made.adc(1, 50, 16, seed=1)
-    lines = ["A0001 3 500 50", "a.dat 212 1000/mV 12 0 0 0 0 V1", "a.dat 212 1000/mV 12 0 0 0 0 II",
-             "b.dat 16 1000/mV 16 0 0 0 0 I"]
+    lines = [
+        "A0001 3 500 50",
+        "a.dat 212 1000/mV 12 0 0 0 0 V1",
+        "a.dat 212 1000/mV 12 0 0 0 0 II",
+        "b.dat 16 1000/mV 16 0 0 0 0 I",
+    ]
     path = made.write(tmp_path, "A0001", "\n".join(lines), None)
     (tmp_path / "a.dat").write_bytes(made.encoded(a, "212"))
     (tmp_path / "b.dat").write_bytes(made.encoded(b, "16"))
@@ -197,8 +236,17 @@ def test_matlab_5_files_of_scipy_are_read(tmp_path, dtype, n_leads, n_samples, c
     np.testing.assert_array_equal(read_recording(path).signal_mv, (values / 1000.0).astype(np.float32))
 
 
-@pytest.mark.parametrize("val", ["text", np.zeros((2, 5), complex), {"a": 1}, np.array([[1], ["a"]], object),
-                                 scipy.sparse.csc_matrix(np.eye(3)), np.zeros((2, 3, 4))])
+@pytest.mark.parametrize(
+    "val",
+    [
+        "text",
+        np.zeros((2, 5), complex),
+        {"a": 1},
+        np.array([[1], ["a"]], object),
+        scipy.sparse.csc_matrix(np.eye(3)),
+        np.zeros((2, 3, 4)),
+    ],
+)
 def test_a_val_that_is_no_matrix_of_real_numbers_is_named(tmp_path, val):
     path = made.write(tmp_path, "A0001", made.header(), None)
     for version in ("4", "5"):
@@ -212,15 +260,20 @@ def test_a_val_that_is_no_matrix_of_real_numbers_is_named(tmp_path, val):
 
 def test_what_the_organizers_hand_over_equals_the_file(tmp_path):
     values = made.adc(12, 300)
-    values[3, 10:20] = -2**15
+    values[3, 10:20] = -(2**15)
     leads = LEADS[::-1]
-    path = made.write_mat(tmp_path, "A0001", values, leads=leads, gain="1716.3(6)/mV",
-                          storage=["16:2+24"] + ["16+24"] * 11)
+    path = made.write_mat(
+        tmp_path, "A0001", values, leads=leads, gain="1716.3(6)/mV", storage=["16:2+24"] + ["16+24"] * 11
+    )
     from_file = read_recording(path)
     signal = scipy.io.loadmat(tmp_path / "A0001.mat")["val"]
     text = path.read_text()
-    for header, array in [(text, signal), (text.splitlines(keepends=True), signal.astype(np.float64)),
-                          (text.splitlines(), signal.astype(">i4")), (text, signal.astype(np.float32))]:
+    for header, array in [
+        (text, signal),
+        (text.splitlines(keepends=True), signal.astype(np.float64)),
+        (text.splitlines(), signal.astype(">i4")),
+        (text, signal.astype(np.float32)),
+    ]:
         recording = recording_from(header, array)
         np.testing.assert_array_equal(recording.signal_mv, from_file.signal_mv)
         assert recording.notes == from_file.notes and recording.name == "A0001" and recording.leads == LEADS
@@ -229,92 +282,198 @@ def test_what_the_organizers_hand_over_equals_the_file(tmp_path):
 # Headers
 
 
-@pytest.mark.parametrize("line, name, frequency_hz, n_samples", [
-    ("A0001 12 500 5000", "A0001", 500, 5000), ("A0001.mat 12 500 5000", "A0001", 500, 5000),
-    ("A0001 12 500 5000 12-May-2020 12:33:59", "A0001", 500, 5000), ("A0001 12 257.5 5000 11:22:33 01/02/2020", "A0001",
-                                                                       257.5, 5000),
-    ("A0001 12 500/1000(0) 5000", "A0001", 500, 5000), ("A0001 12 500/1000 5000", "A0001", 500, 5000),
-    ("  A0001\t12  1000.0   5000  ", "A0001", 1000, 5000), ("A0001 12 500", "A0001", 500, 0),
-    ("my-rec_1 12 100 0", "my-rec_1", 100, 0), ("a.b.mat 12 100 7", "a.b", 100, 7)])
+@pytest.mark.parametrize(
+    "line, name, frequency_hz, n_samples",
+    [
+        ("A0001 12 500 5000", "A0001", 500, 5000),
+        ("A0001.mat 12 500 5000", "A0001", 500, 5000),
+        ("A0001 12 500 5000 12-May-2020 12:33:59", "A0001", 500, 5000),
+        ("A0001 12 257.5 5000 11:22:33 01/02/2020", "A0001", 257.5, 5000),
+        ("A0001 12 500/1000(0) 5000", "A0001", 500, 5000),
+        ("A0001 12 500/1000 5000", "A0001", 500, 5000),
+        ("  A0001\t12  1000.0   5000  ", "A0001", 1000, 5000),
+        ("A0001 12 500", "A0001", 500, 0),
+        ("my-rec_1 12 100 0", "my-rec_1", 100, 0),
+        ("a.b.mat 12 100 7", "a.b", 100, 7),
+    ],
+)
 def test_record_lines(line, name, frequency_hz, n_samples):
     header = parse_header(made.header(record_line=line))
     assert (header.name, header.frequency_hz, header.n_samples, header.notes) == (name, frequency_hz, n_samples, ())
 
 
-@pytest.mark.parametrize("line", ["A0001 12", "A0001 12 0 5000", "A0001 12 0.0 5000", "A0001 12 -500 5000",
-                                  "A0001 12 NaN 5000", "A0001 12 inf 5000", "A0001 12 fast 5000", "A0001 12 1e9 5000"])
+@pytest.mark.parametrize(
+    "line",
+    [
+        "A0001 12",
+        "A0001 12 0 5000",
+        "A0001 12 0.0 5000",
+        "A0001 12 -500 5000",
+        "A0001 12 NaN 5000",
+        "A0001 12 inf 5000",
+        "A0001 12 fast 5000",
+        "A0001 12 1e9 5000",
+    ],
+)
 def test_a_missing_or_impossible_frequency_is_wfdbs_default_and_noted(line):
     header = parse_header(made.header(record_line=line))
     assert header.frequency_hz == 250 and len(header.notes) == 1 and "250 Hz" in header.notes[0]
 
 
-@pytest.mark.parametrize("text, age, noted", [
-    ("74", 74, False), ("7.4", 7.4, False), ("0", 0, False), ("NaN", math.nan, False), ("Unknown", math.nan, False),
-    ("", math.nan, False), (None, math.nan, False), ("074", 74, False), ("74 years", 74, False), ("74Y", 74, False),
-    ("300", math.nan, True), ("-1", math.nan, True), ("6 months", math.nan, True), ("inf", math.nan, True)])
+@pytest.mark.parametrize(
+    "text, age, noted",
+    [
+        ("74", 74, False),
+        ("7.4", 7.4, False),
+        ("0", 0, False),
+        ("NaN", math.nan, False),
+        ("Unknown", math.nan, False),
+        ("", math.nan, False),
+        (None, math.nan, False),
+        ("074", 74, False),
+        ("74 years", 74, False),
+        ("74Y", 74, False),
+        ("300", math.nan, True),
+        ("-1", math.nan, True),
+        ("6 months", math.nan, True),
+        ("inf", math.nan, True),
+    ],
+)
 @pytest.mark.parametrize("mark", ["#", "# "])
 def test_ages(text, age, noted, mark):
     header = parse_header(made.header(age=text, mark=mark))
     assert header.age_years == pytest.approx(age, nan_ok=True) and bool(header.notes) == noted
 
 
-@pytest.mark.parametrize("text, sex, noted", [
-    ("Male", "male", False), ("M", "male", False), ("F", "female", False), ("FEMALE", "female", False),
-    ("Unknown", "unknown", False), ("NaN", "unknown", False), ("", "unknown", False), (None, "unknown", False),
-    ("2", "unknown", True)])
+@pytest.mark.parametrize(
+    "text, sex, noted",
+    [
+        ("Male", "male", False),
+        ("M", "male", False),
+        ("F", "female", False),
+        ("FEMALE", "female", False),
+        ("Unknown", "unknown", False),
+        ("NaN", "unknown", False),
+        ("", "unknown", False),
+        (None, "unknown", False),
+        ("2", "unknown", True),
+    ],
+)
 def test_sexes(text, sex, noted):
     header = parse_header(made.header(sex=text, mark="# "))
     assert header.sex == sex and bool(header.notes) == noted
 
 
-@pytest.mark.parametrize("text, codes", [
-    ("426783006", ("426783006",)), ("1,2", ("1", "2")), ("1, 2", ("1", "2")), ("1,2,", ("1", "2")),
-    ("2,1,2,1", ("2", "1")), (",1,,2", ("1", "2")), ("", ()), (",", ()), (None, ()), ("NaN", ()), ("Unknown", ()),
-    ("AF,I-AVB", ("AF", "I-AVB"))])
+@pytest.mark.parametrize(
+    "text, codes",
+    [
+        ("426783006", ("426783006",)),
+        ("1,2", ("1", "2")),
+        ("1, 2", ("1", "2")),
+        ("1,2,", ("1", "2")),
+        ("2,1,2,1", ("2", "1")),
+        (",1,,2", ("1", "2")),
+        ("", ()),
+        (",", ()),
+        (None, ()),
+        ("NaN", ()),
+        ("Unknown", ()),
+        ("AF,I-AVB", ("AF", "I-AVB")),
+    ],
+)
 @pytest.mark.parametrize("mark", ["#", "# "])
 def test_diagnoses(text, codes, mark):
     assert parse_header(made.header(dx=text, mark=mark)).codes == codes
 
 
-@pytest.mark.parametrize("comment, patient", [
-    ("#Patient: 15709", "15709"), ("# patient_id: 15709", "15709"), ("#Subject ID:p7", "p7"),
-    ("#Patient: Unknown", None), ("#Rx: Unknown", None)])
+@pytest.mark.parametrize(
+    "comment, patient",
+    [
+        ("#Patient: 15709", "15709"),
+        ("# patient_id: 15709", "15709"),
+        ("#Subject ID:p7", "p7"),
+        ("#Patient: Unknown", None),
+        ("#Rx: Unknown", None),
+    ],
+)
 def test_patients(comment, patient):
     assert parse_header(made.header(comments=[comment])).patient == patient
 
 
-@pytest.mark.parametrize("written, lead, noted", [
-    ("aVR", "aVR", False), ("avr", "aVR", False), (" AVR  ", "aVR", False), ("v6", "V6", False), ("iii", "III", False),
-    ("Lead I", "I", True), ("ecg_v1", "V1", True), ("LEAD_aVF", "aVF", True), ("MLII", "MLII", True),
-    ("-aVR", "-aVR", True), ("ECG", "ECG", True), ("", "signal 1", True), ("V 1", "V 1", True),
-    ("chest lead 4", "chest lead 4", True)])
+@pytest.mark.parametrize(
+    "written, lead, noted",
+    [
+        ("aVR", "aVR", False),
+        ("avr", "aVR", False),
+        (" AVR  ", "aVR", False),
+        ("v6", "V6", False),
+        ("iii", "III", False),
+        ("Lead I", "I", True),
+        ("ecg_v1", "V1", True),
+        ("LEAD_aVF", "aVF", True),
+        ("MLII", "MLII", True),
+        ("-aVR", "-aVR", True),
+        ("ECG", "ECG", True),
+        ("", "signal 1", True),
+        ("V 1", "V 1", True),
+        ("chest lead 4", "chest lead 4", True),
+    ],
+)
 def test_lead_names(written, lead, noted):
     header = parse_header(made.header(leads=(written,)))
     assert header.leads == (lead,) and bool(header.notes) == noted
 
 
-@pytest.mark.parametrize("line, lead, baseline", [
-    ("A.mat 16+24 1000/mV 16 7 0 0 0 V1", "V1", 7), ("A.mat 16+24 1000(3)/mV 16 7 0 0 0 V1", "V1", 3),
-    ("A.mat 16+24 1000/mV 16 7 V1", "V1", 7), ("A.mat 16+24 1000/mV V1", "V1", 0), ("A.mat 16+24 V1", "V1", 0),
-    ("A.mat 16+24 1000/mV 16 7 chest lead 1 of 3", "chest lead 1 of 3", 7), ("A.mat 16", "signal 1", 0)])
+@pytest.mark.parametrize(
+    "line, lead, baseline",
+    [
+        ("A.mat 16+24 1000/mV 16 7 0 0 0 V1", "V1", 7),
+        ("A.mat 16+24 1000(3)/mV 16 7 0 0 0 V1", "V1", 3),
+        ("A.mat 16+24 1000/mV 16 7 V1", "V1", 7),
+        ("A.mat 16+24 1000/mV V1", "V1", 0),
+        ("A.mat 16+24 V1", "V1", 0),
+        ("A.mat 16+24 1000/mV 16 7 chest lead 1 of 3", "chest lead 1 of 3", 7),
+        ("A.mat 16", "signal 1", 0),
+    ],
+)
 def test_signal_lines_that_end_early(line, lead, baseline):
-    signal, = parse_header(f"A 1 500 10\n{line}").signals
+    (signal,) = parse_header(f"A 1 500 10\n{line}").signals
     assert (signal.lead, signal.baseline) == (lead, baseline)
     assert signal.gain_per_mv == (1000 if "1000" in line else 200)
 
 
-@pytest.mark.parametrize("disguise", [
-    lambda text: text.replace("\n", "\r\n").encode(), lambda text: b"\xef\xbb\xbf" + text.encode(),
-    lambda text: text.replace("\n", "\n\n  \n").encode(), lambda text: text.encode() + b"#Hx: Herzschw\xe4che\n",
-    lambda text: b"# written by hand\n" + text.encode(), lambda text: text.rstrip("\n").encode()])
+@pytest.mark.parametrize(
+    "disguise",
+    [
+        lambda text: text.replace("\n", "\r\n").encode(),
+        lambda text: b"\xef\xbb\xbf" + text.encode(),
+        lambda text: text.replace("\n", "\n\n  \n").encode(),
+        lambda text: text.encode() + b"#Hx: Herzschw\xe4che\n",
+        lambda text: b"# written by hand\n" + text.encode(),
+        lambda text: text.rstrip("\n").encode(),
+    ],
+)
 def test_line_ends_encodings_and_blank_lines_change_nothing(tmp_path, disguise):
     plain = read_header(made.write(tmp_path, "A0001", made.header(), None))
     assert read_header(made.write(tmp_path, "A0001", disguise(made.header()), None)) == plain
 
 
-@pytest.mark.parametrize("text", ["", "\n\n", "#Age: 74\n", "A0001\n", "A0001 twelve 500 5000\n", "A0001 -1 500 5000\n",
-                                  "A0001 2 500 10\nA0001.mat\n", "A0001/2 1 500 10\n", "A0001/x 1 500 10\n",
-                                  "A0001/1 1 500 10\n../../x 10\n", "\0\1\2"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "\n\n",
+        "#Age: 74\n",
+        "A0001\n",
+        "A0001 twelve 500 5000\n",
+        "A0001 -1 500 5000\n",
+        "A0001 2 500 10\nA0001.mat\n",
+        "A0001/2 1 500 10\n",
+        "A0001/x 1 500 10\n",
+        "A0001/1 1 500 10\n../../x 10\n",
+        "\0\1\2",
+    ],
+)
 def test_what_is_no_header_is_named(tmp_path, text):
     path = made.write(tmp_path, "A0001", text, made.matlab4(made.adc()))
     for read in (read_header, read_recording):
@@ -368,7 +527,7 @@ def test_an_all_zero_recording_is_a_recording(tmp_path):
 
 def test_missing_samples_become_nan_and_are_counted():
     values = made.adc(12, 50).astype(float)
-    values[0, :3], values[4, 7], values[5, 8], values[6, 9], values[7, 10] = -2**15, np.nan, np.inf, -np.inf, 1e300
+    values[0, :3], values[4, 7], values[5, 8], values[6, 9], values[7, 10] = -(2**15), np.nan, np.inf, -np.inf, 1e300
     recording = recording_from(made.header(n_samples=50), values)
     assert_sound(recording)
     assert np.isnan(recording.signal_mv).sum() == 7
@@ -391,7 +550,7 @@ def test_a_file_that_breaks_off_gives_its_whole_samples(tmp_path, kind):
         path = made.write_mat(tmp_path, "A0001", values, "<" + kind)
     signal_path = next(file for file in tmp_path.iterdir() if file.suffix != ".hea")
     data = signal_path.read_bytes()
-    signal_path.write_bytes(data[:len(data) // 2])
+    signal_path.write_bytes(data[: len(data) // 2])
     recording = read_recording(path)
     n_samples = recording.signal_mv.shape[1]
     assert 20 < n_samples <= 25 and "the header says 50 samples" in recording.notes[-1]
@@ -415,20 +574,38 @@ def test_a_wfdb_file_is_read_as_far_as_the_header_says(tmp_path, form):
 def test_rows_that_disagree_with_the_header_are_noted():
     values = made.adc(12, 50)
     text = made.header(n_samples=50)
-    for array, shape, word in [(values[:8], (8, 50), "8 rows"), (values.T, (12, 50), "(samples, leads)"),
-                               (np.vstack([values, values]), (12, 50), "24 rows")]:
+    for array, shape, word in [
+        (values[:8], (8, 50), "8 rows"),
+        (values.T, (12, 50), "(samples, leads)"),
+        (np.vstack([values, values]), (12, 50), "24 rows"),
+    ]:
         recording = recording_from(text, array)
         assert recording.signal_mv.shape == shape and word in recording.notes[0]
-        np.testing.assert_array_equal(recording.signal_mv, np.float32(values[:shape[0]] / 1000))
+        np.testing.assert_array_equal(recording.signal_mv, np.float32(values[: shape[0]] / 1000))
 
 
 def test_one_lead_may_come_as_a_vector():
     assert recording_from(made.header(leads=("II",), n_samples=50), made.adc(1, 50)[0]).signal_mv.shape == (1, 50)
 
 
-@pytest.mark.parametrize("signal", [
-    None, [], np.zeros((12, 0)), np.zeros((0, 50)), np.zeros(50), np.zeros((12, 50, 1)), np.array(["a"] * 12),
-    [[1, 2], [3]], np.zeros((12, 5), complex), np.zeros((12, 5), bool), np.zeros((12, 5), object), "text", 7])
+@pytest.mark.parametrize(
+    "signal",
+    [
+        None,
+        [],
+        np.zeros((12, 0)),
+        np.zeros((0, 50)),
+        np.zeros(50),
+        np.zeros((12, 50, 1)),
+        np.array(["a"] * 12),
+        [[1, 2], [3]],
+        np.zeros((12, 5), complex),
+        np.zeros((12, 5), bool),
+        np.zeros((12, 5), object),
+        "text",
+        7,
+    ],
+)
 def test_a_signal_that_is_none_is_named(signal):
     with pytest.raises(RecordingError, match="A0001: "):
         recording_from(made.header(), signal)
@@ -443,12 +620,23 @@ def test_a_header_that_is_none_is_named(header):
 # Files
 
 
-@pytest.mark.parametrize("signal", [
-    b"", b"\0", b"garbage" * 100, made.matlab4(made.adc())[:24], made.matlab4(made.adc())[:30],
-    made.matlab4(made.adc())[:10], made.matlab4(np.zeros((12, 0))), made.matlab4(np.zeros((0, 12))),
-    made.matlab4(made.adc(), name="ecg"), made.matlab5(made.adc())[:128],
-    b"MATLAB 5.0 MAT-file".ljust(124) + b"\0\1IM" + b"\x0e\0\0\0\xff\xff\xff\x7f",
-    b"MATLAB 7.3 MAT-file".ljust(124) + b"\0\2IM" + bytes(600)])
+@pytest.mark.parametrize(
+    "signal",
+    [
+        b"",
+        b"\0",
+        b"garbage" * 100,
+        made.matlab4(made.adc())[:24],
+        made.matlab4(made.adc())[:30],
+        made.matlab4(made.adc())[:10],
+        made.matlab4(np.zeros((12, 0))),
+        made.matlab4(np.zeros((0, 12))),
+        made.matlab4(made.adc(), name="ecg"),
+        made.matlab5(made.adc())[:128],
+        b"MATLAB 5.0 MAT-file".ljust(124) + b"\0\1IM" + b"\x0e\0\0\0\xff\xff\xff\x7f",
+        b"MATLAB 7.3 MAT-file".ljust(124) + b"\0\2IM" + bytes(600),
+    ],
+)
 def test_a_signal_file_that_holds_none_is_named(tmp_path, signal):
     path = made.write(tmp_path, "A0001", made.header(), signal)
     with pytest.raises(RecordingError, match=r"A0001\.mat: ") as caught:
@@ -477,7 +665,7 @@ def test_matlab_5_cut_anywhere_gives_its_whole_samples_or_is_named(tmp_path, com
         try:
             signal_mv = read_recording(path).signal_mv
             lengths.add(signal_mv.shape[1])
-            np.testing.assert_array_equal(signal_mv, np.float32(values[:, :signal_mv.shape[1]] / 1000))
+            np.testing.assert_array_equal(signal_mv, np.float32(values[:, : signal_mv.shape[1]] / 1000))
         except RecordingError as error:
             assert "A0001.mat: " in str(error)
     assert {1, 8} <= lengths
@@ -520,15 +708,39 @@ def test_a_header_cannot_reach_out_of_its_folder(tmp_path):
 
 def mangled(data: bytes):
     """Strategy: the bytes with a few cuts, repeats and foreign bytes."""
-    edit = st.tuples(st.integers(0, len(data)), st.integers(0, 12), st.one_of(
-        st.binary(max_size=6), st.sampled_from([b"\n", b" ", b"/", b"#", b"0", b"9999999999999", b"nan", b"-1",
-                                                b"1e999", b"~", b"x", b":5", b"+", b"(", "µ²٣".encode()])))
+    edit = st.tuples(
+        st.integers(0, len(data)),
+        st.integers(0, 12),
+        st.one_of(
+            st.binary(max_size=6),
+            st.sampled_from(
+                [
+                    b"\n",
+                    b" ",
+                    b"/",
+                    b"#",
+                    b"0",
+                    b"9999999999999",
+                    b"nan",
+                    b"-1",
+                    b"1e999",
+                    b"~",
+                    b"x",
+                    b":5",
+                    b"+",
+                    b"(",
+                    "µ²٣".encode(),
+                ]
+            ),
+        ),
+    )
 
     def apply(edits):
         out = data
         for at, cut, new in edits:
-            out = out[:at] + new + out[at + cut:]
+            out = out[:at] + new + out[at + cut :]
         return out
+
     return st.lists(edit, min_size=1, max_size=6).map(apply)
 
 
@@ -584,8 +796,15 @@ def test_a_recording_whose_millivolts_were_not_asked_for_is_one_like_any_other(t
 
 
 @settings(deadline=None, max_examples=150)
-@given(st.one_of([mangled(made.matlab4(made.adc(3, 20))), mangled(made.matlab4(made.adc(3, 20), ">f4")),
-                  mangled(made.matlab5(made.adc(3, 20)))]))
+@given(
+    st.one_of(
+        [
+            mangled(made.matlab4(made.adc(3, 20))),
+            mangled(made.matlab4(made.adc(3, 20), ">f4")),
+            mangled(made.matlab5(made.adc(3, 20))),
+        ]
+    )
+)
 def test_a_mangled_signal_is_read_or_named(tmp_path_factory, data):
     path = made.write(tmp_path_factory.getbasetemp() / "mangled", "A0001", HEADER, data)
     try:
@@ -605,8 +824,13 @@ def test_recordings_of_a_tree_are_found_in_natural_order(tmp_path):
     (tmp_path / "g2" / "loop").symlink_to(tmp_path, target_is_directory=True)
     (tmp_path / "linked.hea").symlink_to(tmp_path / "c.hea")
     assert [str(path.relative_to(tmp_path)) for path in find_recordings(tmp_path)] == [
-        "c.hea", os.path.join("deep", "er", "d.hea"), os.path.join("g2", "b9.hea"), os.path.join("g2", "b10.hea"),
-        os.path.join("g10", "a.hea"), "linked.hea"]
+        "c.hea",
+        os.path.join("deep", "er", "d.hea"),
+        os.path.join("g2", "b9.hea"),
+        os.path.join("g2", "b10.hea"),
+        os.path.join("g10", "a.hea"),
+        "linked.hea",
+    ]
 
 
 def test_a_linked_folder_is_searched(tmp_path):
@@ -635,6 +859,8 @@ def test_signals_that_no_header_names_are_orphans(tmp_path):
 
 def test_reading_a_challenge_recording_imports_neither_wfdb_nor_scipy(tmp_path):
     path = made.write_mat(tmp_path, "A0001", made.adc())
-    code = ("import sys; from twelvelead.data.recording import read_recording; read_recording(sys.argv[1]); "
-            "sys.exit(bool({'wfdb', 'scipy', 'pandas', 'torch'} & set(sys.modules)))")
-    subprocess.run([sys.executable, "-c", code, str(path)], check=True, cwd=Path(__file__).parent.parent)
+    code = (
+        "import sys; from twelvelead.data.recording import read_recording; read_recording(sys.argv[1]); "
+        "sys.exit(bool({'wfdb', 'scipy', 'pandas', 'torch'} & set(sys.modules)))"
+    )
+    subprocess.run([sys.executable, "-c", code, str(path)], check=True, cwd=Path(__file__).parents[2])

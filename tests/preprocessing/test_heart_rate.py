@@ -54,9 +54,16 @@ def test_noise_wander_an_artefact_and_a_gap_are_borne():
     assert heart_rate(signal, 125.0) == pytest.approx(66, rel=0.05)
 
 
-@pytest.mark.parametrize("signal", [
-    np.zeros((12, 1250), np.float32), np.zeros((12, 0), np.float32), np.zeros((12, 3), np.float32), beats(40, seconds=2),
-    np.full((12, 1250), 3e38, np.float32) * np.resize([1, -1], 1250).astype(np.float32)])
+@pytest.mark.parametrize(
+    "signal",
+    [
+        np.zeros((12, 1250), np.float32),
+        np.zeros((12, 0), np.float32),
+        np.zeros((12, 3), np.float32),
+        beats(40, seconds=2),
+        np.full((12, 1250), 3e38, np.float32) * np.resize([1, -1], 1250).astype(np.float32),
+    ],
+)
 def test_without_three_beats_there_is_no_rate(signal):
     with warnings.catch_warnings():
         warnings.simplefilter("error")

@@ -1,6 +1,6 @@
 """evaluate_model.py: the organizers' figures and bytes, what it says of odd files, and what it adds.
 
-    python -m pytest tests/test_evaluate_model.py
+python -m pytest tests/evaluation/test_evaluate_model.py
 """
 
 import json
@@ -22,12 +22,14 @@ from twelvelead.evaluation.findings import KINDS, Findings
 from twelvelead.evaluation.official import read_labels, read_outputs
 from twelvelead.evaluation.task import load_task
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 WEIGHTS = ROOT / "weights.csv"
 WEIGHTS_2021 = ROOT.parent / "shared" / "reference" / "weights-2021.csv"
-HEADS = {"2020": "AUROC,AUPRC,Accuracy,F-measure,Fbeta-measure,Gbeta-measure,Challenge metric",
-         "2021": "AUROC,AUPRC,Accuracy,F-measure,Challenge metric",
-         "unofficial": "AUROC|AUPRC|Accuracy|F-measure|Fbeta-measure|Gbeta-measure"}
+HEADS = {
+    "2020": "AUROC,AUPRC,Accuracy,F-measure,Fbeta-measure,Gbeta-measure,Challenge metric",
+    "2021": "AUROC,AUPRC,Accuracy,F-measure,Challenge metric",
+    "unofficial": "AUROC|AUPRC|Accuracy|F-measure|Fbeta-measure|Gbeta-measure",
+}
 CODES = list(load_task("2020", WEIGHTS).index)
 
 
@@ -35,8 +37,10 @@ CODES = list(load_task("2020", WEIGHTS).index)
 def table_2021(tmp_path_factory):
     """A weights table of 2021's kind, for what does not need 2021's own: that of 2020 with its equal rows joined."""
     task = load_task("2020", WEIGHTS)
-    names = [f"{code}|{twin}" if (twin := {v: k for k, v in plain_scorer.MERGED.items()}.get(code)) else code
-             for code in task.classes]
+    names = [
+        f"{code}|{twin}" if (twin := {v: k for k, v in plain_scorer.MERGED.items()}.get(code)) else code
+        for code in task.classes
+    ]
     path = tmp_path_factory.mktemp("weights") / "weights.csv"
     rows = [f"{name}," + ",".join(map(str, row)) for name, row in zip(names, task.weights.tolist())]
     path.write_text("\n".join(["," + ",".join(names), *rows]) + "\n")
@@ -51,8 +55,9 @@ class Folders:
 
     def write(self, name, dx, classes, labels, scores, outputs=None):
         self.header(name, f"{Path(name).name} 12 500 5000\n#Age: 50\n#Dx: {dx}\n")
-        self.output(name, f"#{name}\n{','.join(classes)}\n{','.join(map(str, labels))}\n{','.join(map(str, scores))}\n",
-                    outputs)
+        self.output(
+            name, f"#{name}\n{','.join(classes)}\n{','.join(map(str, labels))}\n{','.join(map(str, scores))}\n", outputs
+        )
 
     def header(self, name, text):
         path = self.labels / f"{name}.hea"
@@ -93,9 +98,15 @@ def fill(folders, names, seed=0, outputs=None):
 
 
 def official_table(year, figures):
-    return HEADS[year] + "\n" + ("|" if year == "unofficial" else ",").join(
-        f"{float('nan') if figures[key] is None else figures[key]:.3f}"
-        for key in metrics.METRICS[year] if key != "geometric_mean")
+    return (
+        HEADS[year]
+        + "\n"
+        + ("|" if year == "unofficial" else ",").join(
+            f"{float('nan') if figures[key] is None else figures[key]:.3f}"
+            for key in metrics.METRICS[year]
+            if key != "geometric_mean"
+        )
+    )
 
 
 def official_class_table(figures):
@@ -147,13 +158,17 @@ def test_the_published_entry_has_its_published_score(golden, capsys):
 
 def test_progress_is_printed_as_the_official_scripts_print_it(tidy, table_2021, capsys):
     figures = tidy.run()
-    of_2020 = ("Loading weights...\nLoading label and output files...\nEvaluating model...\n- AUROC and AUPRC...\n"
-               "- Accuracy...\n- F-measure...\n- F-beta and G-beta measures...\n- Challenge metric...\nDone.\n")
+    of_2020 = (
+        "Loading weights...\nLoading label and output files...\nEvaluating model...\n- AUROC and AUPRC...\n"
+        "- Accuracy...\n- F-measure...\n- F-beta and G-beta measures...\n- Challenge metric...\nDone.\n"
+    )
     assert capsys.readouterr().out == of_2020 + official_table("2020", figures) + "\n"
     tidy.output("A0003", "")
     tidy.run()
-    fault = (f"- The output file {tidy.outputs / 'A0003.csv'} has formatting errors, so all outputs are assumed to be "
-             "negative for this recording.\n")
+    fault = (
+        f"- The output file {tidy.outputs / 'A0003.csv'} has formatting errors, so all outputs are assumed to be "
+        "negative for this recording.\n"
+    )
     assert capsys.readouterr().out.startswith(of_2020.replace("Evaluating", fault + "Evaluating"))
     fill(tidy, ["A0003"])
     figures = tidy.run("--weights", table_2021)
@@ -172,9 +187,9 @@ def test_unofficial_phase_prints_the_names_in_the_headers(folders, capsys):
 
 # -- reading, against the plain scorer -------------------------------------------------------------
 
-CELLS = st.sampled_from("0,1,1.0,0.25, 1,True,t,TRUE,nan,-inf,inf,abc,,1e-3,2".split(","))
+CELLS = st.sampled_from(["0", "1", "1.0", "0.25", " 1", "True", "t", "TRUE", "nan", "-inf", "inf", "abc", "", "1e-3", "2"])
 ROW = st.lists(CELLS, min_size=1, max_size=4).map(",".join)
-NAMES = st.sampled_from("164889003,426783006,713427006,59118001,59118001|713427006,777, 10370003,".split(","))
+NAMES = st.sampled_from(["164889003", "426783006", "713427006", "59118001", "59118001|713427006", "777", " 10370003", ""])
 CLASS_ROW = st.lists(NAMES, min_size=1, max_size=4).map(",".join)
 EXTRA = st.sampled_from(["", "\n", "#note\n", "x\n", "1,2,3\n"])
 
@@ -280,8 +295,17 @@ def test_one_line_says_where_the_official_script_stops_and_lenient_goes_on(tidy,
     assert all(lenient[key] == negative[key] for key in metrics.METRICS[year])
 
 
-@pytest.mark.parametrize("text", ["#A\nAF\n1\n1\n", "#A\nAF,Normal\n1,0\n", "#A\nAF,Normal\n1.0,0\n1,0\n",
-                                  "#A\nAF,Normal\n1,0\n1,x\n", "#A\nAF,Normal\n1,0\n1\n", "\n\n\n\n"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "#A\nAF\n1\n1\n",
+        "#A\nAF,Normal\n1,0\n",
+        "#A\nAF,Normal\n1.0,0\n1,0\n",
+        "#A\nAF,Normal\n1,0\n1,x\n",
+        "#A\nAF,Normal\n1,0\n1\n",
+        "\n\n\n\n",
+    ],
+)
 def test_unofficial_script_stops_at_anything_odd(folders, text, capsys):
     folders.write("A1", "AF", ["AF", "Normal"], [1, 0], [1, 0])
     folders.write("A2", "Normal", ["AF", "Normal"], [0, 1], [0.1, 0.5])
@@ -362,8 +386,16 @@ def test_year_follows_the_table_unless_given(tidy, table_2021):
     assert twentyseven["year"] == "2021" and len(twentyseven["classes"]) == 27
 
 
-@pytest.mark.parametrize("text", ["", ",a\na,1\n", ",426783006,1\n426783006,1,x\n1,1,1\n", ",426783006\n1,1\n",
-                                  ",713427006,59118001,426783006\n713427006,1,1,0\n59118001,1,0,0\n426783006,0,0,1\n"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        ",a\na,1\n",
+        ",426783006,1\n426783006,1,x\n1,1,1\n",
+        ",426783006\n1,1\n",
+        ",713427006,59118001,426783006\n713427006,1,1,0\n59118001,1,0,0\n426783006,0,0,1\n",
+    ],
+)
 def test_a_broken_weights_table_is_one_line(tidy, text, tmp_path, capsys):
     (tmp_path / "weights.csv").write_text(text)
     tidy.run("--weights", tmp_path / "weights.csv", code=2)
@@ -371,9 +403,18 @@ def test_a_broken_weights_table_is_one_line(tidy, text, tmp_path, capsys):
     assert error.count("\n") == 1 and error.startswith(f"error: {tmp_path / 'weights.csv'}")
 
 
-@pytest.mark.parametrize("options", [["--weights", "nowhere.csv"], ["--by-source", "nowhere.csv"], ["--by-source"],
-                                     ["--resample-by", "nowhere.csv"], ["--compare", "nowhere"],
-                                     ["--json", "nowhere/x.json"], ["nowhere/scores.csv"]])
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--weights", "nowhere.csv"],
+        ["--by-source", "nowhere.csv"],
+        ["--by-source"],
+        ["--resample-by", "nowhere.csv"],
+        ["--compare", "nowhere"],
+        ["--json", "nowhere/x.json"],
+        ["nowhere/scores.csv"],
+    ],
+)
 def test_what_is_not_there_is_one_line(tidy, options, capsys):
     arguments = [str(tidy.labels), str(tidy.outputs), *options]
     assert evaluate_model.main(arguments) == 2
@@ -410,8 +451,10 @@ def test_each_source_has_the_scores_it_has_alone(tmp_path, capsys):
     folders = Folders(tmp_path)
     fill(folders, [f"{source}/{source}{number}" for source in ("georgia", "ptb") for number in range(9)])
     groups = tmp_path / "groups.csv"
-    groups.write_text("recording,group\n" + "".join(f"{source}{number},{source}\n" for source in ("georgia", "ptb")
-                                                     for number in range(9)))
+    groups.write_text(
+        "recording,group\n"
+        + "".join(f"{source}{number},{source}\n" for source in ("georgia", "ptb") for number in range(9))
+    )
     by_folder, by_table = folders.run("--by-source"), folders.run("--by-source", groups)
     assert by_folder == by_table
     assert evaluate_model.main(["--by-source", str(folders.labels), str(folders.outputs)]) == 0
@@ -421,7 +464,8 @@ def test_each_source_has_the_scores_it_has_alone(tmp_path, capsys):
         alone.labels, alone.outputs = folders.labels / source, folders.outputs / source
         alone = alone.run()
         assert {key: by_folder["sources"][source][key] for key in metrics.METRICS["2020"]} == {
-            key: alone[key] for key in metrics.METRICS["2020"]}
+            key: alone[key] for key in metrics.METRICS["2020"]
+        }
         figures = official_table("2020", alone).split("\n")[1]
         assert f"\n{source},9,score,{figures}\n" in printed
     groups.write_text("georgia1,x\n")
@@ -480,15 +524,20 @@ def test_it_starts_anywhere_and_loads_nothing_heavy(tidy, tmp_path):
     run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert (run.returncode, run.stderr) == (0, "") and run.stdout.endswith("Done.\n")
     assert (tmp_path / "scores.csv").read_text() == official_table("2020", tidy.run())
-    heavy = "torch wfdb pandas scipy joblib matplotlib".split()
-    program = (f"import sys; sys.path.insert(0, {str(ROOT)!r}); import evaluate_model; "
-               f"print([name for name in {heavy} if name in sys.modules])")
+    heavy = ["torch", "wfdb", "pandas", "scipy", "joblib", "matplotlib"]
+    program = (
+        f"import sys; sys.path.insert(0, {str(ROOT)!r}); import evaluate_model; "
+        f"print([name for name in {heavy} if name in sys.modules])"
+    )
     loaded = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=True)
     assert loaded.stdout == "[]\n"
 
 
 def test_debug_shows_where_an_error_comes_from(tidy):
     os.remove(tidy.outputs / "A0000.csv")
-    run = subprocess.run([sys.executable, ROOT / "evaluate_model.py", tidy.labels, tidy.outputs, "--debug"],
-                         capture_output=True, text=True)
+    run = subprocess.run(
+        [sys.executable, ROOT / "evaluate_model.py", tidy.labels, tidy.outputs, "--debug"],
+        capture_output=True,
+        text=True,
+    )
     assert run.returncode == 2 and "Traceback" in run.stderr

@@ -26,7 +26,17 @@ from twelvelead.errors import UserError
 from twelvelead.evaluation import metrics
 from twelvelead.evaluation.bootstrap import draw_counts, interval, resampled_metrics
 from twelvelead.experiments import run
-from twelvelead.experiments.compare import ALL, ANNOTATED, UNSEEN, Predictions, TestSet, compare, difference, laid_out, score
+from twelvelead.experiments.compare import (
+    ALL,
+    ANNOTATED,
+    UNSEEN,
+    Predictions,
+    TestSet,
+    compare,
+    difference,
+    laid_out,
+    score,
+)
 from twelvelead.experiments.design import read_cohort
 from twelvelead.experiments.tables import as_markdown
 from twelvelead.models.network import new_model
@@ -34,8 +44,24 @@ from twelvelead.recipes import RECIPES, get_recipe
 
 TABLE = load_weights(WEIGHTS)
 CHALLENGE, NINE = classes_for("challenge", TABLE), classes_for("cpsc", TABLE)
-TINY = ["--members", "1", "--epochs", "1", "--width", "4", "--seed", "5", "--device", "cpu", "--jobs", "1",
-        "--workers", "1", "--resamples", "20"]
+TINY = [
+    "--members",
+    "1",
+    "--epochs",
+    "1",
+    "--width",
+    "4",
+    "--seed",
+    "5",
+    "--device",
+    "cpu",
+    "--jobs",
+    "1",
+    "--workers",
+    "1",
+    "--resamples",
+    "20",
+]
 TWO = ["--recipe", "butt", "--recipe", "butt-2020", "--folds", "2"]
 
 
@@ -65,8 +91,9 @@ def without_times(results: dict) -> dict:
 
 def model_files(folder: Path) -> dict[str, bytes]:
     """A model folder without what may differ between equal runs: times and their picture."""
-    return {path.name: path.read_bytes() for path in folder.iterdir()
-            if path.name not in ("history.csv", "progress.png")}
+    return {
+        path.name: path.read_bytes() for path in folder.iterdir() if path.name not in ("history.csv", "progress.png")
+    }
 
 
 def name_of(header: Path, data: Path) -> str:
@@ -121,8 +148,19 @@ def test_scores_are_those_that_the_driver_writes(crossval, data, tmp_path):
         for path in (data / name).parent.glob(f"{Path(name).name}.*"):
             (tmp_path / "data" / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(path, tmp_path / "data" / Path(name).parent)
-    assert main(["classify", str(crossval / "butt" / "fold_2" / "model"), str(tmp_path / "data"), str(tmp_path / "csv"),
-                 "--device", "cpu"]) == 0
+    assert (
+        main(
+            [
+                "classify",
+                str(crossval / "butt" / "fold_2" / "model"),
+                str(tmp_path / "data"),
+                str(tmp_path / "csv"),
+                "--device",
+                "cpu",
+            ]
+        )
+        == 0
+    )
     for name, output, score_row in list(zip(names, outputs, scores))[:9]:
         _, columns, labels, written = (tmp_path / "csv" / f"{Path(name).name}.csv").read_text().splitlines()
         at = [columns.split(",").index(code) for code in codes]
@@ -139,8 +177,9 @@ def test_all_figures_are_those_of_scoring_and_their_intervals_of_resampled_patie
         scored = {}
         for fold in ("fold_1", "fold_2"):
             with np.load(crossval / recipe / fold / "scores.npz") as arrays:
-                for name, output, scores, labels in zip(*(arrays[key] for key in
-                                                          ("recordings", "outputs", "scores", "labels"))):
+                for name, output, scores, labels in zip(
+                    *(arrays[key] for key in ("recordings", "outputs", "scores", "labels"))
+                ):
                     truth = CHALLENGE.labels([read_header(headers[str(name)]).codes])[0]
                     np.testing.assert_array_equal(labels, truth)
                     scored[str(name)] = (fold, str(name).split("/")[0], truth, output, scores)
@@ -190,7 +229,8 @@ def test_results_say_what_was_done(crossval):
 
 
 def test_a_killed_experiment_goes_on_and_ends_the_same_in_whatever_order_recipes_are_named(
-        crossval, data, tmp_path, monkeypatch):
+    crossval, data, tmp_path, monkeypatch
+):
     real, calls = run.train_ensemble, []
 
     def dying(headers, folder, recipe, *arguments, **options):
@@ -199,8 +239,19 @@ def test_a_killed_experiment_goes_on_and_ends_the_same_in_whatever_order_recipes
             raise KeyboardInterrupt
         return real(headers, folder, recipe, *arguments, **options)
 
-    command = ["crossval", str(data), str(tmp_path / "out"), "--recipe", "butt-2020", "--recipe", "butt", "--folds",
-               "2", *TINY, "--discard-models"]
+    command = [
+        "crossval",
+        str(data),
+        str(tmp_path / "out"),
+        "--recipe",
+        "butt-2020",
+        "--recipe",
+        "butt",
+        "--folds",
+        "2",
+        *TINY,
+        "--discard-models",
+    ]
     monkeypatch.setattr(run, "train_ensemble", dying)
     with pytest.raises(KeyboardInterrupt):
         main(command)
@@ -216,7 +267,8 @@ def test_a_killed_experiment_goes_on_and_ends_the_same_in_whatever_order_recipes
 
 
 def test_what_is_scored_is_not_trained_again_and_a_recipe_can_be_left_out_or_added(
-        crossval, data, tmp_path, monkeypatch):
+    crossval, data, tmp_path, monkeypatch
+):
     def fail(*_, **__):
         raise AssertionError("trained again")
 
@@ -231,12 +283,21 @@ def test_what_is_scored_is_not_trained_again_and_a_recipe_can_be_left_out_or_add
         main(["crossval", str(data), str(out), "--recipe", "se-resnet", "--folds", "2", *TINY])
 
 
-@pytest.mark.parametrize("change,words", [
-    (["--folds", "3"], "other experiment"), (["--seed", "6"], "other seed"), (["--epochs", "2"], "other budget"),
-    ("diagnosis", "other data"), ("splits", "other splits"), ("recipe", "another version of recipe 'butt'"),
-    ("scores", "cannot be read")])
+@pytest.mark.parametrize(
+    "change,words",
+    [
+        (["--folds", "3"], "other experiment"),
+        (["--seed", "6"], "other seed"),
+        (["--epochs", "2"], "other budget"),
+        ("diagnosis", "other data"),
+        ("splits", "other splits"),
+        ("recipe", "another version of recipe 'butt'"),
+        ("scores", "cannot be read"),
+    ],
+)
 def test_a_later_start_with_other_arguments_or_data_is_refused(
-        crossval, data, tmp_path, monkeypatch, capsys, change, words):
+    crossval, data, tmp_path, monkeypatch, capsys, change, words
+):
     out = shutil.copytree(crossval, tmp_path / "out")
     command = ["crossval", str(data), str(out), *TWO, *TINY]
     if isinstance(change, list):
@@ -272,9 +333,13 @@ def test_each_source_is_tested_by_a_model_of_the_others_and_small_ones_are_poole
     assert main(["leave-one-source-out", str(tmp_path / "data"), str(out), "--pool-below", "10", *TINY]) == 0
     splits = read_splits(out / "splits.json")
     assert {split: Counter(name.split("/")[0] for name in parts["test"]) for split, parts in splits.items()} == {
-        "alder": {"alder": 14}, "small": {"xylo": 3, "yew": 3}}
-    assert all(not set(parts["train"]) & set(parts["test"]) and len(parts["train"] + parts["test"]) == 20
-               for parts in splits.values())
+        "alder": {"alder": 14},
+        "small": {"xylo": 3, "yew": 3},
+    }
+    assert all(
+        not set(parts["train"]) & set(parts["test"]) and len(parts["train"] + parts["test"]) == 20
+        for parts in splits.values()
+    )
     assert [row["fold"] for row in by_2020(out / "scores_by_fold.csv")] == [ALL, "alder", "small"]
     assert [row["source"] for row in by_2020(out / "scores_by_source.csv")] == [ALL, "alder", "xylo", "yew"]
     absent = [row for row in results_of(out)["scores_by_class"] if row["recordings"] == 0]  # undefined: null, and empty
@@ -287,9 +352,13 @@ def test_test_recordings_change_nothing_in_the_model_and_unreadable_ones_fall_ba
     names = [name_of(header, data) for header in find_recordings(data) if header.stem != "U0001"]
     tested, unused = names[::4], names[1::8]
     groups = tmp_path / "groups.csv"
-    groups.write_text("recording,group\n" + "".join(f"{name},odd\n" for name in tested[1::2])
-                      + "".join(f"{Path(name).name},even\n" for name in tested[::2])
-                      + "".join(f"{name},unused\n" for name in unused) + "elsewhere,odd\n")
+    groups.write_text(
+        "recording,group\n"
+        + "".join(f"{name},odd\n" for name in tested[1::2])
+        + "".join(f"{Path(name).name},even\n" for name in tested[::2])
+        + "".join(f"{name},unused\n" for name in unused)
+        + "elsewhere,odd\n"
+    )
     changed = shutil.copytree(data, tmp_path / "data")
     for name in tested:
         path = changed / f"{name}.hea"
@@ -319,22 +388,27 @@ def test_test_recordings_change_nothing_in_the_model_and_unreadable_ones_fall_ba
     assert outputs[4].tolist() == sinus_rhythm.tolist()
 
 
-@pytest.mark.parametrize("command,words", [
-    (["crossval", "DATA", "OUT", "--recipe", "butt", "--recipe", "butt"], "named 2 times"),
-    (["crossval", "DATA", "OUT", "--recipe", "bytt"], "there are: butt"),
-    (["crossval", "DATA", "OUT", "--folds", "1"], "at least 2 folds"),
-    (["crossval", "DATA", "OUT", "--folds", "17"], "ask for fewer folds"),
-    (["crossval", "DATA", "OUT", "--parameters", "100000", "--width", "4"], "give one of them"),
-    (["crossval", "DATA", "OUT", "--parameters", "10"], "at its smallest width"),
-    (["crossval", "DATA", "OUT", "--parameters", "0"], "more than 0"),
-    (["crossval", "DATA", "OUT", "--resamples", "0"], "more than 0"),
-    (["crossval", "DATA", "DATA/patients.csv/out"], "choose another folder"),
-    (["crossval", "NOTHING", "OUT"], "diagnosis"),
-    (["leave-one-source-out", "DATA", "OUT", "--pool-below", "1000"], "at least 2 sources"),
-    (["holdout", "DATA", "OUT", "--test-groups", "GROUPS"], "none has a test group"),
-    (["holdout", "DATA", "OUT", "--test-groups", "NOTHING/groups.csv"], "cannot be read")])
+@pytest.mark.parametrize(
+    "command,words",
+    [
+        (["crossval", "DATA", "OUT", "--recipe", "butt", "--recipe", "butt"], "named 2 times"),
+        (["crossval", "DATA", "OUT", "--recipe", "bytt"], "there are: butt"),
+        (["crossval", "DATA", "OUT", "--folds", "1"], "at least 2 folds"),
+        (["crossval", "DATA", "OUT", "--folds", "17"], "ask for fewer folds"),
+        (["crossval", "DATA", "OUT", "--parameters", "100000", "--width", "4"], "give one of them"),
+        (["crossval", "DATA", "OUT", "--parameters", "10"], "at its smallest width"),
+        (["crossval", "DATA", "OUT", "--parameters", "0"], "more than 0"),
+        (["crossval", "DATA", "OUT", "--resamples", "0"], "more than 0"),
+        (["crossval", "DATA", "DATA/patients.csv/out"], "choose another folder"),
+        (["crossval", "NOTHING", "OUT"], "diagnosis"),
+        (["leave-one-source-out", "DATA", "OUT", "--pool-below", "1000"], "at least 2 sources"),
+        (["holdout", "DATA", "OUT", "--test-groups", "GROUPS"], "none has a test group"),
+        (["holdout", "DATA", "OUT", "--test-groups", "NOTHING/groups.csv"], "cannot be read"),
+    ],
+)
 def test_a_request_that_makes_no_sense_is_one_line_and_trains_nothing(
-        data, tmp_path, monkeypatch, capsys, command, words):
+    data, tmp_path, monkeypatch, capsys, command, words
+):
     monkeypatch.setattr(run, "train_ensemble", None)
     (tmp_path / "nothing").mkdir()
     (tmp_path / "groups.csv").write_text("recording,group\nelsewhere,odd\nU0001,even\n")
@@ -406,8 +480,11 @@ def test_a_recipe_differs_from_itself_by_nothing_and_from_another_by_what_that_o
         same = difference(figures["one"], figures["same"], metric)
         assert all(value == 0 or np.isnan(value) for value in same.values())
         there, back = (difference(figures[a], figures[b], metric) for a, b in (("one", "other"), ("other", "one")))
-        np.testing.assert_allclose([back[key] for key in ("value", "low", "high")],
-                                   [-there[key] for key in ("value", "high", "low")], atol=1e-12)
+        np.testing.assert_allclose(
+            [back[key] for key in ("value", "low", "high")],
+            [-there[key] for key in ("value", "high", "low")],
+            atol=1e-12,
+        )
 
 
 def test_intervals_of_paired_differences_are_narrower_than_those_of_unpaired_ones():
@@ -450,8 +527,13 @@ def test_nine_classes_are_scored_by_both_metrics_and_say_no_to_what_they_do_not_
     outputs, scores = answers(random, NINE, own, 0.9)
     truth = CHALLENGE.labels([[CPSC.get(code, code) for code in each] for each in codes])
     full = answers(random, CHALLENGE, truth, 0.9)
-    tested = TestSet(tuple(codes), ("f",) * 90, ("a",) * 45 + ("b",) * 45, None,
-                    {"nine": Predictions(NINE, outputs, scores), "full": Predictions(CHALLENGE, *full)})
+    tested = TestSet(
+        tuple(codes),
+        ("f",) * 90,
+        ("a",) * 45 + ("b",) * 45,
+        None,
+        {"nine": Predictions(NINE, outputs, scores), "full": Predictions(CHALLENGE, *full)},
+    )
     results = compare(tested, CHALLENGE, 20, 0)
     rows = {(row["recipe"], row["metrics"], row["source"]): row for row in results["scores_by_source"]}
     assert len(rows) == 15  # by 2020's metrics both, twice, by the unofficial phase's the nine-class one alone
@@ -476,14 +558,25 @@ def test_nine_classes_are_scored_by_both_metrics_and_say_no_to_what_they_do_not_
 
 
 def test_what_a_source_never_annotates_is_left_away_and_unseen_sources_are_scored_together():
-    codes = [("426783006",), ("164889003",), ("426783006",), ("39732003", "426783006")]  # a has NSR and AF, b NSR and LAD
+    codes = [
+        ("426783006",),
+        ("164889003",),
+        ("426783006",),
+        ("39732003", "426783006"),
+    ]  # a has NSR and AF, b NSR and LAD
     labels = CHALLENGE.labels(codes)
     af, lad, nsr = (CHALLENGE.index[code] for code in ("164889003", "39732003", "426783006"))
     outputs = labels.copy()
     outputs[0, lad] = outputs[2, af] = True  # which the source never has
     outputs[3, nsr] = False
-    tested = TestSet(tuple(codes), ("f",) * 4, ("a", "a", "b", "b"), None,
-                   {"one": Predictions(CHALLENGE, outputs, outputs * 0.9)}, np.array([False, False, True, True]))
+    tested = TestSet(
+        tuple(codes),
+        ("f",) * 4,
+        ("a", "a", "b", "b"),
+        None,
+        {"one": Predictions(CHALLENGE, outputs, outputs * 0.9)},
+        np.array([False, False, True, True]),
+    )
     rows = {(row["metrics"], row["source"]): row for row in compare(tested, CHALLENGE, 20, 0)["scores_by_source"]}
     assert {source for _, source in rows} == {ALL, UNSEEN, "a", "b"}
 
@@ -501,12 +594,20 @@ def test_what_a_source_never_annotates_is_left_away_and_unseen_sources_are_score
 def test_the_table_says_everything_that_was_scored_and_calls_undefined_what_is():
     labels = np.zeros((6, 9), dtype=bool)
     labels[:, NINE.sinus_rhythm] = True
-    tested = TestSet((("Normal",),) * 6, ("f",) * 6, ("a",) * 6, None, {"nine": Predictions(NINE, labels, labels * 0.5)})
+    tested = TestSet(
+        (("Normal",),) * 6, ("f",) * 6, ("a",) * 6, None, {"nine": Predictions(NINE, labels, labels * 0.5)}
+    )
     about = dict(epochs={"0": 3, "1": 2}, timing=dict(epoch_seconds=90.0))
-    text = as_markdown(dict(
-        experiment=dict(command="crossval", folds=2), budget=dict(members=2, width=None), seed=0,
-        resampling=dict(resamples=20, unit="recordings"),
-        recipes={"nine": dict(parameters=12345, splits=dict(f=about))}, **compare(tested, CHALLENGE, 20, 0)))
+    text = as_markdown(
+        dict(
+            experiment=dict(command="crossval", folds=2),
+            budget=dict(members=2, width=None),
+            seed=0,
+            resampling=dict(resamples=20, unit="recordings"),
+            recipes={"nine": dict(parameters=12345, splits=dict(f=about))},
+            **compare(tested, CHALLENGE, 20, 0),
+        )
+    )
     assert "the same budget (members 2), what is not named as published" in text
     assert "| nine | 12,345 | 2 | 2–3 | 1.5 | 0.000 [0.000, 0.000] | undefined |" in text
     assert "√(F2·G2)" in text and "difference" not in text

@@ -16,11 +16,16 @@ from twelvelead.thresholds.decisions import at_least_one_label, decide, vote
 from twelvelead.thresholds.objectives import challenge_objective, objective_of, unofficial_objective
 from twelvelead.thresholds.search import METHODS, best_cut, common, optimise, shrink
 
-CLASSES = scored_classes(load_weights(Path(__file__).parents[1] / "weights.csv"))
-QUICK = {"bayesian": {"random_points": 20, "guided_points": 4}, "simplex": {"evaluations": 100},
-         "differential_evolution": {"generations": 3}}
-METRICS = {"challenge": lambda labels, scores: challenge_objective(labels, scores, CLASSES.weights, CLASSES.sinus_rhythm),
-           "unofficial": unofficial_objective}
+CLASSES = scored_classes(load_weights(Path(__file__).parents[2] / "weights.csv"))
+QUICK = {
+    "bayesian": {"random_points": 20, "guided_points": 4},
+    "simplex": {"evaluations": 100},
+    "differential_evolution": {"generations": 3},
+}
+METRICS = {
+    "challenge": lambda labels, scores: challenge_objective(labels, scores, CLASSES.weights, CLASSES.sinus_rhythm),
+    "unofficial": unofficial_objective,
+}
 every_method = pytest.mark.parametrize("method", METHODS)
 every_metric = pytest.mark.parametrize("metric", METRICS)
 some_seconds = settings(deadline=None, max_examples=60)
@@ -116,11 +121,15 @@ def test_the_same_seed_finds_the_same_in_any_order_of_the_recordings(method, met
 
 
 @every_method
-@pytest.mark.parametrize("labels, scores", [
-    (np.zeros((0, 24), bool), np.zeros((0, 24))),
-    (np.zeros((9, 24), bool), np.random.default_rng(0).random((9, 24))),
-    (np.arange(24) == np.full((9, 1), CLASSES.sinus_rhythm), np.random.default_rng(0).random((9, 24))),
-], ids=["no recordings", "no labels", "sinus rhythm only"])
+@pytest.mark.parametrize(
+    "labels, scores",
+    [
+        (np.zeros((0, 24), bool), np.zeros((0, 24))),
+        (np.zeros((9, 24), bool), np.random.default_rng(0).random((9, 24))),
+        (np.arange(24) == np.full((9, 1), CLASSES.sinus_rhythm), np.random.default_rng(0).random((9, 24))),
+    ],
+    ids=["no recordings", "no labels", "sinus rhythm only"],
+)
 def test_with_nothing_to_learn_from_thresholds_stay_at_one_half(method, labels, scores):
     assert (optimise(METRICS["challenge"](labels, scores), method, **QUICK.get(method, {})).values == 0.5).all()
 
@@ -182,7 +191,9 @@ def test_the_common_threshold_follows_half_of_what_frequency_adds_to_the_scores(
     values = shrink(objective, found, 1.0, log_odds).values
     cut = logit(values) - log_odds / 2
     np.testing.assert_allclose(cut, cut[0])
-    assert objective(values) == max(objective(expit(point + log_odds / 2)) for point in logit(np.linspace(0.01, 0.99, 99)))
+    assert objective(values) == max(
+        objective(expit(point + log_odds / 2)) for point in logit(np.linspace(0.01, 0.99, 99))
+    )
 
 
 def test_a_class_without_positives_is_not_given_more_freely_for_shrinking():
@@ -198,7 +209,7 @@ def test_classes_are_optimised_for_the_metric_of_their_year():
     labels, scores = recordings(5, 40)
     at = np.random.default_rng(0).random(24)
     assert objective_of(CLASSES, labels, scores)(at) == METRICS["challenge"](labels, scores)(at)
-    nine = classes_for("cpsc", load_weights(Path(__file__).parents[1] / "weights.csv"))
+    nine = classes_for("cpsc", load_weights(Path(__file__).parents[2] / "weights.csv"))
     labels, scores = labels[:, :9], scores[:, :9]
     assert objective_of(nine, labels, scores)(at[:9]) == unofficial_objective(labels, scores)(at[:9])
 

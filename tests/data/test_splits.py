@@ -25,7 +25,7 @@ from twelvelead.data.splits import (
 )
 from twelvelead.errors import UserError
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 REFERENCE = ROOT.parent / "shared" / "reference"
 
 quickly = settings(deadline=None, max_examples=60)
@@ -101,8 +101,10 @@ def test_parts_share_out_classes_as_evenly_as_the_published_package():
     for seed in range(20):
         labels = random_labels(seed)
         splitter = MultilabelStratifiedShuffleSplit(1, train_size=0.8, test_size=0.2, random_state=seed)
-        for rows, deviations in ((np.flatnonzero(stratified_parts(labels, 0.8, seed)[1]), ours),
-                                 (next(splitter.split(labels, labels))[1], oracle)):
+        for rows, deviations in (
+            (np.flatnonzero(stratified_parts(labels, 0.8, seed)[1]), ours),
+            (next(splitter.split(labels, labels))[1], oracle),
+        ):
             deviation = np.abs(labels[rows].sum(axis=0) - 0.2 * labels.sum(axis=0))
             deviations.append((deviation.mean(), deviation.max(), abs(len(rows) - 0.2 * len(labels))))
     mean, largest, size = np.mean(ours, axis=0) - np.mean(oracle, axis=0)
@@ -117,8 +119,11 @@ def test_parts_of_patients_are_as_large_as_asked_and_hold_their_share_of_every_c
     assert np.abs(labels[validation].sum(axis=0) - 0.2 * labels.sum(axis=0)).max() <= 3
 
 
-@pytest.mark.parametrize("labels, groups", [([[True]], None), ([[False]], None), ([[True, False]] * 8, ["p"] * 8)],
-                         ids=["one recording", "one recording without a label", "one patient"])
+@pytest.mark.parametrize(
+    "labels, groups",
+    [([[True]], None), ([[False]], None), ([[True, False]] * 8, ["p"] * 8)],
+    ids=["one recording", "one recording without a label", "one patient"],
+)
 def test_what_cannot_be_divided_trains(labels, groups):
     assert stratified_parts(np.array(labels), 0.8, 0, groups)[0].all()
 
@@ -146,11 +151,21 @@ def test_one_fold_and_groups_of_another_length_are_refused():
         stratified_folds(random_labels(0, 3), 2, 0, ["a", "b"])
 
 
-@pytest.mark.parametrize("recording, source", [
-    ("data/ptb-xl/g1/HR00001.hea", "ptb-xl"), ("data/north/A0001.hea", "north"), ("data/A0001.hea", "A"),
-    ("data/g12/HR00001.hea", "HR"), ("data/Q0001", "Q"), ("data/JS00001.mat", "JS"), ("data/00001_hr.hea", "unknown"),
-    ("elsewhere/north/E00001.hea", "E"), ("data/training/georgia/g3/E00001.hea", "georgia"), ("data/a/b/X1.hea", "a"),
-])
+@pytest.mark.parametrize(
+    "recording, source",
+    [
+        ("data/ptb-xl/g1/HR00001.hea", "ptb-xl"),
+        ("data/north/A0001.hea", "north"),
+        ("data/A0001.hea", "A"),
+        ("data/g12/HR00001.hea", "HR"),
+        ("data/Q0001", "Q"),
+        ("data/JS00001.mat", "JS"),
+        ("data/00001_hr.hea", "unknown"),
+        ("elsewhere/north/E00001.hea", "E"),
+        ("data/training/georgia/g3/E00001.hea", "georgia"),
+        ("data/a/b/X1.hea", "a"),
+    ],
+)
 def test_the_source_is_the_folder_or_the_letters_of_the_name(recording, source):
     assert source_of(recording, "data") == source
 
@@ -158,7 +173,10 @@ def test_the_source_is_the_folder_or_the_letters_of_the_name(recording, source):
 def test_each_source_is_left_out_once():
     tests = leave_one_source_out(["b", "a", "c", "a"])
     assert {name: test.tolist() for name, test in tests.items()} == {
-        "a": [False, True, False, True], "b": [True, False, False, False], "c": [False, False, True, False]}
+        "a": [False, True, False, True],
+        "b": [True, False, False, False],
+        "c": [False, False, True, False],
+    }
     for sources in (["a", "a"], []):
         with pytest.raises(UserError, match="at least 2 sources"):
             leave_one_source_out(sources)
@@ -173,9 +191,16 @@ def test_the_challenges_sources_never_annotate_what_the_organizers_tables_count_
     """Both years' tables of scored diagnoses, codes that mean the same counted together."""
     if not REFERENCE.is_dir():
         pytest.skip(f"needs {REFERENCE}")
-    columns = {"CPSC": "cpsc_2018 A", "CPSC-Extra": "cpsc_2018_extra Q", "StPetersburg": "st_petersburg_incart I",
-               "PTB": "ptb S", "PTB-XL": "ptb-xl HR", "Georgia": "georgia E", "Chapman-Shaoxing": "chapman_shaoxing",
-               "Ningbo": "ningbo"}
+    columns = {
+        "CPSC": "cpsc_2018 A",
+        "CPSC-Extra": "cpsc_2018_extra Q",
+        "StPetersburg": "st_petersburg_incart I",
+        "PTB": "ptb S",
+        "PTB-XL": "ptb-xl HR",
+        "Georgia": "georgia E",
+        "Chapman-Shaoxing": "chapman_shaoxing",
+        "Ningbo": "ningbo",
+    }
     counts = {source: dict.fromkeys({EQUIVALENT.get(code, code) for code in DIAGNOSES}, 0) for source in columns}
     for year in ("2020", "2021"):
         with open(REFERENCE / f"dx_mapping_scored-{year}.csv", newline="") as file:
@@ -218,11 +243,12 @@ def test_headers_that_show_otherwise_overrule_the_table_and_nobodys_class_is_abs
     assert known_labels(labels, sources, (AF, BRADY, IAVB, NSR)).all()
 
 
-@pytest.mark.parametrize("share, own, masked", [
-    (0.1, 50, True), (0.1, 49, False), (0.01, 499, False), (0.01, 500, True), (0.0, 5000, False)])
+@pytest.mark.parametrize(
+    "share, own, masked", [(0.1, 50, True), (0.1, 49, False), (0.01, 499, False), (0.01, 500, True), (0.0, 5000, False)]
+)
 def test_another_source_does_not_annotate_a_class_if_five_were_to_be_expected_and_none_is_there(share, own, masked):
     labels = np.zeros((1000 + own, 2), bool)
-    labels[:round(1000 * share), 0] = labels[::2, 1] = True
+    labels[: round(1000 * share), 0] = labels[::2, 1] = True
     sources = ["north"] * 1000 + ["south"] * own
     known = known_labels(labels, sources, (IAVB, NSR))
     assert known[:, 1].all() and known[:1000].all()
@@ -259,16 +285,19 @@ def test_groups_are_read_from_any_two_columns_and_blanks_are_none(tmp_path):
     assert read_groups(path, "test, set", recording_column="name") == {"A1": "one", "A2": "two"}
 
 
-@pytest.mark.parametrize("text, column, fault", [
-    ("", None, "it has: nothing"),
-    ("name,patient\nA1,1\n", None, "'recording' and one other column, or name one; it has: name, patient"),
-    ("recording,patient,site\nA1,1,x\n", None, "or name one"),
-    ("recording,patient\nA1,1\n", "person", "'recording' and 'person'; it has: recording, patient"),
-    ("recording,patient\nA1,1\n", "recording", "must have"),
-    ("recording,patient\nA1\n", None, "a row has 1 cells, the header 2: A1"),
-    ("recording,patient\nA1,1\nA1,2\n", None, "recording A1 is in two groups, 1 and 2"),
-    ("recording,patient\nA1,\xff\n", None, "cannot be read"),
-])
+@pytest.mark.parametrize(
+    "text, column, fault",
+    [
+        ("", None, "it has: nothing"),
+        ("name,patient\nA1,1\n", None, "'recording' and one other column, or name one; it has: name, patient"),
+        ("recording,patient,site\nA1,1,x\n", None, "or name one"),
+        ("recording,patient\nA1,1\n", "person", "'recording' and 'person'; it has: recording, patient"),
+        ("recording,patient\nA1,1\n", "recording", "must have"),
+        ("recording,patient\nA1\n", None, "a row has 1 cells, the header 2: A1"),
+        ("recording,patient\nA1,1\nA1,2\n", None, "recording A1 is in two groups, 1 and 2"),
+        ("recording,patient\nA1,\xff\n", None, "cannot be read"),
+    ],
+)
 def test_a_bad_groups_file_is_an_error_that_names_it(tmp_path, text, column, fault):
     path = tmp_path / "groups.csv"
     path.write_bytes(text.encode("latin-1"))

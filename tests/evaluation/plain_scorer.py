@@ -1,6 +1,6 @@
 """The scorers of 2020 and 2021 once more, slow and obviously right: one loop after another, nothing but Python.
 
-    python tests/plain_scorer.py LABELS OUTPUTS WEIGHTS.csv [2020|2021]
+    python tests/evaluation/plain_scorer.py LABELS OUTPUTS WEIGHTS.csv [2020|2021]
 
 Written from the description of the organizers' scorers, as the yardstick for twelvelead/evaluation/metrics.py and
 twelvelead/evaluation.py in the tests, and for their speed in benchmarks/evaluator.py. Labels, outputs and scores are
@@ -111,12 +111,14 @@ def challenge_metric(labels, outputs, weights, sinus_rhythm):
 def score(labels, outputs, scores, weights, sinus_rhythm):
     """All metrics of 2020, which include 2021's."""
     classes = range(len(weights))
-    result = {"auroc_classes": [auroc(labels, scores, k) for k in classes],
-              "auprc_classes": [auprc(labels, scores, k) for k in classes],
-              "f_measure_classes": [f_beta(labels, outputs, k, 1) for k in classes],
-              "f_beta_measure_classes": [f_beta(labels, outputs, k, 2, weighted=True) for k in classes],
-              "g_beta_measure_classes": [g_beta(labels, outputs, k, 2) for k in classes]}
-    result.update({key[:-len("_classes")]: mean(values) for key, values in result.items()})
+    result = {
+        "auroc_classes": [auroc(labels, scores, k) for k in classes],
+        "auprc_classes": [auprc(labels, scores, k) for k in classes],
+        "f_measure_classes": [f_beta(labels, outputs, k, 1) for k in classes],
+        "f_beta_measure_classes": [f_beta(labels, outputs, k, 2, weighted=True) for k in classes],
+        "g_beta_measure_classes": [g_beta(labels, outputs, k, 2) for k in classes],
+    }
+    result.update({key[: -len("_classes")]: mean(values) for key, values in result.items()})
     result["accuracy"] = accuracy(labels, outputs)
     result["challenge_metric"] = challenge_metric(labels, outputs, weights, sinus_rhythm)
     return result
@@ -142,8 +144,13 @@ def score_unofficial(labels, outputs, scores):
             tp = sum(1 for i in counted if labels[i][k])
             positives = sum(1 for label in labels if label[k])
             negatives, fp = len(labels) - positives, len(counted) - tp
-            points.append((tp / positives if positives else 1.0, (negatives - fp) / negatives if negatives else 1.0,
-                           tp / (tp + fp) if tp + fp else 1.0))
+            points.append(
+                (
+                    tp / positives if positives else 1.0,
+                    (negatives - fp) / negatives if negatives else 1.0,
+                    tp / (tp + fp) if tp + fp else 1.0,
+                )
+            )
         areas = [0.0, 0.0]
         for (tpr, tnr, _), (next_tpr, next_tnr, next_ppv) in zip(points, points[1:]):
             areas[0] += 0.5 * (next_tpr - tpr) * (next_tnr + tnr)

@@ -18,7 +18,7 @@ from twelvelead.data.recording import read_recording
 from twelvelead.inference.classify import classify_folder, classify_recording, row_text
 from twelvelead.inference.ensemble import load_ensemble
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def raw(header_path: Path) -> tuple[str, np.ndarray]:
@@ -48,7 +48,8 @@ def test_batch_single_2020_and_2021_calls_give_one_result(tiny_model, hospital, 
         assert labels.tolist() == [int(text) for text in lines[2].split(",")]
         np.testing.assert_allclose(scores, [float(text) for text in lines[3].split(",")], atol=1e-5)
         labels_2020, scores_2020, classes_2020 = run_12ECG_classifier(
-            recording.astype(np.float64), header.splitlines(keepends=True), model_2020)
+            recording.astype(np.float64), header.splitlines(keepends=True), model_2020
+        )
         assert list(classes_2020) == classes and labels_2020.tolist() == labels.tolist()
         np.testing.assert_array_equal(scores_2020, scores)
 
@@ -72,11 +73,17 @@ def test_equivalent_codes_have_equal_labels_and_scores(tiny_model, mat_headers):
         assert row.labels[a] == row.labels[b] and row.scores[a] == row.scores[b]
 
 
-@pytest.mark.parametrize("header,recording", [
-    ("", np.zeros((12, 500))), ("garbage", np.ones((12, 500))), (None, None), ("A0001 12 500 500\n", np.zeros((0, 0))),
-    ("A0001 1 500 500\nA0001.mat 16+24 1000/mV 16 0 0 0 0 II\n", np.full((1, 500), np.nan)),
-    ("A0001 1 500 500\nA0001.mat 16+24 1000/mV 16 0 0 0 0 XYZ\n", np.arange(500.0)[None]),
-])
+@pytest.mark.parametrize(
+    "header,recording",
+    [
+        ("", np.zeros((12, 500))),
+        ("garbage", np.ones((12, 500))),
+        (None, None),
+        ("A0001 12 500 500\n", np.zeros((0, 0))),
+        ("A0001 1 500 500\nA0001.mat 16+24 1000/mV 16 0 0 0 0 II\n", np.full((1, 500), np.nan)),
+        ("A0001 1 500 500\nA0001.mat 16+24 1000/mV 16 0 0 0 0 XYZ\n", np.arange(500.0)[None]),
+    ],
+)
 def test_run_model_answers_anything_with_sinus_rhythm_and_names_it(tiny_model, capsys, header, recording):
     ensemble = load_ensemble(tiny_model)
     classes, labels, scores = team_code.run_model(ensemble, header, recording)
@@ -92,7 +99,7 @@ def made_header(leads, samples, frequency_hz) -> str:
 
 @pytest.mark.parametrize("count", range(1, 13))
 def test_any_number_of_leads_is_classified(tiny_model, capsys, count):
-    leads = LEADS[12 - count:]
+    leads = LEADS[12 - count :]
     signal = np.random.default_rng(0).integers(-900, 900, (count, 5000)).astype(np.int16)
     _, labels, scores = team_code.run_model(load_ensemble(tiny_model), made_header(leads, 5000, 500), signal)
     assert labels.any() and np.isfinite(scores).all() and capsys.readouterr().err == ""
@@ -102,11 +109,15 @@ def test_any_number_of_leads_is_classified(tiny_model, capsys, count):
 def test_any_length_and_rate_is_classified(tiny_model, capsys, seconds, frequency_hz):
     samples = round(seconds * frequency_hz)
     signal = np.random.default_rng(0).integers(-900, 900, (12, samples)).astype(np.float64)
-    _, labels, scores = team_code.run_model(load_ensemble(tiny_model), made_header(LEADS, samples, frequency_hz), signal)
+    _, labels, scores = team_code.run_model(
+        load_ensemble(tiny_model), made_header(LEADS, samples, frequency_hz), signal
+    )
     assert labels.any() and np.isfinite(scores).all() and capsys.readouterr().err == ""
 
 
-@pytest.mark.parametrize("damage", ["flat lead", "NaN", "-32768", "a fifth missing", "fewer samples than the header says"])
+@pytest.mark.parametrize(
+    "damage", ["flat lead", "NaN", "-32768", "a fifth missing", "fewer samples than the header says"]
+)
 def test_damaged_signals_are_classified(tiny_model, capsys, damage):
     signal = np.random.default_rng(0).integers(-900, 900, (12, 5000)).astype(np.float64)
     if damage == "flat lead":
@@ -122,12 +133,17 @@ def test_damaged_signals_are_classified(tiny_model, capsys, damage):
 
 
 def driver(model, data, outputs, **options):
-    return subprocess.run([sys.executable, str(ROOT / "driver.py"), str(model), str(data), str(outputs)],
-                          capture_output=True, text=True, **options)
+    return subprocess.run(
+        [sys.executable, str(ROOT / "driver.py"), str(model), str(data), str(outputs)],
+        capture_output=True,
+        text=True,
+        **options,
+    )
 
 
 def test_the_driver_costs_no_recording_its_result_and_fails_when_more_than_5_percent_fell_back(
-        tiny_model, hospital, tmp_path):
+    tiny_model, hospital, tmp_path
+):
     data = shutil.copytree(hospital, tmp_path / "data")
     headers = find_recordings(data)
     healthy = driver(tiny_model, data, tmp_path / "healthy", cwd=tmp_path)
@@ -159,9 +175,15 @@ def test_two_recordings_of_one_name_both_get_a_row(tiny_model, hospital, mat_hea
     assert len(list((tmp_path / "out").rglob("*.csv"))) == 2
 
 
-@pytest.mark.parametrize("model,data,outputs,words", [
-    ("model", "empty", "out", "no recordings"), ("model", "absent", "out", "absent"),
-    ("empty", "data", "out", "no trained model"), ("model", "data", "file/out", "cannot be written")])
+@pytest.mark.parametrize(
+    "model,data,outputs,words",
+    [
+        ("model", "empty", "out", "no recordings"),
+        ("model", "absent", "out", "absent"),
+        ("empty", "data", "out", "no trained model"),
+        ("model", "data", "file/out", "cannot be written"),
+    ],
+)
 def test_what_the_driver_cannot_do_is_one_line(tiny_model, hospital, tmp_path, model, data, outputs, words):
     (tmp_path / "empty").mkdir()
     (tmp_path / "file").write_text("")

@@ -32,11 +32,13 @@ from twelvelead.training.model_folder import ModelFolder
 from twelvelead.training.run import TrainingRun
 from twelvelead.training.store import build_store
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def data_of(folder: Path, ensemble, count=10):
-    return stack([prepare(read_recording(h), ensemble.recipe.input) for h in find_recordings(folder)[:count]], ensemble.device)
+    return stack(
+        [prepare(read_recording(h), ensemble.recipe.input) for h in find_recordings(folder)[:count]], ensemble.device
+    )
 
 
 def files(folder: Path) -> dict[str, bytes]:
@@ -53,13 +55,22 @@ def files(folder: Path) -> dict[str, bytes]:
 
 def test_the_model_folder_holds_what_the_documents_say_and_nothing_else(tiny_model):
     assert sorted(path.name for path in tiny_model.iterdir()) == [
-        "classes.json", "history.csv", "member_00.safetensors", "member_01.safetensors", "progress.png", "recipe.json",
-        "splits.json", "thresholds.json"]
+        "classes.json",
+        "history.csv",
+        "member_00.safetensors",
+        "member_01.safetensors",
+        "progress.png",
+        "recipe.json",
+        "splits.json",
+        "thresholds.json",
+    ]
     assert (tiny_model / "progress.png").read_bytes()[:4] == b"\x89PNG"
     assert len(list(csv.DictReader((tiny_model / "history.csv").open()))) == 4
 
 
-def test_loading_gives_the_saved_scores_to_the_bit_from_any_working_directory(tiny_model, hospital, tmp_path, monkeypatch):
+def test_loading_gives_the_saved_scores_to_the_bit_from_any_working_directory(
+    tiny_model, hospital, tmp_path, monkeypatch
+):
     first = load_ensemble(tiny_model)
     expected = member_scores(first, data_of(hospital, first))
     copied = shutil.copytree(tiny_model, tmp_path / "elsewhere")
@@ -136,17 +147,37 @@ def test_out_of_bag_scores_come_from_members_that_did_not_train_on_the_recording
     stored = json.loads((tiny_model / "thresholds.json").read_text())["ensemble"]
     assert stored["recordings"] == len(bag)
     truth = add_rate_labels(classes.labels(store.codes), store.rates, classes.codes)
-    objective = challenge_objective(
-        truth[bag], scores[bag] / count[bag, None], classes.weights, classes.sinus_rhythm)
+    objective = challenge_objective(truth[bag], scores[bag] / count[bag, None], classes.weights, classes.sinus_rhythm)
     assert objective(ensemble.thresholds) == pytest.approx(stored["metric_after"]["shrunk"], abs=1e-9)
 
 
 @pytest.mark.parametrize("workers,seconds_before_the_kill", [("1", 4.0), ("1", 7.0), ("2", 6.0), ("2", 9.0)])
 def test_training_killed_from_outside_continues_to_the_same_model(
-        hospital, tiny_model, tmp_path, workers, seconds_before_the_kill):
+    hospital, tiny_model, tmp_path, workers, seconds_before_the_kill
+):
     """SIGKILL at some moment, wherever that is; then the same command again."""
-    command = [sys.executable, "-m", "twelvelead", "train", str(hospital), str(tmp_path / "model"), "--members", "2",
-               "--epochs", "2", "--width", "4", "--seed", "5", "--device", "cpu", "--jobs", "1", "--workers", workers]
+    command = [
+        sys.executable,
+        "-m",
+        "twelvelead",
+        "train",
+        str(hospital),
+        str(tmp_path / "model"),
+        "--members",
+        "2",
+        "--epochs",
+        "2",
+        "--width",
+        "4",
+        "--seed",
+        "5",
+        "--device",
+        "cpu",
+        "--jobs",
+        "1",
+        "--workers",
+        workers,
+    ]
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         process.wait(seconds_before_the_kill)
@@ -159,7 +190,8 @@ def test_training_killed_from_outside_continues_to_the_same_model(
 
 @pytest.mark.parametrize("after_members", [1, 2])
 def test_a_run_killed_between_members_leaves_a_model_and_continues(
-        hospital, tiny_model, tiny_settings, tmp_path, monkeypatch, after_members):
+    hospital, tiny_model, tiny_settings, tmp_path, monkeypatch, after_members
+):
     real = ModelFolder.collect_finished
 
     def dying(self):
@@ -183,15 +215,36 @@ def test_processes_that_share_the_members_make_the_model_of_one_process(hospital
 
 def test_torchrun_shares_the_members_over_ranks(hospital, tiny_model, tmp_path):
     """Two gloo processes on this machine."""
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--master-addr=127.0.0.1",
-               "--master-port=29417", str(ROOT / "train_model.py"), str(hospital), str(tmp_path / "model"), "--members", "2",
-               "--epochs", "2", "--width", "4", "--seed", "5", "--device", "cpu", "--jobs", "1"]
+    command = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--nproc-per-node=2",
+        "--master-addr=127.0.0.1",
+        "--master-port=29417",
+        str(ROOT / "train_model.py"),
+        str(hospital),
+        str(tmp_path / "model"),
+        "--members",
+        "2",
+        "--epochs",
+        "2",
+        "--width",
+        "4",
+        "--seed",
+        "5",
+        "--device",
+        "cpu",
+        "--jobs",
+        "1",
+    ]
     subprocess.run(command, cwd=tmp_path, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     assert files(tmp_path / "model") == files(tiny_model)
 
 
 def test_a_training_process_that_fails_is_one_line_and_the_next_start_goes_on(
-        hospital, tiny_model, tiny_settings, tmp_path, monkeypatch):
+    hospital, tiny_model, tiny_settings, tmp_path, monkeypatch
+):
     (tmp_path / "model" / ".work").mkdir(parents=True)
     two = dataclasses.replace(tiny_settings, workers=2)
     real = subprocess.Popen
@@ -209,7 +262,9 @@ def test_a_training_process_that_fails_is_one_line_and_the_next_start_goes_on(
     assert files(tmp_path / "model") == files(tiny_model)
 
 
-def test_another_seed_replaces_the_model_and_the_same_one_keeps_it(hospital, tiny_model, tiny_settings, tmp_path, capsys):
+def test_another_seed_replaces_the_model_and_the_same_one_keeps_it(
+    hospital, tiny_model, tiny_settings, tmp_path, capsys
+):
     folder = shutil.copytree(tiny_model, tmp_path / "model")
     before = files(folder)
     train(hospital, folder, tiny_settings)
@@ -220,7 +275,9 @@ def test_another_seed_replaces_the_model_and_the_same_one_keeps_it(hospital, tin
 
 
 def test_a_time_budget_that_is_over_at_once_still_leaves_a_usable_model(hospital, tiny_settings, tmp_path, capsys):
-    train(hospital, tmp_path / "model", dataclasses.replace(tiny_settings, members=11, epochs=50, time_budget_hours=1e-6))
+    train(
+        hospital, tmp_path / "model", dataclasses.replace(tiny_settings, members=11, epochs=50, time_budget_hours=1e-6)
+    )
     ensemble = load_ensemble(tmp_path / "model")
     assert len(ensemble.models) == 1
     assert np.isfinite(member_scores(ensemble, data_of(hospital, ensemble))).all()

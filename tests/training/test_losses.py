@@ -21,7 +21,7 @@ from twelvelead.training.losses import (
     weighted_cross_entropy,
 )
 
-WEIGHTS = Path(__file__).resolve().parent.parent / "weights.csv"
+WEIGHTS = Path(__file__).resolve().parents[2] / "weights.csv"
 
 
 @pytest.fixture(scope="module")
@@ -171,8 +171,12 @@ def test_the_parts_of_a_batch_add_up_to_its_loss(classes, name, mask):
     known = known if mask else None
     whole = LOSSES[name](logits, labels, weighting, known)
     parts = [slice(0, 7), slice(7, 30), slice(30, 40)]
-    together = sum(LOSSES[name](logits[part], labels[part], weighting, None if known is None else known[part])
-                   * (part.stop - part.start) / 40 for part in parts)
+    together = sum(
+        LOSSES[name](logits[part], labels[part], weighting, None if known is None else known[part])
+        * (part.stop - part.start)
+        / 40
+        for part in parts
+    )
     torch.testing.assert_close(together, whole)
 
 
@@ -182,7 +186,7 @@ def test_class_weights_count_the_known_labels_alone():
     known[:, 0], known[:, 1] = False, ~labels[:, 1]  # nothing is known; no positive is
     positive, negative = class_weights(labels, known=known)
     for k in range(2, 24):
-        alone = class_weights(labels[known[:, k], k:k + 1])
+        alone = class_weights(labels[known[:, k], k : k + 1])
         assert (positive[k], negative[k]) == (alone[0][0], alone[1][0])
     assert positive[0] == negative[0] == positive[1] == 0 and negative[1] == 1
     for ours, plain in zip(class_weights(labels, known=np.ones_like(labels)), class_weights(labels)):
@@ -196,6 +200,8 @@ def test_what_frequency_adds_to_log_odds():
     np.testing.assert_allclose(frequency_log_odds(labels, weighted=False), [0, np.log(2 / 98), 0, 0], atol=1e-7)
     np.testing.assert_allclose(frequency_log_odds(labels), 0, atol=1e-6)  # weights without limit make up for it
     # at most 10: w+ = 10, w- = 100 / 98
-    np.testing.assert_allclose(frequency_log_odds(labels, largest=10), [0, np.log(10 * 2 / (100 / 98 * 98)), 0, 0], atol=1e-6)
+    np.testing.assert_allclose(
+        frequency_log_odds(labels, largest=10), [0, np.log(10 * 2 / (100 / 98 * 98)), 0, 0], atol=1e-6
+    )
     known = np.arange(100)[:, None] < np.array([100, 40, 100, 100])
     np.testing.assert_allclose(frequency_log_odds(labels, known, weighted=False)[1], np.log(2 / 38))

@@ -62,7 +62,8 @@ def shapes(model: torch.nn.Module, layers: list[str], leads: int, time: int) -> 
     found = []
     for layer in layers:
         model.get_submodule(layer).register_forward_hook(
-            lambda _, __, out: found.append((out if torch.is_tensor(out) else out[0]).shape[1:]))
+            lambda _, __, out: found.append((out if torch.is_tensor(out) else out[0]).shape[1:])
+        )
     model(torch.zeros(1, leads, time, device="meta"))
     return [tuple(size for size in shape if size > 1) for shape in found]
 
@@ -96,9 +97,11 @@ def test_an_unknown_network_or_option_names_what_exists():
 
 def test_butt_has_the_parameters_of_the_description():
     """Counted from the text of the paper: stem, levels, top, units; weights, biases, batch norm's two each."""
+
     def count(n, leads=12, classes=24, levels=6, convolutions=3, f=7):
         def conv(a, b):
             return a * b * f + b + 2 * b
+
         total, channels = conv(leads, n), n
         for i in range(1, levels + 1):
             total += conv(channels, i * n) + (convolutions - 1) * conv(i * n, i * n)
@@ -136,34 +139,65 @@ def test_cnn_gru_has_the_parameters_of_the_description():
         total += channels * 256 * 3 + 2 * (256 * 256 * 3) + 3 * 2 * 256 + channels * 256
         channels = 256
     total += 2 * 3 * (256 * 128 + 128 * 128 + 2 * 128)  # two directions, three gates
-    total += 256 * 256 + 256 + 256                      # attention
+    total += 256 * 256 + 256 + 256  # attention
     assert parameters(described("cnn_gru", 36, 24)) == total + 256 * 24 + 24 == 3_427_864
 
 
 def test_butt_has_the_shapes_of_the_description():
     layers = ["stem", *(f"levels.{i}" for i in range(6)), "top", "head"]
     assert shapes(described("butt", 12, 24), layers, 12, 1250) == [
-        (30, 1280), (30, 1280), (60, 640), (90, 320), (120, 160), (150, 80), (180, 40), (180, 20), (24,)]
+        (30, 1280),
+        (30, 1280),
+        (60, 640),
+        (90, 320),
+        (120, 160),
+        (150, 80),
+        (180, 40),
+        (180, 20),
+        (24,),
+    ]
 
 
 def test_se_resnet_has_the_shapes_of_the_description():
     layers = ["stem", *(f"blocks.{k}" for k in range(8)), "person", "head"]
     assert shapes(described("se_resnet", 12, 24), layers, 12, 4096) == [
-        (64, 2048), (64, 1024), (64, 1024), (128, 512), (128, 512), (256, 256), (256, 256), (512, 128), (512, 128),
-        (10,), (24,)]
+        (64, 2048),
+        (64, 1024),
+        (64, 1024),
+        (128, 512),
+        (128, 512),
+        (256, 256),
+        (256, 256),
+        (512, 128),
+        (512, 128),
+        (10,),
+        (24,),
+    ]
 
 
 def test_crnn_has_the_shapes_of_the_description():
     layers = [f"blocks.{k}.{part}" for k in range(7) for part in (0, 3)] + ["lstm", "hidden", "head"]
     steps = [9996, 3331, 3327, 1108, 1104, 367, 363, 120, 116, 38, 34, 10, 6, 4]
     assert shapes(described("crnn", 12, 9), layers, 12, 10_000) == [
-        *((1024, n) for n in steps), (4, 1024), (1024,), (9,)]
+        *((1024, n) for n in steps),
+        (4, 1024),
+        (1024,),
+        (9,),
+    ]
 
 
 def test_cnn_gru_has_the_shapes_of_the_description():
     layers = [f"blocks.{k}" for k in range(5)] + ["gru", "attention", "head"]
     assert shapes(described("cnn_gru", 36, 24), layers, 36, 1250) == [  # 5 s, filled up to 40 · 32 samples
-        (256, 640), (256, 320), (256, 160), (256, 80), (256, 40), (40, 256), (256,), (24,)]
+        (256, 640),
+        (256, 320),
+        (256, 160),
+        (256, 80),
+        (256, 40),
+        (40, 256),
+        (256,),
+        (24,),
+    ]
 
 
 @pytest.mark.parametrize("name", models.names())
@@ -177,9 +211,13 @@ def test_scores_depend_on_neither_padding_nor_company(name):
     with torch.no_grad():
         batch = torch.sigmoid(model(x, valid))
         for row, length in enumerate(lengths):
-            alone = torch.sigmoid(model(x[row:row + 1, :, :length], valid[row:row + 1, :length]))
-            padded = torch.sigmoid(model(torch.nn.functional.pad(x[row:row + 1, :, :length], (0, 977), value=9.0),
-                                         torch.nn.functional.pad(valid[row:row + 1, :length], (0, 977))))
+            alone = torch.sigmoid(model(x[row : row + 1, :, :length], valid[row : row + 1, :length]))
+            padded = torch.sigmoid(
+                model(
+                    torch.nn.functional.pad(x[row : row + 1, :, :length], (0, 977), value=9.0),
+                    torch.nn.functional.pad(valid[row : row + 1, :length], (0, 977)),
+                )
+            )
             assert (alone - batch[row]).abs().max() < 1e-5 and (padded - batch[row]).abs().max() < 1e-5
         assert (batch[0] - batch[6]).abs().max() > 1e-5  # the test can tell recordings apart
 
@@ -226,8 +264,11 @@ def test_every_parameter_has_a_gradient(name):
     valid = torch.ones(4, 640, dtype=torch.bool)
     valid[0, 500:] = False
     model(torch.randn(4, 12, 640), valid, torch.rand(4, 5)).square().sum().backward()
-    assert [label for label, p in model.named_parameters()
-            if p.grad is None or not p.grad.isfinite().all() or not p.grad.any()] == []
+    assert [
+        label
+        for label, p in model.named_parameters()
+        if p.grad is None or not p.grad.isfinite().all() or not p.grad.any()
+    ] == []
 
 
 @pytest.mark.parametrize("name", models.names())
@@ -309,8 +350,9 @@ def test_masked_batch_norm_is_batch_norm_of_the_valid_samples_in_its_gradients_t
     torch.testing.assert_close(ours.running_var, theirs.running_var)
     slope = torch.randn_like(out)
     own = torch.autograd.grad((out * slope).sum(), [x, ours.weight, ours.bias])
-    plain = torch.autograd.grad((expected * slope.permute(0, 2, 3, 1)[valid[:, 0].bool()]).sum(),
-                                [x, theirs.weight, theirs.bias])
+    plain = torch.autograd.grad(
+        (expected * slope.permute(0, 2, 3, 1)[valid[:, 0].bool()]).sum(), [x, theirs.weight, theirs.bias]
+    )
     for one, other in zip(own, plain):
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
 
@@ -352,7 +394,7 @@ def test_minimal_filtering_is_the_filter(taps, count):
     assert (outputs.shape, of_taps.shape, inputs.shape) == ((count, samples), (samples, taps), (samples, samples))
     generator = torch.Generator().manual_seed(0)
     filter_, signal = (torch.randn(count, generator=generator, dtype=torch.float64) for count in (taps, samples))
-    expected = torch.stack([filter_ @ signal[k:k + taps] for k in range(count)])
+    expected = torch.stack([filter_ @ signal[k : k + taps] for k in range(count)])
     torch.testing.assert_close(outputs @ ((of_taps @ filter_) * (inputs @ signal)), expected, rtol=1e-8, atol=1e-8)
 
 
@@ -370,9 +412,15 @@ def relative_error(found: torch.Tensor, expected: torch.Tensor) -> float:
     return float((found.detach() - expected.detach()).abs().max() / expected.detach().abs().max())
 
 
-@pytest.mark.parametrize("taps, padding, batch, time", [
-    (taps, padding, batch, time) for taps, padding in ((3, 1), (5, 2), (7, 3), (5, 0), (7, 0))
-    for batch, time in ((1, 1), (1, 3), (2, 8), (3, 13), (1, 7), (2, 14), (2, 66), (2, 1280)) if time + 2 * padding >= taps])
+@pytest.mark.parametrize(
+    "taps, padding, batch, time",
+    [
+        (taps, padding, batch, time)
+        for taps, padding in ((3, 1), (5, 2), (7, 3), (5, 0), (7, 0))
+        for batch, time in ((1, 1), (1, 3), (2, 8), (3, 13), (1, 7), (2, 14), (2, 66), (2, 1280))
+        if time + 2 * padding >= taps
+    ],
+)
 def test_a_convolution_by_minimal_filtering_is_the_convolution_with_its_gradients(taps, padding, batch, time):
     conv, direct = convolutions(taps, padding)
     signal = torch.randn(batch, 100, 1, time)
@@ -441,7 +489,9 @@ def test_a_signal_shorter_than_the_filter_is_the_same_error_as_ever():
         conv(torch.randn(1, 100, 1, 6))
 
 
-@pytest.mark.parametrize("ours, theirs", [(halve, torch.nn.functional.max_pool2d), (halve_mean, torch.nn.functional.avg_pool2d)])
+@pytest.mark.parametrize(
+    "ours, theirs", [(halve, torch.nn.functional.max_pool2d), (halve_mean, torch.nn.functional.avg_pool2d)]
+)
 def test_halving_is_pooling_by_two(ours, theirs):
     x = torch.randn(2, 5, 1, 12).contiguous(memory_format=torch.channels_last)
     expected = theirs(x, (1, 2))
@@ -474,8 +524,17 @@ def small_kernels(request, monkeypatch):
 
 @torch.inference_mode()
 @pytest.mark.usefixtures("small_kernels")
-@pytest.mark.parametrize("options", [dict(width=30), dict(width=8, kernel=3), dict(width=8, kernel=5, levels=2),
-                                     dict(width=8, convolutions=1), dict(width=8, metadata_features=6)], ids=str)
+@pytest.mark.parametrize(
+    "options",
+    [
+        dict(width=30),
+        dict(width=8, kernel=3),
+        dict(width=8, kernel=5, levels=2),
+        dict(width=8, convolutions=1),
+        dict(width=8, metadata_features=6),
+    ],
+    ids=str,
+)
 def test_the_network_for_scoring_gives_the_scores_of_the_network(options):
     model, ready = scoring_butt(**options)
     assert not any(isinstance(module, torch.nn.Conv2d) for module in ready.modules())
@@ -492,7 +551,9 @@ def test_the_network_for_scoring_gives_the_scores_of_the_network(options):
 
 @torch.inference_mode()
 @pytest.mark.usefixtures("small_kernels")
-@pytest.mark.parametrize("limits", [dict(PART=1), dict(SMALL_PRODUCT=1), dict(PART=2**16, SMALL_PRODUCT=2**12), dict(KEPT=1)])
+@pytest.mark.parametrize(
+    "limits", [dict(PART=1), dict(SMALL_PRODUCT=1), dict(PART=2**16, SMALL_PRODUCT=2**12), dict(KEPT=1)]
+)
 def test_scores_do_not_depend_on_how_the_work_is_cut(limits, monkeypatch):
     _, ready = scoring_butt(width=30)
     signals = [torch.randn(batch, 12, time) for batch, time in ((1, 128), (5, 1250), (2, 64), (1, 128))]
@@ -510,13 +571,16 @@ def test_scores_are_those_of_the_recording_whatever_was_scored_before_or_beside_
     """Buffers are used again: nothing of another signal, not even NaN, may be left in them."""
     _, ready = scoring_butt(width=30)
     x, valid = torch.randn(4, 12, 1250), torch.arange(1250)[None, :] < torch.tensor([1250, 1250, 700, 3])[:, None]
-    alone = [ready(x[k:k + 1], valid[k:k + 1]) for k in range(4)]
+    alone = [ready(x[k : k + 1], valid[k : k + 1]) for k in range(4)]
     for mask in (None, torch.rand(4, 1250) < 0.5):
         ready(torch.full((4, 12, 1250), torch.nan), mask)
         torch.testing.assert_close(ready(x, valid), torch.cat(alone), rtol=1e-5, atol=1e-5)
     with ThreadPoolExecutor(4) as threads:
-        for k, found in enumerate(threads.map(lambda k: torch.inference_mode()(ready)(x[k % 4:k % 4 + 1], valid[k % 4:k % 4 + 1]),
-                                              range(40))):
+        for k, found in enumerate(
+            threads.map(
+                lambda k: torch.inference_mode()(ready)(x[k % 4 : k % 4 + 1], valid[k % 4 : k % 4 + 1]), range(40)
+            )
+        ):
             assert torch.equal(found, alone[k % 4])
 
 
@@ -545,8 +609,11 @@ def test_a_kernel_that_minimal_filtering_does_not_know_stays_a_convolution():
 def test_minimal_filtering_leaves_strides_and_other_kernels_alone(name):
     torch.manual_seed(0)
     model = fuse(models.build(name, leads=12, classes=24, **{**SMALL[name], "width": 60}).eval())
-    other = [conv for conv in model.modules() if isinstance(conv, torch.nn.Conv2d)
-             and (conv.kernel_size[1] not in OUTPUTS or conv.stride[1] != 1)]
+    other = [
+        conv
+        for conv in model.modules()
+        if isinstance(conv, torch.nn.Conv2d) and (conv.kernel_size[1] not in OUTPUTS or conv.stride[1] != 1)
+    ]
     x = torch.randn(2, 12, 1024)
     before = model.double()(x.double())
     kept = [conv for conv in prepared_for_scoring(model.float()).modules() if isinstance(conv, torch.nn.Conv2d)]
@@ -555,8 +622,12 @@ def test_minimal_filtering_leaves_strides_and_other_kernels_alone(name):
 
 
 def test_options_that_make_no_network_are_an_error():
-    for name, options in (("butt", dict(kernel=6)), ("se_resnet", dict(blocks=0)), ("crnn", dict(samples=5000)),
-                          ("cnn_gru", dict(width=5))):
+    for name, options in (
+        ("butt", dict(kernel=6)),
+        ("se_resnet", dict(blocks=0)),
+        ("crnn", dict(samples=5000)),
+        ("cnn_gru", dict(width=5)),
+    ):
         with pytest.raises(UserError, match=name):
             models.build(name, leads=12, classes=24, **options)
 
@@ -611,8 +682,15 @@ def test_butt_hears_of_age_sex_and_amplitude_where_asked_and_counts_them_once():
     silent, model = network("butt").eval(), used(network("butt", metadata_features=16))
     assert parameters(model) - parameters(silent) == 7 * 16 + 16 + 16 * 24
     x = torch.randn(1, 12, 300)
-    facts = [metadata_of(np.nan, "unknown"), metadata_of(30, "female", 1.0), metadata_of(80, "female", 1.0),
-             metadata_of(30, "male", 1.0), metadata_of(30, "female", 0.3), metadata_of(30, "unknown", 1.0), metadata_of(30, "female")]
+    facts = [
+        metadata_of(np.nan, "unknown"),
+        metadata_of(30, "female", 1.0),
+        metadata_of(80, "female", 1.0),
+        metadata_of(30, "male", 1.0),
+        metadata_of(30, "female", 0.3),
+        metadata_of(30, "unknown", 1.0),
+        metadata_of(30, "female"),
+    ]
     with torch.no_grad():
         logits = model(x.expand(len(facts), -1, -1), None, torch.from_numpy(np.stack(facts)))
         unknown = model(x)
@@ -700,14 +778,16 @@ def test_filled_leads_depend_on_neither_padding_nor_company_and_cost_nothing_whe
     model = FilledLeads(inner, 12)
     model.covariance.copy_(of_a_dipole()[1])
     x, valid = torch.randn(4, 12, 640), torch.ones(4, 640, dtype=torch.bool)
-    x[1, 4:], x[2] = 0, 0                   # a recording with four leads, one with none
+    x[1, 4:], x[2] = 0, 0  # a recording with four leads, one with none
     valid[3, 400:] = False
     x = torch.where(valid[:, None], x, 0.0)
     with torch.no_grad():
         batch = model(x, valid)
         assert batch.isfinite().all() and torch.equal(model(x[3:], valid[3:]), inner(x[3:], valid[3:]))
         for row in range(4):
-            torch.testing.assert_close(model(x[row:row + 1], valid[row:row + 1]), batch[row:row + 1], rtol=0, atol=1e-4)
+            torch.testing.assert_close(
+                model(x[row : row + 1], valid[row : row + 1]), batch[row : row + 1], rtol=0, atol=1e-4
+            )
         torch.testing.assert_close(model(x[3:, :, :400]), batch[3:], rtol=0, atol=1e-4)
 
 

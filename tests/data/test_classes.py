@@ -25,7 +25,7 @@ from twelvelead.data.classes import (
 )
 from twelvelead.errors import UserError
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 TABLE = load_weights(ROOT / "weights.csv")
 CHALLENGE, NINE = classes_for("challenge", TABLE), classes_for("cpsc", TABLE)
 SHARED = ROOT.parent / "shared" / "reference"
@@ -75,8 +75,16 @@ def test_unscored_codes_and_text_labels_are_no_class_of_the_challenge():
 
 def test_the_nine_classes_are_those_of_the_unofficial_phase():
     assert dict(zip(NINE.abbreviations, NINE.codes)) == {
-        "AF": "164889003", "I-AVB": "270492004", "LBBB": "164909002", "Normal": "426783006", "PAC": "284470004",
-        "PVC": "164884008", "RBBB": "59118001", "STD": "429622005", "STE": "164931005"}
+        "AF": "164889003",
+        "I-AVB": "270492004",
+        "LBBB": "164909002",
+        "Normal": "426783006",
+        "PAC": "284470004",
+        "PVC": "164884008",
+        "RBBB": "59118001",
+        "STD": "429622005",
+        "STE": "164931005",
+    }
     assert NINE.year == "unofficial" and NINE.abbreviations[NINE.sinus_rhythm] == "Normal"
 
 
@@ -86,9 +94,17 @@ def test_a_text_label_and_its_code_are_one_class(label, code):
     assert (labels == labels[0]).all() and labels[0].tolist() == [name == label for name in CPSC]
 
 
-@pytest.mark.parametrize("code, label", [
-    ("713427006", "RBBB"), ("59118001", "RBBB"), ("63593006", "PAC"), ("427172004", "PVC"), ("17338001", "PVC"),
-    ("733534002", "LBBB")])
+@pytest.mark.parametrize(
+    "code, label",
+    [
+        ("713427006", "RBBB"),
+        ("59118001", "RBBB"),
+        ("63593006", "PAC"),
+        ("427172004", "PVC"),
+        ("17338001", "PVC"),
+        ("733534002", "LBBB"),
+    ],
+)
 def test_codes_that_other_sources_write_for_one_of_the_nine_count_as_it(code, label):
     assert NINE.labels([(code,)])[0].tolist() == [name == label for name in CPSC]
     assert set(CPSC_EQUIVALENT.values()) <= set(NINE.codes) and not set(CPSC_EQUIVALENT) & set(NINE.codes)
@@ -99,9 +115,15 @@ def test_other_diagnoses_are_none_of_the_nine():
     assert len(others) == 30 - 11 and not NINE.labels([tuple(others)]).any()
 
 
-@pytest.mark.parametrize("codes, outputs", [
-    ([("AF", "STD"), ("Normal",)], sorted(CPSC)), ([("164889003",), ("713427006",)], sorted(CPSC.values())),
-    ([], sorted(CPSC.values())), ([("164889003",), ("I-AVB",)], sorted(CPSC))])
+@pytest.mark.parametrize(
+    "codes, outputs",
+    [
+        ([("AF", "STD"), ("Normal",)], sorted(CPSC)),
+        ([("164889003",), ("713427006",)], sorted(CPSC.values())),
+        ([], sorted(CPSC.values())),
+        ([("164889003",), ("I-AVB",)], sorted(CPSC)),
+    ],
+)
 def test_output_rows_are_in_the_sorted_order_of_the_headers_spelling(codes, outputs):
     spelled = NINE.spelled_as(codes)
     assert list(spelled.outputs) == outputs and spelled.codes == NINE.codes

@@ -26,9 +26,10 @@ from twelvelead.training.member import WARM_UP, NaNLoss, train_member
 from twelvelead.training.run import TrainingRun
 from twelvelead.training.time_budget import Deadline, EpochBudget, affordable
 
-CLASSES = Classes(("426783006", "164889003", "270492004"), np.array([[1, .3, .4], [.3, 1, .2], [.4, .2, 1]]))
+CLASSES = Classes(("426783006", "164889003", "270492004"), np.array([[1, 0.3, 0.4], [0.3, 1, 0.2], [0.4, 0.2, 1]]))
 RECIPE = dataclasses.replace(
-    get_recipe("butt-2020").scaled(epochs=6, width=4), network=dict(width=4, levels=3, convolutions=2, kernel=7))
+    get_recipe("butt-2020").scaled(epochs=6, width=4), network=dict(width=4, levels=3, convolutions=2, kernel=7)
+)
 
 
 def toy(count=96, seed=0, seconds=4.0) -> tuple[PackedRecordings, np.ndarray]:
@@ -53,8 +54,19 @@ def run(folder, recipe=RECIPE, data_labels=None, **options):
     data, labels = data_labels or toy()
     rows = np.arange(len(labels))
     lines: list[str] = []
-    trained = train_member(data, labels, rows[:72], rows[72:], recipe, CLASSES, seed=3, member=1,
-                           checkpoint=folder / "c.checkpoint", log=lines.append, **options)
+    trained = train_member(
+        data,
+        labels,
+        rows[:72],
+        rows[72:],
+        recipe,
+        CLASSES,
+        seed=3,
+        member=1,
+        checkpoint=folder / "c.checkpoint",
+        log=lines.append,
+        **options,
+    )
     return trained, lines
 
 
@@ -81,14 +93,25 @@ def test_equal_seeds_give_equal_members_and_others_do_not(tmp_path):
     assert same(a, b) and history(a) == history(b)
     data, labels = toy()
     rows = np.arange(len(labels))
-    other = train_member(data, labels, rows[:72], rows[72:], RECIPE, CLASSES, seed=3, member=2,
-                         checkpoint=tmp_path / "other", log=lambda line: None)
+    other = train_member(
+        data,
+        labels,
+        rows[:72],
+        rows[72:],
+        RECIPE,
+        CLASSES,
+        seed=3,
+        member=2,
+        checkpoint=tmp_path / "other",
+        log=lambda line: None,
+    )
     assert not same(a, other)
 
 
 @pytest.mark.parametrize("batches_before_the_kill", [1, 3, 7, 13, 17])
 def test_a_killed_member_goes_on_and_ends_where_an_uninterrupted_one_ends(
-        tmp_path, monkeypatch, batches_before_the_kill):
+    tmp_path, monkeypatch, batches_before_the_kill
+):
     whole, _ = run(tmp_path / "..")
     (tmp_path / ".." / "c.checkpoint").unlink()
     left = [batches_before_the_kill]
@@ -113,14 +136,19 @@ def test_a_killed_member_goes_on_and_ends_where_an_uninterrupted_one_ends(
 
 def test_the_best_weights_are_a_copy(tmp_path, monkeypatch):
     """The member's scores are those of its best epoch, although training went on and got worse."""
-    ruinous = dataclasses.replace(RECIPE, training=dataclasses.replace(RECIPE.training, averaged_epochs=0.0, phases=(
-        Phase("weighted_cross_entropy", 1e-3, 8), Phase("challenge_loss", 3.0, 2))))
+    ruinous = dataclasses.replace(
+        RECIPE,
+        training=dataclasses.replace(
+            RECIPE.training,
+            averaged_epochs=0.0,
+            phases=(Phase("weighted_cross_entropy", 1e-3, 8), Phase("challenge_loss", 3.0, 2)),
+        ),
+    )
     trained, _ = run(tmp_path, ruinous)
     metrics = [row["metric"] for row in trained.history]
     data, labels = toy()
     assert metrics[-1] < max(metrics)
-    found = common(challenge_objective(
-        labels[72:], trained.scores, CLASSES.weights, CLASSES.sinus_rhythm))
+    found = common(challenge_objective(labels[72:], trained.scores, CLASSES.weights, CLASSES.sinus_rhythm))
     assert found.stages[-1][1] == pytest.approx(max(metrics), abs=1e-9)
 
 
@@ -155,8 +183,18 @@ def test_when_time_is_out_the_epoch_ends_early_with_usable_weights(tmp_path):
 
 def test_without_a_validation_part_the_last_epoch_is_kept(tmp_path):
     data, labels = toy(8)
-    trained = train_member(data, labels, np.arange(8), np.arange(0), RECIPE, CLASSES, seed=0, member=0,
-                           checkpoint=tmp_path / "c", log=lambda line: None)
+    trained = train_member(
+        data,
+        labels,
+        np.arange(8),
+        np.arange(0),
+        RECIPE,
+        CLASSES,
+        seed=0,
+        member=0,
+        checkpoint=tmp_path / "c",
+        log=lambda line: None,
+    )
     assert trained.scores.shape == (0, 3) and trained.state
 
 
@@ -188,8 +226,12 @@ def plain(monkeypatch):
     monkeypatch.setitem(models._REGISTRY, "plain", Plain)
 
     def recipe(**changes):
-        return dataclasses.replace(RECIPE, network={}, model="plain",
-                                   training=dataclasses.replace(RECIPE.training, averaged_epochs=0.0, **changes))
+        return dataclasses.replace(
+            RECIPE,
+            network={},
+            model="plain",
+            training=dataclasses.replace(RECIPE.training, averaged_epochs=0.0, **changes),
+        )
 
     return recipe
 
@@ -201,33 +243,45 @@ def constant(epochs, rate=1e-3, schedule="constant", loss="cross_entropy"):
 def scripted(monkeypatch, metrics):
     """Validation finds these metrics, epoch by epoch."""
     values = iter(metrics)
-    monkeypatch.setattr(member, "common",
-                        lambda objective: Thresholds(np.full(3, 0.5), (("common", next(values)),)))
+    monkeypatch.setattr(member, "common", lambda objective: Thresholds(np.full(3, 0.5), (("common", next(values)),)))
 
 
 # the first epoch is the best yet; halving counts from the last best or the last halving
-@pytest.mark.parametrize("metrics,halved_after", [
-    ([.1] * 7, [3, 5]), ([.1, .2, .3, .4, .5, .6, .7], []), ([.5, .4, .6, .6, .59, .1, .2], [5]),
-    ([.3, .2, .4, .1, .1, .1, .5], [5])])
+@pytest.mark.parametrize(
+    "metrics,halved_after",
+    [
+        ([0.1] * 7, [3, 5]),
+        ([0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7], []),
+        ([0.5, 0.4, 0.6, 0.6, 0.59, 0.1, 0.2], [5]),
+        ([0.3, 0.2, 0.4, 0.1, 0.1, 0.1, 0.5], [5]),
+    ],
+)
 def test_the_rate_is_halved_after_so_many_epochs_without_a_better_validation(
-        tmp_path, monkeypatch, plain, metrics, halved_after):
+    tmp_path, monkeypatch, plain, metrics, halved_after
+):
     scripted(monkeypatch, metrics)
     trained, _ = run(tmp_path, plain(phases=(constant(7),), rate_patience=2))
     expected = [1e-3 * 0.5 ** sum(epoch > after for after in halved_after) for epoch in range(1, 8)]
     assert [row["learning_rate"] for row in trained.history] == expected
 
 
-@pytest.mark.parametrize("metrics,last", [
-    ([.1] * 8, 4), ([.1, .2, .1, .3, .2, .2, .3, .1], 7), ([.1, .2, .3, .4, .5, .6, .7, .8], 8)])
+@pytest.mark.parametrize(
+    "metrics,last",
+    [([0.1] * 8, 4), ([0.1, 0.2, 0.1, 0.3, 0.2, 0.2, 0.3, 0.1], 7), ([0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8], 8)],
+)
 def test_training_stops_after_so_many_epochs_without_a_better_validation_and_keeps_the_best(
-        tmp_path, monkeypatch, plain, metrics, last):
+    tmp_path, monkeypatch, plain, metrics, last
+):
     scripted(monkeypatch, metrics)
     trained, lines = run(tmp_path, plain(phases=(constant(8),), early_stopping_patience=3))
     assert len(trained.history) == last and ("training ends" in lines[-1]) == (last < 8)
     best = int(np.argmax(metrics[:last]))
     scripted(monkeypatch, metrics)
-    until_best, _ = run(tmp_path / "..", plain(phases=(constant(8),), early_stopping_patience=3),
-                        epochs_allowed=lambda done, seconds: best + 1)
+    until_best, _ = run(
+        tmp_path / "..",
+        plain(phases=(constant(8),), early_stopping_patience=3),
+        epochs_allowed=lambda done, seconds: best + 1,
+    )
     (tmp_path / ".." / "c.checkpoint").unlink()
     assert same(trained, until_best)
 
@@ -247,15 +301,18 @@ def test_the_last_epoch_is_kept_where_the_recipe_says_so_and_the_least_loss_wher
 
 @pytest.mark.parametrize("batches_before_the_kill", [4, 11, 16, 22])
 def test_plateaus_stops_and_cosines_are_restored_from_a_checkpoint(
-        tmp_path, monkeypatch, plain, batches_before_the_kill):
+    tmp_path, monkeypatch, plain, batches_before_the_kill
+):
     """Killed in any epoch and resumed is as uninterrupted: what is counted, halved and drawn goes on."""
-    metrics = [.3, .2, .2, .4, .3, .3, .3, .3, .3]
-    recipe = plain(phases=(constant(5), constant(5, 2e-3, "cosine", "challenge_loss")), rate_patience=2, early_stopping_patience=4)
+    metrics = [0.3, 0.2, 0.2, 0.4, 0.3, 0.3, 0.3, 0.3, 0.3]
+    recipe = plain(
+        phases=(constant(5), constant(5, 2e-3, "cosine", "challenge_loss")), rate_patience=2, early_stopping_patience=4
+    )
     (tmp_path / "whole").mkdir()
     scripted(monkeypatch, metrics)
     whole, _ = run(tmp_path / "whole", recipe)
-    halved = np.array([1, 1, 1, .5, .5, .5, .25, .25])
-    cosine = [0.5 + 0.5 * np.cos(np.pi * (middle - WARM_UP) / (1 - WARM_UP)) for middle in (.1, .3, .5)]
+    halved = np.array([1, 1, 1, 0.5, 0.5, 0.5, 0.25, 0.25])
+    cosine = [0.5 + 0.5 * np.cos(np.pi * (middle - WARM_UP) / (1 - WARM_UP)) for middle in (0.1, 0.3, 0.5)]
     rates = halved * np.array([1e-3] * 5 + [2e-3 * factor for factor in cosine])  # in the middle of each epoch
     assert [row["learning_rate"] for row in whole.history] == pytest.approx(rates.tolist())
     left, real = [batches_before_the_kill], member.gather
@@ -288,7 +345,8 @@ class Rates(torch.optim.SGD):
 
 @pytest.mark.parametrize("allowed", [8, 3])
 def test_a_cosine_rises_from_nothing_to_the_rate_and_falls_to_nothing_batch_by_batch(
-        tmp_path, monkeypatch, plain, allowed):
+    tmp_path, monkeypatch, plain, allowed
+):
     """Also over the epochs that a deadline leaves. Recomputed here: a line up over a tenth, half a cosine down."""
     monkeypatch.setattr(Rates, "seen", [])
     monkeypatch.setitem(member.OPTIMIZERS, "rates", Rates)
@@ -302,14 +360,20 @@ def test_a_cosine_rises_from_nothing_to_the_rate_and_falls_to_nothing_batch_by_b
     told_late = 9 if allowed < 8 else 0  # the deadline was not known in the first epoch
     np.testing.assert_allclose(rates[told_late:], expected[told_late:], atol=1e-12)
     assert rates[0] < 0.2 * 1e-2 and rates[-1] < 1e-6 and rates.max() > 0.98e-2
-    assert (np.diff(rates[told_late + rates[told_late:].argmax():]) < 0).all()
+    assert (np.diff(rates[told_late + rates[told_late:].argmax() :]) < 0).all()
 
 
 def test_each_phase_has_a_cosine_of_its_own(tmp_path, monkeypatch, plain):
     monkeypatch.setattr(Rates, "seen", [])
     monkeypatch.setitem(member.OPTIMIZERS, "rates", Rates)
-    run(tmp_path, plain(phases=(constant(2, 1e-2, "cosine"), constant(1, 5e-3), constant(2, 1e-3, "cosine")),
-                        optimizer="rates", batch_size=8))
+    run(
+        tmp_path,
+        plain(
+            phases=(constant(2, 1e-2, "cosine"), constant(1, 5e-3), constant(2, 1e-3, "cosine")),
+            optimizer="rates",
+            batch_size=8,
+        ),
+    )
     first, middle, last = np.split(np.array(Rates.seen), [18, 27])
     assert first.max() > 0.95e-2 and first[-1] < 1e-9 and (middle == 5e-3).all()
     np.testing.assert_allclose(last, first / 10, atol=1e-12)
@@ -362,7 +426,11 @@ def test_what_sources_never_annotate_is_masked_where_the_recipe_says_so():
     jobs = [TrainingRun(Path(), "", "", recipe, classes, 0, [None] * 4, store) for recipe in (negative, masked)]
     assert jobs[0].known_labels(labels) is None
     assert jobs[1].known_labels(labels).tolist() == [
-        [True, False, True], [True, False, True], [False, True, True], [True] * 3]
+        [True, False, True],
+        [True, False, True],
+        [False, True, True],
+        [True] * 3,
+    ]
 
 
 def test_thresholds_are_searched_with_labels_by_heart_rate_where_the_recipe_says_so():
@@ -376,14 +444,19 @@ def test_thresholds_are_searched_with_labels_by_heart_rate_where_the_recipe_says
         return job.threshold_labels(annotated).tolist()
 
     assert truth(rate_labels=False) == annotated.tolist()
-    assert truth(rate_labels=True) == [[False, True, False], [False, True, True], [False, False, True], [True, False, False]]
+    assert truth(rate_labels=True) == [
+        [False, True, False],
+        [False, True, True],
+        [False, False, True],
+        [True, False, False],
+    ]
 
 
 def test_a_standardised_input_knows_the_valid_training_samples_alone(tmp_path):
     data, labels = toy()
     data.samples[:, 4] = 0.0  # a lead without a signal
     for row in range(72, 96):  # the validation part is far off
-        data.samples[data.offsets[row]:data.offsets[row] + data.lengths[row]] += 100
+        data.samples[data.offsets[row] : data.offsets[row] + data.lengths[row]] += 100
     data.samples[~data.valid] = 1000
     recipe = dataclasses.replace(RECIPE.scaled(epochs=1), input=Input(standardised=True))
     trained, _ = run(tmp_path, recipe, (data, labels))
@@ -397,7 +470,7 @@ def test_a_standardised_input_knows_the_valid_training_samples_alone(tmp_path):
 
 def test_missing_leads_are_filled_by_the_covariance_of_the_valid_training_samples(tmp_path):
     data, labels = toy()
-    data.samples[data.offsets[72]:] *= 50  # the validation part
+    data.samples[data.offsets[72] :] *= 50  # the validation part
     data.samples[~data.valid] = 1000
     recipe = dataclasses.replace(RECIPE.scaled(epochs=1), input=Input(fill_leads=True))
     trained, _ = run(tmp_path, recipe, (data, labels))
@@ -443,8 +516,8 @@ def test_augmentation_stretches_and_amplifies_within_its_bounds():
     peaks = x.abs().amax(2)
     assert 0.78 < float(peaks.min()) < 0.9 and 1.1 < float(peaks.max()) < 1.22 and float(peaks.std(1).mean()) > 0.05
     row = int(lengths.argmax())
-    spectrum = np.abs(np.fft.rfft(x[row, 0].numpy(), 2 ** 16))
-    assert spectrum.argmax() * 125 / 2 ** 16 == pytest.approx(2 / lengths[row], rel=0.02)
+    spectrum = np.abs(np.fft.rfft(x[row, 0].numpy(), 2**16))
+    assert spectrum.argmax() * 125 / 2**16 == pytest.approx(2 / lengths[row], rel=0.02)
 
 
 def test_long_recordings_are_trained_on_in_random_pieces():
@@ -500,8 +573,9 @@ def test_pieces_are_joined_as_a_loop_over_them_does(join, batch_samples):
         part = slice(data.offsets[row], data.offsets[row] + data.lengths[row])
         x, valid = data.samples[part].T.float(), data.valid[part]
         pieces = windows_of(len(valid), 1250, 625) if len(valid) > 1875 else [(0, len(valid))]
-        each = np.array([torch.sigmoid(loudest_and_mean(x[None, :, a:b], valid[None, a:b], None))[0]
-                         for a, b in pieces])
+        each = np.array(
+            [torch.sigmoid(loudest_and_mean(x[None, :, a:b], valid[None, a:b], None))[0] for a, b in pieces]
+        )
         expected = {"max": each.max(axis=0), "mean": each.mean(axis=0), "first": each[0]}[join]
         np.testing.assert_allclose(scores[place], expected, atol=1e-5)
         assert (len(pieces) > 1) == (SECONDS[row] > 15)
@@ -523,17 +597,21 @@ def test_training_hears_the_first_piece_alone_where_inference_does(join, starts)
 
 def test_what_is_known_of_the_person_comes_with_every_piece():
     signal = np.random.default_rng(0).normal(size=(12, 5000)).astype(np.float32)
-    items = [Prepared(signal[:, :length], np.ones(12, bool), np.ones(length, bool), np.full(7, k + 1, np.float32))
-             for k, length in enumerate((5000, 800, 3000))]
+    items = [
+        Prepared(signal[:, :length], np.ones(12, bool), np.ones(length, bool), np.full(7, k + 1, np.float32))
+        for k, length in enumerate((5000, 800, 3000))
+    ]
     data = stack(items, torch.device("cpu"))
     recipe = Input(longest_s=15, piece_s=10, overlap_s=5, join="max")
-    scores = predict(lambda x, valid, metadata: metadata[:, :3] - 2, data, np.array([2, 0, 1]), recipe, batch_samples=4000)
+    scores = predict(
+        lambda x, valid, metadata: metadata[:, :3] - 2, data, np.array([2, 0, 1]), recipe, batch_samples=4000
+    )
     np.testing.assert_allclose(scores[:, 0], 1 / (1 + np.exp([-1.0, 1.0, 0.0])), atol=1e-6)
     for row in range(3):
         assert (gather(data, np.array([row]), recipe, Augmentation(), np.random.default_rng(0))[2] == row + 1).all()
 
 
-@pytest.mark.parametrize("limit", [1, 5000, 10 ** 9])
+@pytest.mark.parametrize("limit", [1, 5000, 10**9])
 def test_scores_do_not_depend_on_how_recordings_are_batched(limit):
     data, _ = toy(9)
     torch.manual_seed(0)
@@ -567,9 +645,11 @@ def test_a_slow_epoch_changes_no_plan_and_what_did_not_fit_comes_back(monkeypatc
         return plan.epochs_allowed(place, done, seconds)
 
     assert [epoch(0, done, 10) for done in (1, 2, 3)] == [10, 10, 10]
-    assert epoch(0, 4, 50) == 10 and not lines              # one slow epoch
+    assert epoch(0, 4, 50) == 10 and not lines  # one slow epoch
     assert epoch(0, 5, 50) == 10
-    assert epoch(0, 6, 50) == 6 and plan.wanted == 5        # the machine is slow now: ten such epochs are left for six members
+    assert (
+        epoch(0, 6, 50) == 6 and plan.wanted == 5
+    )  # the machine is slow now: ten such epochs are left for six members
     assert lines == ["time budget: members [5] are left out"]
     assert [epoch(0, done, 10) for done in (7, 8, 9)][-1] == 9 and plan.wanted == 6  # 490 s, and it is fast again
     assert lines[1:] == ["time budget: members [5] fit again"]

@@ -18,7 +18,7 @@ from twelvelead.data.recording import Recording, read_recording, recording_from
 from twelvelead.errors import RecordingError
 from twelvelead.preprocessing.filters import envelopes, high_pass, resample
 from twelvelead.preprocessing.leads import derive_limb_leads, undo_arm_reversal
-from twelvelead.preprocessing.prepare import amplitude_of, prepare, metadata_of, windows_of
+from twelvelead.preprocessing.prepare import amplitude_of, metadata_of, prepare, windows_of
 from twelvelead.recipes import RECIPES, Input
 from twelvelead.synthetic import make_recording
 
@@ -34,8 +34,9 @@ def ecg_like(seconds=10.0, frequency_hz=500.0, seed=0) -> np.ndarray:
     """(12, samples) of band-limited noise that obeys Einthoven's and Goldberger's equations."""
     t = np.arange(round(seconds * frequency_hz)) / frequency_hz
     random = np.random.default_rng(seed)
-    tones = sum(np.sin(2 * np.pi * (f * t[None] + random.random((12, 1)))) * random.random((12, 1))
-                for f in (1, 5, 11, 23))
+    tones = sum(
+        np.sin(2 * np.pi * (f * t[None] + random.random((12, 1)))) * random.random((12, 1)) for f in (1, 5, 11, 23)
+    )
     one, two = tones[0], tones[1]
     tones[2:6] = two - one, -(one + two) / 2, one - two / 2, two - one / 2
     return tones.astype(np.float32)
@@ -45,7 +46,7 @@ def gain_at(tone_hz: float, from_hz: float, to_hz: float = 125.0) -> float:
     """Amplitude of a resampled tone, measured away from the ends."""
     t = np.arange(round(20 * from_hz)) / from_hz
     out = resample(np.sin(2 * np.pi * tone_hz * t, dtype=np.float32)[None], from_hz, to_hz)[0]
-    middle = out[len(out) // 4: -len(out) // 4]
+    middle = out[len(out) // 4 : -len(out) // 4]
     return float(np.sqrt(2 * np.mean(middle.astype(np.float64) ** 2)))
 
 
@@ -136,9 +137,9 @@ def test_a_flat_lead_counts_as_missing_whatever_its_offset():
 def test_gaps_are_interpolated_and_samples_that_no_lead_has_are_invalid():
     signal = ecg_like()
     smooth = prepare(recording(signal), Input()).signal
-    signal[3, 1000:1003] = np.nan       # a short gap in one lead
-    signal[:, 2000:3000] = np.nan       # two seconds in all
-    signal[5] = np.nan                  # a lead without any sample: aVF comes from the others
+    signal[3, 1000:1003] = np.nan  # a short gap in one lead
+    signal[:, 2000:3000] = np.nan  # two seconds in all
+    signal[5] = np.nan  # a lead without any sample: aVF comes from the others
     prepared = prepare(recording(signal), Input())
     assert np.isfinite(prepared.signal).all() and prepared.leads.all()
     invalid = np.flatnonzero(~prepared.valid)
@@ -148,9 +149,16 @@ def test_gaps_are_interpolated_and_samples_that_no_lead_has_are_invalid():
     assert np.abs(prepared.signal - smooth)[:, away].max() < 0.3
 
 
-@pytest.mark.parametrize("signal,leads", [
-    (np.zeros((12, 500)), LEADS), (np.full((12, 500), np.nan), LEADS), (np.ones((12, 500)), LEADS),
-    (np.zeros((12, 0)), LEADS), (np.random.default_rng(0).normal(size=(2, 500)), ("X", "Y"))])
+@pytest.mark.parametrize(
+    "signal,leads",
+    [
+        (np.zeros((12, 500)), LEADS),
+        (np.full((12, 500), np.nan), LEADS),
+        (np.ones((12, 500)), LEADS),
+        (np.zeros((12, 0)), LEADS),
+        (np.random.default_rng(0).normal(size=(2, 500)), ("X", "Y")),
+    ],
+)
 def test_a_recording_without_any_signal_is_an_error_that_names_it(signal, leads):
     with pytest.raises(RecordingError, match="made"):
         prepare(recording(signal, leads), Input())
@@ -169,9 +177,17 @@ def test_prepare_does_not_change_the_recording():
 
 
 @pytest.mark.parametrize("recipe", [value.input for value in RECIPES.values()], ids=list(RECIPES))
-@pytest.mark.parametrize("gain, samples, flat", [
-    ("1000/mV", 5000, None), ("-200/mV", 5000, None), ("9.5367431640625e-07/mV", 700, None), ("0.5/uV", 300, None),
-    ("1000/mV", 5000, 7), ("1000(12)/mV", 5000, None)])
+@pytest.mark.parametrize(
+    "gain, samples, flat",
+    [
+        ("1000/mV", 5000, None),
+        ("-200/mV", 5000, None),
+        ("9.5367431640625e-07/mV", 700, None),
+        ("0.5/uV", 300, None),
+        ("1000/mV", 5000, 7),
+        ("1000(12)/mV", 5000, None),
+    ],
+)
 def test_units_of_the_recorder_are_prepared_as_their_millivolts_are(recipe, gain, samples, flat):
     adc = np.round(1000 * ecg_like(samples / 500)).astype(np.int16)
     if flat is not None:
@@ -207,8 +223,10 @@ def test_limb_derivation_leaves_complete_recordings_alone():
 
 
 # 15 Hz lies a quarter down the half cosine that falls from 12 to 24 Hz
-@pytest.mark.parametrize("tone_hz,low,high", [
-    (1, 1, 1), (4, 1, 1), (6, 0.5, 1), (10, 0, 1), (15, 0, (1 + np.cos(np.pi / 4)) / 2), (18, 0, 0.5), (25, 0, 0)])
+@pytest.mark.parametrize(
+    "tone_hz,low,high",
+    [(1, 1, 1), (4, 1, 1), (6, 0.5, 1), (10, 0, 1), (15, 0, (1 + np.cos(np.pi / 4)) / 2), (18, 0, 0.5), (25, 0, 0)],
+)
 def test_an_envelope_is_the_amplitude_of_a_tone_in_its_band(tone_hz, low, high):
     t = np.arange(2500) / 250
     tones = np.float32([[0.3], [2.0]]) * np.cos(2 * np.pi * tone_hz * t + np.float32([[0.4], [1.1]])).astype(np.float32)
@@ -230,7 +248,7 @@ def test_envelopes_agree_with_scipys_hilbert_transform_and_tukey_window(samples,
         window = scipy_signal.windows.tukey(20_001, 0.5)  # over −band … band
         weight = np.interp(frequency / band, np.linspace(-1, 1, 20_001), window, right=0)
         filtered = np.fft.ifft(np.fft.fft(signal, axis=1) * weight, axis=1).real
-        np.testing.assert_allclose(out[3 * k:3 * k + 3], np.abs(scipy_signal.hilbert(filtered)), atol=1e-5)
+        np.testing.assert_allclose(out[3 * k : 3 * k + 3], np.abs(scipy_signal.hilbert(filtered)), atol=1e-5)
 
 
 @given(samples=st.integers(0, 600), rate=st.floats(5, 1000), leads=st.integers(1, 12))
@@ -350,11 +368,19 @@ def test_an_amplitude_is_that_of_rare_beats_where_most_samples_are_flat():
     assert amplitude_of(signal) == 2.5
 
 
-@pytest.mark.parametrize("age,sex,amplitude,expected", [
-    (50, "female", 1.0, [0.5, 1, 1, 0, 1, 0, 1]), (0, "male", 0.1, [0, 1, 0, 1, 1, -1, 1]),
-    (np.nan, "unknown", np.nan, [0] * 7), (np.nan, "male", 100, [0, 0, 0, 1, 1, 0, 0]),
-    (89, "unknown", 8.0, [0.89, 1, 0, 0, 0, math.log10(8), 1]), (89, "unknown", 8.1, [0.89, 1, 0, 0, 0, 0, 0]),
-    (np.inf, "", 0.08, [0, 0, 0, 0, 0, math.log10(0.08), 1]), (30, "female", 0.0, [0.3, 1, 1, 0, 1, 0, 0])])
+@pytest.mark.parametrize(
+    "age,sex,amplitude,expected",
+    [
+        (50, "female", 1.0, [0.5, 1, 1, 0, 1, 0, 1]),
+        (0, "male", 0.1, [0, 1, 0, 1, 1, -1, 1]),
+        (np.nan, "unknown", np.nan, [0] * 7),
+        (np.nan, "male", 100, [0, 0, 0, 1, 1, 0, 0]),
+        (89, "unknown", 8.0, [0.89, 1, 0, 0, 0, math.log10(8), 1]),
+        (89, "unknown", 8.1, [0.89, 1, 0, 0, 0, 0, 0]),
+        (np.inf, "", 0.08, [0, 0, 0, 0, 0, math.log10(0.08), 1]),
+        (30, "female", 0.0, [0.3, 1, 1, 0, 1, 0, 0]),
+    ],
+)
 def test_what_is_known_besides_the_signal_has_a_one_behind_it_and_what_is_not_is_zero(age, sex, amplitude, expected):
     metadata = metadata_of(age, sex, amplitude)
     assert metadata.dtype == np.float32
@@ -400,8 +426,14 @@ def with_arms_exchanged(source: Recording) -> Recording:
 def test_exchanged_arms_are_set_right_and_right_ones_left_alone():
     for seed, diagnosis in enumerate(["NSR", "AF", "LBBB", "CRBBB", "SB", "PAC", "LAD"]):
         source = make_recording([diagnosis], seed)
-        plain, right, undone = (prepare(each, recipe) for each, recipe in (
-            (source, dataclasses.replace(ARMS, undo_arm_reversal=False)), (source, ARMS), (with_arms_exchanged(source), ARMS)))
+        plain, right, undone = (
+            prepare(each, recipe)
+            for each, recipe in (
+                (source, dataclasses.replace(ARMS, undo_arm_reversal=False)),
+                (source, ARMS),
+                (with_arms_exchanged(source), ARMS),
+            )
+        )
         np.testing.assert_array_equal(right.signal, plain.signal)
         np.testing.assert_allclose(undone.signal, plain.signal, atol=1e-5)
 

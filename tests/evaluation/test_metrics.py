@@ -1,6 +1,6 @@
 """twelvelead/evaluation/metrics.py and twelvelead/evaluation/bootstrap.py against plain loops, scikit-learn, and what metrics must do anyway.
 
-    python -m pytest tests/test_scoring.py
+python -m pytest tests/evaluation/test_metrics.py
 """
 
 import doctest
@@ -141,8 +141,10 @@ def test_challenge_metric_is_1_for_the_labels_and_0_for_sinus_rhythm(case):
 def test_unlabelled_recordings_add_nothing_and_others_add_up(case):
     labels, outputs, _, weights, _ = case
     whole = metrics.unnormalised_challenge_metric(labels, outputs, weights)
-    single = [metrics.unnormalised_challenge_metric(label[None], output[None], weights)
-              for label, output in zip(labels, outputs)]
+    single = [
+        metrics.unnormalised_challenge_metric(label[None], output[None], weights)
+        for label, output in zip(labels, outputs)
+    ]
     assert whole == pytest.approx(sum(single))
     assert not any(value for value, label in zip(single, labels) if not label.any())
 
@@ -172,7 +174,7 @@ def test_every_resample_has_the_metrics_of_its_recordings(year, recordings):
     labels, outputs, scores, weights, sinus_rhythm = made(recordings)
     scores[::5, :2] = [np.inf, 1.0]
     counts = np.concatenate(list(bootstrap.draw_counts(recordings, 30, seed=1)))
-    values, = bootstrap.resampled_metrics(labels, [(outputs, scores)], [counts], weights, sinus_rhythm, year)
+    (values,) = bootstrap.resampled_metrics(labels, [(outputs, scores)], [counts], weights, sinus_rhythm, year)
     for b, count in enumerate(counts):
         drawn = np.repeat(np.arange(recordings), count)
         expected = metrics.evaluate(labels[drawn], outputs[drawn], scores[drawn], weights, sinus_rhythm, year)
@@ -202,7 +204,7 @@ def test_intervals_narrow_with_more_recordings_and_hold_the_value():
     for recordings in (100, 2500):
         labels, outputs, scores, weights, sinus_rhythm = made(recordings)
         counts = bootstrap.draw_counts(recordings, 200, seed=0)
-        values, = bootstrap.resampled_metrics(labels, [(outputs, scores)], counts, weights, sinus_rhythm)
+        (values,) = bootstrap.resampled_metrics(labels, [(outputs, scores)], counts, weights, sinus_rhythm)
         low, high = bootstrap.interval(values["challenge_metric"])
         assert low < metrics.challenge_metric(labels, outputs, weights, sinus_rhythm) < high
         widths.append(high - low)

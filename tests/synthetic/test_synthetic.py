@@ -41,15 +41,15 @@ def qrs_of(recording) -> np.ndarray:
     speed = np.linalg.norm(np.gradient(eight, axis=1), axis=0)
     swift = uniform_filter1d(np.linalg.norm(eight - uniform_filter1d(eight, 130), axis=0), 60)
     peaks = find_peaks(swift, height=0.25 * swift.max(), distance=250)[0]
-    top = np.array([speed[max(peak - 60, 0):peak + 60].max() for peak in peaks])
+    top = np.array([speed[max(peak - 60, 0) : peak + 60].max() for peak in peaks])
     rr_s = np.median(np.diff(peaks[top > 0.5 * top.max()])) / FS
     found, last, last_top = [], -FS, np.median(top)
     for peak, fastest in zip(peaks, top):
-        if peak - last < 0.38 * np.sqrt(rr_s) * FS and fastest < 0.5 * last_top or fastest < 0.12 * top.max():
+        if (peak - last < 0.38 * np.sqrt(rr_s) * FS and fastest < 0.5 * last_top) or fastest < 0.12 * top.max():
             continue  # the T of the beat before
         last, last_top = peak, fastest
         begin = max(peak - 150, 0)
-        fast = begin + np.flatnonzero(speed[begin:peak + 150] > 0.06 * fastest)
+        fast = begin + np.flatnonzero(speed[begin : peak + 150] > 0.06 * fastest)
         run = min(np.split(fast, np.flatnonzero(np.diff(fast) > 22) + 1), key=lambda run: np.abs(run - peak).min())
         if run[0] > 20 and run[-1] < len(speed) - 20:
             found.append((run[0], run[-1]))
@@ -84,9 +84,9 @@ def p_of(recording) -> np.ndarray:
     intervals = []
     ii = lead(recording, "II")
     for onset, _ in qrs_of(recording)[1:]:
-        window = ii[max(onset - 420, 0):onset - 25].astype(float)
+        window = ii[max(onset - 420, 0) : onset - 25].astype(float)
         top = find_peaks(window, prominence=0.02)[0][-1]
-        before = window[max(top - 80, 0):top]
+        before = window[max(top - 80, 0) : top]
         begin = np.flatnonzero(before - before.min() < 0.04 * (window[top] - before.min()))[-1]
         intervals.append((onset - max(onset - 420, 0) - max(top - 80, 0) - begin) / FS)
     return np.array(intervals)
@@ -95,7 +95,7 @@ def p_of(recording) -> np.ndarray:
 def t_of(recording, qt_s: float = 0.44) -> np.ndarray:
     """ST and T of the second beat, (12, samples): from 40 ms after QRS to `qt_s` after its onset, by Bazett."""
     (onset, end), after = qrs_of(recording)[1], qrs_of(recording)[2]
-    return recording.signal_mv[:, end + 40:onset + int(qt_s * np.sqrt((after[0] - onset) / FS) * FS)]
+    return recording.signal_mv[:, end + 40 : onset + int(qt_s * np.sqrt((after[0] - onset) / FS) * FS)]
 
 
 def qtc_ms(recording) -> float:
@@ -104,7 +104,7 @@ def qtc_ms(recording) -> float:
     t = t_of(recording, 0.62).astype(float)
     x = t[np.abs(t).max(axis=1).argmax()]
     peak = int(np.abs(x).argmax())
-    fall = np.gradient(x)[peak:peak + 150]
+    fall = np.gradient(x)[peak : peak + 150]
     steepest = peak + int(np.abs(fall).argmax())
     t_end = end + 40 + steepest - x[steepest] / np.gradient(x)[steepest]
     return float((t_end - onset) / np.sqrt(rr.mean()))
@@ -115,8 +115,8 @@ def q_of(recording, name: str) -> tuple[float, float]:
     onset, end = qrs_of(recording)[1]
     x = lead(recording, name).astype(float)
     size = np.abs(x[onset:end]).max()
-    still = np.flatnonzero(np.abs(x[onset - 60:onset + 5]) < 0.04 * size)  # a Q may begin more gently than the rest
-    x = x[onset - 60 + (still[-1] if len(still) else 40):end]
+    still = np.flatnonzero(np.abs(x[onset - 60 : onset + 5]) < 0.04 * size)  # a Q may begin more gently than the rest
+    x = x[onset - 60 + (still[-1] if len(still) else 40) : end]
     away = np.flatnonzero(np.abs(x) > 0.04 * size)
     if x[away[0]] > 0:
         return 0.0, 0.0
@@ -126,6 +126,7 @@ def q_of(recording, name: str) -> tuple[float, float]:
 
 
 # ---- the normal heart
+
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_a_normal_recording_is_normal_in_every_respect(seed):
@@ -141,7 +142,7 @@ def test_a_normal_recording_is_normal_in_every_respect(seed):
     for name in ("II", "V4", "V5"):
         assert t[LEADS.index(name)].max() > 3 * -t[LEADS.index(name)].min()
     for onset, _ in qrs_of(recording)[1:]:
-        p = recording.signal_mv[:, onset - 150:onset - 30]
+        p = recording.signal_mv[:, onset - 150 : onset - 30]
         assert p[LEADS.index("II")].max() > 0.04 and p[LEADS.index("aVR")].min() < -0.02
 
 
@@ -156,8 +157,11 @@ def test_einthoven_and_goldberger_hold_with_noise_and_all():
 
 # ---- rhythms
 
-@pytest.mark.parametrize("name, low, high", [("SB", 38, 60), ("STach", 100, 150), ("Brady", 30, 50), ("SA", 55, 95),
-                                             ("AF", 50, 165), ("SB+SA", 38, 60)])
+
+@pytest.mark.parametrize(
+    "name, low, high",
+    [("SB", 38, 60), ("STach", 100, 150), ("Brady", 30, 50), ("SA", 55, 95), ("AF", 50, 165), ("SB+SA", 38, 60)],
+)
 def test_rates_are_those_of_the_rhythm(name, low, high):
     assert all(low < rate_of(clean(name, seed, 15)) < high for seed in SEEDS)
 
@@ -179,8 +183,11 @@ def test_atrial_fibrillation_is_irregular_without_order():
 def baseline(recording, name: str) -> list[np.ndarray]:
     """Stretches from the end of T to just before the next QRS."""
     qrs = qrs_of(recording)
-    return [lead(recording, name)[one[0] + int(0.65 * (two[0] - one[0])):two[0] - 15].astype(float)
-            for one, two in zip(qrs, qrs[1:]) if two[0] - one[0] > 500]
+    return [
+        lead(recording, name)[one[0] + int(0.65 * (two[0] - one[0])) : two[0] - 15].astype(float)
+        for one, two in zip(qrs, qrs[1:])
+        if two[0] - one[0] > 500
+    ]
 
 
 def test_fibrillating_atria_make_waves_of_four_to_nine_hertz_in_v1():
@@ -204,8 +211,12 @@ def test_flutter_beats_fall_on_multiples_of_an_atrial_cycle_of_about_300_a_minut
 def test_flutter_is_a_sawtooth_in_the_leads_of_the_foot_and_small_in_lead_one():
     for seed in SEEDS:
         recording = clean("AFL", seed)
-        swing = {name: np.mean([np.ptp(lead(recording, name)[k:k + 260]) for k in
-                                [end + 20 for _, end in qrs_of(recording)[:-1]]]) for name in ("aVF", "I")}
+        swing = {
+            name: np.mean(
+                [np.ptp(lead(recording, name)[k : k + 260]) for k in [end + 20 for _, end in qrs_of(recording)[:-1]]]
+            )
+            for name in ("aVF", "I")
+        }
         assert swing["aVF"] > 0.12
         rest = np.mean(np.abs(lead(recording, "aVF")) < 0.01)
         assert rest < 0.25  # the baseline is never at rest; in sinus rhythm:
@@ -241,9 +252,9 @@ def test_a_premature_ventricular_beat_is_early_and_wide_without_p_and_its_pause_
         widths = np.diff(qrs, axis=1)[:, 0]
         assert widths[early + 1].min() > 118 and np.median(widths) < 110
         for k in early + 1:  # ST and T against QRS, in the lead where QRS is largest
-            beat = recording.signal_mv[:, qrs[k, 0]:qrs[k, 1]]
+            beat = recording.signal_mv[:, qrs[k, 0] : qrs[k, 1]]
             row = int(np.abs(beat.sum(axis=1)).argmax())
-            t = recording.signal_mv[row, qrs[k, 1] + 40:qrs[k, 1] + 260]
+            t = recording.signal_mv[row, qrs[k, 1] + 40 : qrs[k, 1] + 260]
             assert np.sign(beat[row].sum()) == -np.sign(t.sum())
 
 
@@ -258,15 +269,25 @@ def test_pacing_spikes_stand_before_wide_beats_and_nowhere_else():
         found = spikes(recording)
         assert 8 <= len(found) <= 30
         assert np.ptp(np.diff(found)[::2]) < 60  # one or two a beat, and regular
-        wide += any(np.median(lead(recording, "V1")[spike + 20:spike + 140]) < -0.15 for spike in found[:2])
+        wide += any(np.median(lead(recording, "V1")[spike + 20 : spike + 140]) < -0.15 for spike in found[:2])
     assert wide > 12  # the rest are paced in the atrium alone
     assert all(len(spikes(clean(name, 3))) == 0 for name in CODES if name != "PR")
 
 
 # ---- conduction, axis, voltage
 
-@pytest.mark.parametrize("name, low, high", [("CRBBB", 120, 170), ("LBBB", 120, 175), ("IRBBB", 98, 124),
-                                             ("LAnFB", 78, 115), ("NSIVCB", 108, 142), ("AF+CRBBB", 120, 175)])
+
+@pytest.mark.parametrize(
+    "name, low, high",
+    [
+        ("CRBBB", 120, 170),
+        ("LBBB", 120, 175),
+        ("IRBBB", 98, 124),
+        ("LAnFB", 78, 115),
+        ("NSIVCB", 108, 142),
+        ("AF+CRBBB", 120, 175),
+    ],
+)
 def test_qrs_is_as_wide_as_the_block_makes_it(name, low, high):
     widths = np.array([qrs_ms(clean(name, seed)) for seed in range(20)])
     assert low <= np.median(widths) <= high
@@ -278,7 +299,7 @@ def test_a_right_bundle_branch_block_ends_in_front_and_to_the_right(name):
     for seed in SEEDS:
         recording = clean(name, seed)
         onset, _ = qrs_of(recording)[1]
-        late = recording.signal_mv[:, onset + 80:onset + 100].mean(axis=1)
+        late = recording.signal_mv[:, onset + 80 : onset + 100].mean(axis=1)
         assert late[LEADS.index("V1")] > 0.04  # R'
         assert late[LEADS.index("V6")] < -0.04 and late[LEADS.index("I")] < 0.02  # S
 
@@ -301,8 +322,17 @@ def test_a_left_anterior_fascicular_block_has_small_q_in_avl_and_small_r_in_iii(
         assert 0 < iii[:30].max() < -iii.min() and iii.argmin() > iii[:30].argmax()
 
 
-@pytest.mark.parametrize("name, low, high", [("LAD", -90, -30), ("RAD", 90, 180), ("LAnFB", -90, -42),
-                                             ("LAD+LBBB", -90, -30), ("RAD+AF", 90, 180), ("LAnFB+LAD", -90, -42)])
+@pytest.mark.parametrize(
+    "name, low, high",
+    [
+        ("LAD", -90, -30),
+        ("RAD", 90, 180),
+        ("LAnFB", -90, -42),
+        ("LAD+LBBB", -90, -30),
+        ("RAD+AF", 90, 180),
+        ("LAnFB+LAD", -90, -42),
+    ],
+)
 def test_the_axis_is_where_the_diagnosis_says(name, low, high):
     assert all(low <= axis_of(clean(name, seed)) <= high for seed in SEEDS)
 
@@ -316,6 +346,7 @@ def test_low_voltage_is_below_half_a_millivolt_in_the_limbs_and_one_in_the_chest
 
 
 # ---- Q, T and QT
+
 
 def test_qt_is_long_where_it_says_so():
     for seed in SEEDS:
@@ -365,6 +396,7 @@ def test_abnormal_t_waves_are_flat_or_change_sign_or_have_two_humps():
 
 # ---- seeds, diagnoses
 
+
 def test_a_seed_always_gives_the_same_bytes_and_another_seed_others():
     for name in CODES:
         one, two = make_recording([name], 7), make_recording([name], 7)
@@ -411,23 +443,40 @@ def test_every_scored_class_occurs_often_enough_and_none_contradicts_another():
     assert np.mean([len(found) > 1 for found in drawn]) > 0.4
 
 
-@pytest.mark.parametrize("diagnoses", [["AF", "NSR"], ["SB", "STach"], ["LBBB", "CRBBB"], ["AF", "IAVB"], ["PR", "LAD"],
-                                       ["LAD", "RAD"], ["164890007", "284470004"]])
+@pytest.mark.parametrize(
+    "diagnoses",
+    [
+        ["AF", "NSR"],
+        ["SB", "STach"],
+        ["LBBB", "CRBBB"],
+        ["AF", "IAVB"],
+        ["PR", "LAD"],
+        ["LAD", "RAD"],
+        ["164890007", "284470004"],
+    ],
+)
 def test_diagnoses_that_contradict_each_other_are_refused(diagnoses):
     with pytest.raises(UserError, match="no heart shows"):
         make_recording(diagnoses, 1)
 
 
 def test_what_cannot_be_made_is_refused_in_one_line():
-    for name, options in (("XYZ", {}), ("NSR", {"seconds": 1}), ("NSR", {"frequency_hz": 0}), ("NSR", {"noise": -1}),
-                          ("NSR", {"sex": "x"}), ("NSR", {"age_years": float("nan")}),
-                          ("NSR", {"frequency_hz": float("nan")})):
+    for name, options in (
+        ("XYZ", {}),
+        ("NSR", {"seconds": 1}),
+        ("NSR", {"frequency_hz": 0}),
+        ("NSR", {"noise": -1}),
+        ("NSR", {"sex": "x"}),
+        ("NSR", {"age_years": float("nan")}),
+        ("NSR", {"frequency_hz": float("nan")}),
+    ):
         with pytest.raises(UserError) as error:
             make_recording([name], 1, **options)
         assert "\n" not in str(error.value)
 
 
 # ---- hospitals
+
 
 @pytest.mark.parametrize("name", HOSPITALS)
 def test_files_read_back_to_the_millivolts_that_were_made(name, tmp_path, monkeypatch):
@@ -485,8 +534,12 @@ def test_large_hospitals_lie_in_folders(tmp_path, monkeypatch):
 
 def test_what_cannot_be_written_is_refused_in_one_line(tmp_path):
     (tmp_path / "file").write_text("")
-    for arguments in ((tmp_path, "oak", 1, 1), (tmp_path, "elm", -1, 1), (tmp_path, "elm", 1, -1),
-                      (tmp_path / "file", "elm", 1, 1)):
+    for arguments in (
+        (tmp_path, "oak", 1, 1),
+        (tmp_path, "elm", -1, 1),
+        (tmp_path, "elm", 1, -1),
+        (tmp_path / "file", "elm", 1, 1),
+    ):
         with pytest.raises(UserError) as error:
             write_hospital(*arguments)
         assert "\n" not in str(error.value)

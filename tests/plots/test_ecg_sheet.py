@@ -74,17 +74,20 @@ def test_every_lead_is_drawn_in_its_place(tmp_path):
             assert x.min() / MM > LEFT_MM + column * 62.5 - 1 and x.max() / MM < LEFT_MM + (column + 1) * 62.5 + 2, lead
 
 
-@pytest.mark.parametrize("change", [
-    lambda r: replace(r, signal_mv=np.where(np.arange(5000) % 7, r.signal_mv, np.float32(np.nan))),
-    lambda r: replace(r, signal_mv=np.full_like(r.signal_mv, np.nan)),
-    lambda r: replace(r, signal_mv=r.signal_mv[:, :1]),
-    lambda r: replace(r, signal_mv=r.signal_mv[:, :1200]),
-    lambda r: replace(r, signal_mv=r.signal_mv[:1], leads=("X",)),
-    lambda r: replace(r, signal_mv=r.signal_mv * 1000),
-    lambda r: replace(r, frequency_hz=257.0),
-    lambda r: replace(r, age_years=float("nan"), sex="unknown", codes=()),
-    lambda r: replace(r, name="$x^ _{$", codes=("1", "$2$")),
-])
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda r: replace(r, signal_mv=np.where(np.arange(5000) % 7, r.signal_mv, np.float32(np.nan))),
+        lambda r: replace(r, signal_mv=np.full_like(r.signal_mv, np.nan)),
+        lambda r: replace(r, signal_mv=r.signal_mv[:, :1]),
+        lambda r: replace(r, signal_mv=r.signal_mv[:, :1200]),
+        lambda r: replace(r, signal_mv=r.signal_mv[:1], leads=("X",)),
+        lambda r: replace(r, signal_mv=r.signal_mv * 1000),
+        lambda r: replace(r, frequency_hz=257.0),
+        lambda r: replace(r, age_years=float("nan"), sex="unknown", codes=()),
+        lambda r: replace(r, name="$x^ _{$", codes=("1", "$2$")),
+    ],
+)
 def test_whatever_the_recording_lacks_there_is_a_sheet(change, tmp_path):
     path = draw(change(make_recording(["NSR"], 4)), tmp_path / "sheet.png")
     assert imread(path).shape[:2] == pytest.approx(((TOP_MM + len(ROWS) * ROW_MM + 7) * MM, (15 + 250 + 5) * MM), abs=1)
@@ -107,8 +110,14 @@ def test_other_formats_come_by_suffix(tmp_path):
 def test_what_cannot_be_drawn_is_refused_in_one_line_and_leaves_no_file(tmp_path):
     recording = make_recording(["NSR"], 7)
     (tmp_path / "there").mkdir()
-    for name, start_s in (("sheet.bmp", 0), ("sheet", 0), ("no/sheet.png", 0), ("sheet.png", 10), ("sheet.png", -1),
-                          ("sheet.png", float("nan"))):
+    for name, start_s in (
+        ("sheet.bmp", 0),
+        ("sheet", 0),
+        ("no/sheet.png", 0),
+        ("sheet.png", 10),
+        ("sheet.png", -1),
+        ("sheet.png", float("nan")),
+    ):
         with pytest.raises(UserError) as error:
             draw(recording, tmp_path / name, start_s=start_s)
         assert "\n" not in str(error.value)
