@@ -14,10 +14,10 @@ from functools import lru_cache
 from pathlib import Path
 
 from twelvelead.commands import train
-from twelvelead.data.recording import recording_from
-from twelvelead.errors import RecordingError, UserError
-from twelvelead.inference.classify import classify_recording, fallback_row
+from twelvelead.errors import UserError
+from twelvelead.inference.classify import rows_of
 from twelvelead.inference.ensemble import load_ensemble
+from twelvelead.preprocessing.loading import load_given
 from twelvelead.settings import find_device, from_environment
 
 _faults = []  # names of the recordings that fell back; the organizers' scripts have no other way to hear of them
@@ -70,21 +70,12 @@ def run_model(model, header, recording):
     classes : list of str, labels : int64, scores : float64, one for each class (30 with the default recipe)
         A recording that cannot be classified is named on standard error and gets sinus rhythm.
     """
-    try:
-        row = classify_recording(model, recording_from(header, recording))
-    except RecordingError as error:
-        row = fallback_row(model, str(error))
-    except Exception as error:  # whatever it is, this recording must not cost the others their results
-        row = fallback_row(model, f"{_name(header)}: {type(error).__name__}: {error}")
+    loaded = load_given(header, recording, model.recipe.input)
+    row = rows_of(model, [loaded if isinstance(loaded, str) else loaded.prepared])[0]
     if row.fault:
         _faults.append(row.fault)
         print(f"fell back to sinus rhythm: {row.fault}", file=sys.stderr, flush=True)
     return list(row.codes), row.labels, row.scores
-
-
-def _name(header):
-    lines = header.splitlines() if isinstance(header, str) else list(header)
-    return (lines[0].split() or ["?"])[0] if lines else "?"
 
 
 @atexit.register

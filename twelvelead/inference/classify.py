@@ -19,9 +19,10 @@ import numpy as np
 from tqdm import tqdm
 
 from ..data.folders import find_recordings, orphan_signals
-from ..data.recording import Recording, read_recording
-from ..errors import RecordingError, UserError
+from ..data.recording import Recording
+from ..errors import UserError
 from ..files import replace_file
+from ..preprocessing.loading import load
 from ..preprocessing.prepare import Prepared, prepare
 from ..recipes import Input
 from .ensemble import Ensemble, labels_of, member_scores
@@ -151,7 +152,7 @@ def classified(ensemble: Ensemble, headers: Sequence[Path], jobs: int = -1) -> I
     with joblib.Parallel(n_jobs=jobs, prefer="threads") as parallel:
         for k in range(0, len(chunks), ROUND):
             several = chunks[k : k + ROUND]
-            read = parallel(joblib.delayed(_read_chunk)(chunk, ensemble.recipe.input) for chunk in several)
+            read = parallel(joblib.delayed(_load_chunk)(chunk, ensemble.recipe.input) for chunk in several)
             for chunk, items in zip(several, read):
                 for header, row in zip(chunk, rows_of(ensemble, items)):
                     if row.fault and str(header.stem) not in row.fault:
@@ -165,15 +166,10 @@ def rows_of(ensemble: Ensemble, items: Sequence[Prepared | str]) -> list[Row]:
     return [next(rows) if isinstance(item, Prepared) else fallback_row(ensemble, item) for item in items]
 
 
-def _read_chunk(headers: Sequence[Path], recipe: Input) -> list[Prepared | str]:
+def _load_chunk(headers: Sequence[Path], spec: Input) -> list[Prepared | str]:
     """For each header its model input, or one line that says why there is none."""
-    results: list[Prepared | str] = []
-    for header in headers:
-        try:
-            results.append(prepare(read_recording(header), recipe))
-        except RecordingError as error:
-            results.append(str(error))
-    return results
+    results = [load(header, spec) for header in headers]
+    return [result if isinstance(result, str) else result.prepared for result in results]
 
 
 def write_row(path: Path, text: str) -> None:

@@ -22,11 +22,10 @@ import numpy as np
 from tqdm import tqdm
 
 from ..data.header import LEADS
-from ..data.recording import read_recording
-from ..errors import RecordingError, UserError
+from ..errors import UserError
 from ..files import replace_file
 from ..preprocessing.heart_rate import heart_rate
-from ..preprocessing.prepare import prepare
+from ..preprocessing.loading import load
 from ..recipes import Input
 
 VERSION = 4  # raise it when preparing a recording gives other numbers than before
@@ -127,12 +126,11 @@ def _prepare_chunk(headers: list[Path], spec: Input) -> list[dict | str]:
     """For each header what is stored, or one line that says why nothing is."""
     results: list[dict | str] = []
     for header in headers:
-        try:
-            recording = read_recording(header)
-            prepared = prepare(recording, spec)
-        except RecordingError as error:
-            results.append(str(error))
+        loaded = load(header, spec)
+        if isinstance(loaded, str):
+            results.append(loaded)
             continue
+        recording, prepared = loaded
         results.append(
             dict(
                 samples=np.ascontiguousarray(prepared.signal.T).astype(np.float16),
