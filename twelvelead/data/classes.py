@@ -16,6 +16,10 @@ import numpy as np
 
 from ..errors import UserError
 
+PACKAGE = Path(__file__).resolve().parent.parent
+# An installed package contains the weights table; a checkout has it beside the package, where the organizers expect it.
+WEIGHTS = (PACKAGE if (PACKAGE / "weights.csv").is_file() else PACKAGE.parent) / "weights.csv"
+
 SINUS_RHYTHM = "426783006"  # the reference class of the Challenge metric
 
 # code → the code that stands for it in a model. The first three pairs are scored as one diagnosis in both years, the
