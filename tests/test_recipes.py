@@ -281,7 +281,7 @@ def test_a_smaller_budget_changes_epochs_members_and_width_and_nothing_else(name
 
 
 @pytest.mark.parametrize("name", WITH_FOLDS)
-def test_with_folds_every_recording_validates_exactly_one_member_and_trains_the_others(name):
+def test_with_folds_every_recording_validates_one_member_and_trains_the_rest(name):
     recipe, random = RECIPES[name], np.random.default_rng(0)
     labels = random.random((230, 9)) < 0.2
     groups = [f"patient {row // 3}" if row % 5 else None for row in range(230)]
@@ -331,6 +331,7 @@ def a_batch(recipe):
     return batch, labels, Weighting(*weights)
 
 
+@pytest.mark.slow
 @every_recipe
 def test_two_steps_lower_each_loss_and_reach_every_parameter(name):
     recipe = tiny(name)
@@ -473,6 +474,7 @@ def scores_of(system: System, recordings) -> np.ndarray:
     return member_scores(ensemble, stack([prepare(r, ensemble.recipe.input) for r in recordings], ensemble.device))
 
 
+@pytest.mark.slow
 def test_a_loaded_model_gives_the_scores_of_its_training(system, tmp_path):
     """Fused and from files, it scores the validation recordings as the network in training did at its best epoch."""
     assert system.ensemble.recipe == tiny(system.name)
@@ -486,12 +488,14 @@ def test_a_loaded_model_gives_the_scores_of_its_training(system, tmp_path):
     np.testing.assert_array_equal(labels_of(copy.ensemble, scores), labels_of(system.ensemble, scores))
 
 
+@pytest.mark.slow
 def test_every_epoch_is_told_with_finite_numbers(system):
     assert [row["epoch"] for row in system.trained.history] == [1, 2]
     for row in system.trained.history:
         assert all(math.isfinite(row[key]) for key in ("train_loss", "validation_loss", "metric", "threshold"))
 
 
+@pytest.mark.slow
 def test_a_score_depends_on_neither_padding_nor_company(system):
     ensemble = system.ensemble
     recipe = ensemble.recipe.input
@@ -532,6 +536,7 @@ def challenge_call(recording):
     return header, np.rint(recording.signal_mv * 1000).astype(np.int16)
 
 
+@pytest.mark.slow
 def test_run_model_takes_every_rate_and_length_and_gives_one_heart_one_score(system, capsys):
     model = team_code.load_model(str(system.folder), LEADS)
     expected = OUTPUT_CODES if RECIPES[system.name].label_set == "challenge" else tuple(sorted(CPSC))
@@ -550,6 +555,7 @@ def test_run_model_takes_every_rate_and_length_and_gives_one_heart_one_score(sys
     assert np.ptp(of_rate, axis=0).max() < 0.1 * between_hearts and between_hearts > 5e-4
 
 
+@pytest.mark.slow
 def test_a_folder_gets_the_rows_of_run_model(system, tmp_path):
     report = classify_folder(system.ensemble, system.data, tmp_path, jobs=1)
     headers = find_recordings(system.data)
@@ -562,6 +568,7 @@ def test_a_folder_gets_the_rows_of_run_model(system, tmp_path):
         np.testing.assert_allclose([float(score) for score in lines[2].split(",")], scores, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_variable_chooses_the_recipe_of_the_organizers_scripts(hospital, tmp_path, monkeypatch):
     for variable, value in dict(RECIPE="cnn-gru", MEMBERS=1, EPOCHS=1, WIDTH=2, LIMIT=12, DEVICE="cpu", JOBS=1).items():
         monkeypatch.setenv(f"TWELVELEAD_{variable}", str(value))
@@ -579,7 +586,8 @@ def spelled(request, trained, cpsc, coded) -> dict[str, System]:
     return {"text": trained(request.param, cpsc), "codes": trained(request.param, coded)}
 
 
-def test_text_labels_and_codes_train_one_model_and_rows_are_in_the_sorted_order_of_their_spelling(spelled):
+@pytest.mark.slow
+def test_text_labels_and_codes_train_one_model_with_rows_sorted_by_spelling(spelled):
     text, codes = spelled["text"].ensemble, spelled["codes"].ensemble
     assert text.classes.outputs == ("AF", "I-AVB", "LBBB", "Normal", "PAC", "PVC", "RBBB", "STD", "STE")
     assert codes.classes.outputs == tuple(sorted(CPSC.values())) and text.classes.codes == codes.classes.codes
@@ -592,6 +600,7 @@ def test_text_labels_and_codes_train_one_model_and_rows_are_in_the_sorted_order_
         np.testing.assert_array_equal(name_row[2], code_row[2][order])
 
 
+@pytest.mark.slow
 def test_the_unofficial_evaluator_scores_what_a_nine_class_model_writes(spelled, tmp_path, capsys):
     """F2 and G2 by the phase's text, recording by recording; the same for both spellings."""
     results = {}
@@ -658,6 +667,7 @@ RECIPES[POWER.name] = POWER
 """
 
 
+@pytest.mark.slow
 def test_a_system_of_ones_own_is_one_file_and_one_value(hospital, tmp_path):
     """As the README says, in a copy of the package: a file in models/, named in their tuple, a value in recipes.py."""
     for name in ("twelvelead", "weights.csv", "train_model.py", "driver.py"):
