@@ -178,8 +178,8 @@ CNN_GRU = Recipe(
     model="cnn_gru",
     # How width, dropout and attention were chosen is explained in models/cnn_gru.py.
     network=dict(width=256, blocks=5, convolutions=3, kernel=3, dropout=0.2),
-    # The authors did not resample recordings with rates close to 250 Hz, which failed on the hidden test set; here every
-    # rate but 250 Hz is resampled. They pad to 2 min, where we mask. Longer recordings are cut to their first 2 min.
+    # The authors did not resample recordings with rates close to 250 Hz, which failed on the hidden test set. Here
+    # every other rate is resampled. They pad to 2 min, where we mask. Longer recordings are cut to their first 2 min.
     input=Input(
         frequency_hz=250,
         unit_mv=1.0,
