@@ -233,9 +233,7 @@ def test_results_say_what_was_done(crossval):
 
 
 @pytest.mark.slow
-def test_a_killed_experiment_goes_on_and_ends_the_same_in_any_recipe_order(
-    crossval, data, tmp_path, monkeypatch
-):
+def test_a_killed_experiment_goes_on_and_ends_the_same_in_any_recipe_order(crossval, data, tmp_path, monkeypatch):
     real, calls = run.train_ensemble, []
 
     def dying(headers, folder, recipe, *arguments, **options):

@@ -145,9 +145,7 @@ def driver(model, data, outputs, **options):
 
 
 @pytest.mark.slow
-def test_the_driver_writes_every_row_and_fails_above_5_percent_fallbacks(
-    tiny_model, hospital, tmp_path
-):
+def test_the_driver_writes_every_row_and_fails_above_5_percent_fallbacks(tiny_model, hospital, tmp_path):
     data = shutil.copytree(hospital, tmp_path / "data")
     headers = find_recordings(data)
     healthy = driver(tiny_model, data, tmp_path / "healthy", cwd=tmp_path)

@@ -275,9 +275,7 @@ def test_the_rate_is_halved_after_so_many_epochs_without_a_better_validation(
     "metrics,last",
     [([0.1] * 8, 4), ([0.1, 0.2, 0.1, 0.3, 0.2, 0.2, 0.3, 0.1], 7), ([0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8], 8)],
 )
-def test_training_stops_after_epochs_without_progress_and_keeps_the_best(
-    tmp_path, monkeypatch, plain, metrics, last
-):
+def test_training_stops_after_epochs_without_progress_and_keeps_the_best(tmp_path, monkeypatch, plain, metrics, last):
     scripted(monkeypatch, metrics)
     trained, lines = run(tmp_path, plain(phases=(constant(8),), early_stopping_patience=3))
     assert len(trained.history) == last and ("training ends" in lines[-1]) == (last < 8)
@@ -352,9 +350,7 @@ class Rates(torch.optim.SGD):
 
 
 @pytest.mark.parametrize("allowed", [8, 3])
-def test_a_cosine_rises_from_zero_to_the_rate_and_falls_to_zero_by_batches(
-    tmp_path, monkeypatch, plain, allowed
-):
+def test_a_cosine_rises_from_zero_to_the_rate_and_falls_to_zero_by_batches(tmp_path, monkeypatch, plain, allowed):
     """Also over the epochs that a deadline leaves. Recomputed here: a line up over a tenth, half a cosine down."""
     monkeypatch.setattr(Rates, "seen", [])
     monkeypatch.setitem(member.OPTIMIZERS, "rates", Rates)
