@@ -16,6 +16,10 @@ ENV NVIDIA_VISIBLE_DEVICES=all \
 COPY requirements.txt /tmp/requirements.txt
 RUN python -m pip install --no-cache-dir -r /tmp/requirements.txt
 
+# The command `twelvelead`, for any folder in the container. It needs the files below, nothing to be installed.
+RUN printf '#!/bin/sh\nPYTHONPATH=/physionet${PYTHONPATH:+:$PYTHONPATH} exec python -m twelvelead "$@"\n' \
+        > /usr/local/bin/twelvelead && chmod +x /usr/local/bin/twelvelead
+
 # The organizers' three lines, as they stand.
 RUN mkdir /physionet
 COPY ./ /physionet

@@ -2,12 +2,14 @@
 # Makes this clone's virtual environment, .venv, or refreshes it:
 #     bash scripts/setup.sh requirements.txt            what scripts/demo.sh needs
 #     bash scripts/setup.sh requirements-test.txt       what scripts/test.sh needs
-# Where that is installed already, nothing is done. PYTHON=/path/to/python3.12 chooses the interpreter.
+# The project itself is installed too, in a way that follows changes of the code: .venv/bin/twelvelead is its command.
+# If all of that is installed already, nothing is done. PYTHON=/path/to/python3.12 chooses the interpreter.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 requirements=${1:?name the requirements: bash scripts/setup.sh requirements.txt}
-stamp=.venv/installed-$requirements # a copy of both requirement files (one includes the other), as they were installed
+stamp=.venv/installed-$requirements # a copy of all files that say what to install, as they were at the last installation
 
+wanted() { cat requirements*.txt pyproject.toml; }
 fits() { "$1" -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))' 2> /dev/null; }
 
 if ! .venv/bin/python -m pip --version > /dev/null 2>&1; then # there is none, or one that was left half made
@@ -25,9 +27,12 @@ if ! .venv/bin/python -m pip --version > /dev/null 2>&1; then # there is none, o
         exit 1
     fi
 fi
-if ! cat requirements*.txt | cmp -s - "$stamp"; then
+if ! wanted | cmp -s - "$stamp"; then
     echo "Installing $requirements into .venv; torch is large and takes some minutes"
     rm -f .venv/installed-*
-    .venv/bin/python -m pip install --disable-pip-version-check -r "$requirements"
-    cat requirements*.txt > "$stamp"
+    pip() { .venv/bin/python -m pip --disable-pip-version-check install "$@"; }
+    pip -r "$requirements" -r requirements-build.txt
+    # The build backend is there, so nothing is downloaded; what the project needs has just been installed.
+    pip --quiet --no-deps --no-build-isolation --no-index --editable .
+    wanted > "$stamp"
 fi

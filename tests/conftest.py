@@ -1,4 +1,4 @@
-"""Fixtures shared by the tests. Real recordings and golden cases are optional: without them their tests skip with one line."""
+"""Fixtures shared by all tests. Tests on real recordings and golden cases skip with one line if those are absent."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ SHARED = ROOT.parent / "shared"
 
 
 def _unpacked(folder: str, what: str) -> Path:
-    """data/<folder>, unpacked from ../shared on first use; skips where neither is there."""
+    """data/<folder>, unpacked from ../shared on first use. The test is skipped if both are absent."""
     path = ROOT / "data" / folder
     if not path.is_dir():
         if not (SHARED / "unpack").is_file():
             pytest.skip(f"needs {path} or ../shared/unpack")
-        # into a folder of its own and then renamed, so that an interrupted unpacking is not taken for a whole one
+        # Unpacked into another folder that is then renamed: an interrupted unpacking is not taken for a complete one.
         part = ROOT / "data" / f"{folder}.part"
         subprocess.run(["bash", str(SHARED / "unpack"), str(part), what], check=True)
         (part / folder).rename(path)
@@ -27,7 +27,7 @@ def _unpacked(folder: str, what: str) -> Path:
 
 @pytest.fixture(scope="session")
 def real_data() -> Path:
-    """Folder with one subfolder a source of real recordings in Challenge format, and recordings.csv."""
+    """Folder of real recordings in Challenge format, with one subfolder for each source, and recordings.csv."""
     return _unpacked("challenge", "all")
 
 
@@ -50,7 +50,7 @@ def hospital(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def tiny_settings():
-    """Two small members, two epochs: one of each loss."""
+    """Two small members of two epochs."""
     from twelvelead.settings import Settings
 
     return Settings(members=2, epochs=2, width=4, seed=5, device="cpu", jobs=1, workers=1)

@@ -81,6 +81,7 @@ def test_the_reference_input_is_ours_but_for_the_filter(benchmark, hospital):
         assert min(correlation) > 0.9
 
 
+@pytest.mark.slow
 def test_equal_weights_and_input_give_equal_scores(benchmark, hospital, tmp_path):
     reference = benchmark("reference")
     model = benchmark("shared").make_model(tmp_path / "model", find_recordings(hospital), members=2, width=30)
@@ -95,6 +96,7 @@ def test_equal_weights_and_input_give_equal_scores(benchmark, hospital, tmp_path
     np.testing.assert_allclose(member_scores(ensemble, stack([short], torch.device("cpu")))[:, 0], theirs, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_the_reference_learns(benchmark, hospital):
     reference = benchmark("reference")
     headers = find_recordings(hospital)[:8]
@@ -106,6 +108,7 @@ def test_the_reference_learns(benchmark, hospital):
     assert losses[-1] < losses[0]
 
 
+@pytest.mark.slow
 def test_speed_fills_every_row_of_its_table(benchmark, tmp_path):
     speed = benchmark("speed")
     rows = {"preprocess", "run_model", "folder", "training", "loading"}
@@ -125,6 +128,7 @@ def test_scale_measures_growth_and_memory(benchmark, hospital, tmp_path):
     assert sum(scale.family_pss(scale.os.getpid()).values()) > 50e6
 
 
+@pytest.mark.slow
 def test_profiles_name_what_takes_time(benchmark, hospital, tiny_model, tmp_path, monkeypatch):
     monkeypatch.setattr(scoring_layers, "SMALL_KERNELS", True)
     profiles = benchmark("profiles")
@@ -142,6 +146,7 @@ def test_profiles_name_what_takes_time(benchmark, hospital, tiny_model, tmp_path
     assert profiles.giga_macs(prepared_for_scoring(fuse(model)), 1280) == pytest.approx(0.115, abs=0.001)
 
 
+@pytest.mark.slow
 def test_the_gpu_script_runs_on_a_cpu(benchmark, tmp_path):
     gpu = benchmark("gpu")
     table = gpu.measure(None, torch.device("cpu"), 4, 8, [1, 2], members=1, width=4, work=tmp_path)

@@ -22,6 +22,8 @@ from twelvelead.data.recording import LEADS
 from twelvelead.synthetic import make_recording
 
 ROOT = Path(__file__).resolve().parent.parent
+pytestmark = pytest.mark.slow  # the scripts run in processes of their own
+
 YEARS = ("2020", "2021")
 TRAIN, RUN = "train_model.py", {"2020": "driver.py", "2021": "test_model.py"}
 OVERWRITTEN = (TRAIN, "driver.py", "test_model.py", "helper_code.py")

@@ -1,3 +1,3 @@
-"""Twelve-lead ECG recordings in, cardiac diagnoses out; see README.md and `python -m twelvelead --help`."""
+"""Twelve-lead ECG recordings in, cardiac diagnoses out; see README.md and `twelvelead --help`."""
 
 __version__ = "0.1.0"

@@ -1,67 +1,207 @@
-"""The command line: `python -m twelvelead COMMAND …`; see --help of each command."""
+"""The command line: `twelvelead COMMAND …`, or `python -m twelvelead COMMAND …`; see --help of each command.
+
+This module parses; commands.py works. Heavy packages are imported by the command that needs them, so that a wrong
+argument and `twelvelead recipes` do not wait for them.
+"""
 
 from __future__ import annotations
 
 import argparse
-import dataclasses
+import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import NoReturn
 
-from . import commands
-from .errors import UserError
-from .settings import TYPES, Settings, checked, from_environment
+from . import __version__
+from . import settings as configuration
+from .console import EXIT_CODES, run_command
+from .evaluation import options as evaluator
 
-SETTINGS_HELP = {
-    "recipe": "name of the system to train; `recipes` lists them",
-    "members": "members of the ensemble",
-    "epochs": "epochs a member; the schedule is scaled to it",
-    "width": "filters of the network's first level",
-    "seed": "seed of everything random",
-    "device": "auto, cpu, cuda or cuda:1",
-    "limit": "train on so many of the recordings, chosen at random",
-    "time_budget_hours": "training ends before that",
-    "jobs": "processes that read recordings; -1 for every core",
-    "workers": "processes that train members; by default one a core, or one a GPU",
-    "patients": "CSV of recording,patient",
-    "weights": "weights table to train for (weights.csv by default)",
+EXAMPLES = {
+    "train": """
+  twelvelead train training_data model
+  twelvelead train training_data model --members 3 --epochs 10 --time-budget-hours 2
+  TWELVELEAD_RECIPE=se-resnet twelvelead train training_data model""",
+    "classify": """
+  twelvelead classify model test_data outputs
+  twelvelead classify model test_data outputs --device cpu --jobs 4""",
+    "evaluate": """
+  twelvelead evaluate test_data outputs
+  twelvelead evaluate test_data outputs scores.csv class_scores.csv --by-source
+  twelvelead evaluate test_data outputs --compare other_outputs --json scores.json""",
+    "crossval": """
+  twelvelead crossval data results --recipe butt --recipe se-resnet --folds 5""",
+    "leave-one-source-out": """
+  twelvelead leave-one-source-out data results --recipe butt --recipe butt-2020 --pool-below 100""",
+    "holdout": """
+  twelvelead holdout data results --recipe butt --test-groups groups.csv""",
+    "recipes": """
+  twelvelead recipes""",
+    "synthesize": """
+  twelvelead synthesize recordings --count 100
+  twelvelead synthesize recordings --hospitals alder,birch --count 400 --seed 1""",
+    "draw": """
+  twelvelead draw data/A0001.hea A0001.png""",
 }
 
 
-def _add_settings(parser: argparse.ArgumentParser, names: tuple[str, ...]) -> None:
-    for name in names:
-        parser.add_argument(
-            f"--{name.replace('_', '-')}",
-            type=TYPES.get(name, str),
-            default=None,
-            help=f"{SETTINGS_HELP[name]} (TWELVELEAD_{name.upper()})",
+class OneLineParser(argparse.ArgumentParser):
+    """A parser whose errors are one line. argparse offers no other way to leave the usage out than to override."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {message}; see {self.prog} --help\n")
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs a command and returns its exit code; see console.EXIT_CODES."""
+    words = evaluator.without_ambiguity(list(sys.argv[1:] if argv is None else argv))
+    parser = build_parser()
+    arguments = parser.parse_args(words)
+    return run_command(f"twelvelead {arguments.command}", lambda: arguments.run(arguments), debug=arguments.debug)
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of all commands; `arguments.run(arguments)` runs the one that was chosen."""
+    parser = OneLineParser(
+        prog="twelvelead",
+        description="12-lead ECG recordings in, cardiac diagnoses out.",
+        epilog="`twelvelead COMMAND --help` shows examples of each command.\n\n" + EXIT_CODES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"twelvelead {__version__}")
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    def add(name: str, summary: str, run: Callable[[argparse.Namespace], int]) -> argparse.ArgumentParser:
+        command = commands.add_parser(
+            name,
+            help=summary,
+            description=summary[0].upper() + summary[1:] + ".",
+            epilog=f"examples:{EXAMPLES[name]}\n\n{EXIT_CODES}",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
         )
+        # --debug may stand on either side of the command's name. SUPPRESS keeps the default of this second one from
+        # overwriting a --debug before the name.
+
+        command.add_argument(
+            "--debug", action="store_true", default=argparse.SUPPRESS, help="show the traceback of an error"
+        )
+        command.set_defaults(run=run, parser=command)
+        return command
+
+    _add_train_and_classify(add)
+    _add_evaluate(add)
+    _add_experiments(add)
+    _add_tools(add)
+    return parser
 
 
-def _settings(arguments: argparse.Namespace) -> Settings:
-    """Environment variables, overridden by the options given."""
-    given = {name: value for name, value in vars(arguments).items() if name in SETTINGS_HELP and value is not None}
-    return checked(dataclasses.replace(from_environment(), **given))
+Add = Callable[[str, str, Callable[[argparse.Namespace], int]], argparse.ArgumentParser]
 
 
-def _train(arguments) -> int:
-    commands.train(arguments.data, arguments.model, _settings(arguments))
+def _add_train_and_classify(add: Add) -> None:
+    train = add("train", "train an ensemble on a folder of recordings", _train)
+    train.add_argument("data", type=Path, metavar="DATA", help="folder of .hea files with their signals, at any depth")
+    train.add_argument("model", type=Path, metavar="MODEL", help="folder to write; a killed run in it is continued")
+    configuration.add_options(train)
+    classify = add("classify", "classify a folder of recordings (what driver.py does)", _classify)
+    classify.add_argument("model", type=Path, metavar="MODEL", help="folder that training wrote")
+    classify.add_argument("data", type=Path, metavar="DATA", help="folder of .hea files with their signals")
+    classify.add_argument("outputs", type=Path, metavar="OUTPUTS", help="gets one CSV file for each recording")
+    configuration.add_options(classify, ("device", "jobs"))
+
+
+def _add_evaluate(add: Add) -> None:
+    evaluate = add("evaluate", "score outputs as the organizers do (what evaluate_model.py does)", _evaluate)
+    evaluator.add_options(evaluate)
+
+
+def _add_experiments(add: Add) -> None:
+    """The commands that compare recipes on the same splits. They differ in one option, whose value is `argument`."""
+    folds = add("crossval", "compare recipes by cross-validation", _experiment)
+    folds.add_argument("--folds", dest="argument", type=int, default=5, metavar="K", help="number of folds (5)")
+    sources = add("leave-one-source-out", "compare recipes on each source, trained on the others", _experiment)
+    sources.add_argument(
+        "--pool-below",
+        dest="argument",
+        type=int,
+        default=0,
+        metavar="N",
+        help="sources with fewer recordings are taken together as one, called small",
+    )
+    groups = add("holdout", "compare recipes on given test recordings, trained on the others", _experiment)
+    groups.add_argument(
+        "--test-groups",
+        dest="argument",
+        type=Path,
+        required=True,
+        metavar="CSV",
+        help="recording,group of the recordings to test; the group 'unused' is neither tested nor trained on",
+    )
+    for command in (folds, sources, groups):
+        command.add_argument("data", type=Path, metavar="DATA", help="folder of recordings")
+        command.add_argument("out", type=Path, metavar="OUT", help="folder to write; a killed run in it is continued")
+        command.add_argument(
+            "--recipe",
+            dest="recipes",
+            action="append",
+            metavar="NAME",
+            help="system to train; give the option once for each (TWELVELEAD_RECIPE)",
+        )
+        configuration.add_options(command, (name for name in configuration.FIELDS if name != "recipe"))
+        command.add_argument(
+            "--parameters",
+            type=int,
+            metavar="N",
+            help="instead of --width: each network as wide as N parameters allow, at most as published",
+        )
+        command.add_argument("--resamples", type=int, default=1000, metavar="N", help="of the 95 %% intervals (1000)")
+        command.add_argument("--discard-models", action="store_true", help="delete a model once its scores are written")
+
+
+def _add_tools(add: Add) -> None:
+    add("recipes", "list the systems that can be trained", _recipes)
+    synthesize = add("synthesize", "make synthetic recordings of one or more made-up hospitals", _synthesize)
+    synthesize.add_argument("folder", type=Path, metavar="FOLDER", help="gets a folder for each hospital")
+    synthesize.add_argument("--hospitals", metavar="NAMES", help="names, separated by commas; all of them by default")
+    synthesize.add_argument("--count", type=int, default=100, metavar="N", help="recordings of each hospital (100)")
+    synthesize.add_argument("--seed", type=int, default=0, metavar="N", help="seed of everything random (0)")
+    draw = add("draw", "draw a recording as a 12-lead ECG sheet", _draw)
+    draw.add_argument("header", type=Path, metavar="HEADER", help="a .hea file")
+    draw.add_argument("picture", type=Path, metavar="PICTURE", help="a .png, .svg or .pdf file to write")
+
+
+# ---------------------------------------------------------------------------------------- from arguments to commands.py
+
+
+def _train(arguments: argparse.Namespace) -> int:
+    from . import commands
+
+    commands.train(arguments.data, arguments.model, configuration.from_options(arguments))
     return 0
 
 
-def _classify(arguments) -> int:
-    return commands.classify(arguments.model, arguments.data, arguments.outputs, _settings(arguments))
+def _classify(arguments: argparse.Namespace) -> int:
+    from . import commands
+
+    settings = configuration.from_options(arguments)
+    return commands.classify(arguments.model, arguments.data, arguments.outputs, settings)
 
 
-def _recipes(arguments) -> int:
-    from .recipes import RECIPES
+def _evaluate(arguments: argparse.Namespace) -> int:
+    evaluator.complete(arguments.parser, arguments)
+    # Before numpy is imported: for small matrix products, starting threads takes longer than it saves.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    from .evaluation.run import evaluate_folders
 
-    for name, recipe in RECIPES.items():
-        print(f"{name:<12} {recipe.summary}")
-    return 0
+    return evaluate_folders(arguments)
 
 
-def _experiment(arguments) -> int:
-    settings = _settings(arguments)
+def _experiment(arguments: argparse.Namespace) -> int:
+    from . import commands
+
+    settings = configuration.from_options(arguments)
     commands.experiment(
         arguments.command,
         arguments.argument,
@@ -76,135 +216,25 @@ def _experiment(arguments) -> int:
     return 0
 
 
-def _synthesize(arguments) -> int:
-    from .synthetic import HOSPITALS, write_hospital
+def _recipes(arguments: argparse.Namespace) -> int:
+    from .recipes import RECIPES
 
-    hospitals = arguments.hospitals.split(",") if arguments.hospitals else list(HOSPITALS)
-    for hospital in hospitals:
-        if hospital not in HOSPITALS:
-            raise UserError(f"unknown hospital '{hospital}'; there are: {', '.join(HOSPITALS)}")
-    for hospital in hospitals:
-        folder = arguments.folder / hospital
-        headers = write_hospital(folder, hospital, arguments.count, arguments.seed)
-        print(f"{len(headers)} synthetic recordings in {folder}")
+    for name, recipe in RECIPES.items():
+        print(f"{name:<12} {recipe.summary}")
     return 0
 
 
-def _draw(arguments) -> int:
+def _synthesize(arguments: argparse.Namespace) -> int:
+    from . import commands
+
+    names = arguments.hospitals.split(",") if arguments.hospitals else None
+    commands.synthesize(arguments.folder, names, arguments.count, arguments.seed)
+    return 0
+
+
+def _draw(arguments: argparse.Namespace) -> int:
     from .data.recording import read_recording
     from .plots.ecg_sheet import draw
 
     draw(read_recording(arguments.header), arguments.picture)
     return 0
-
-
-def _add_experiment(actions, debug, command: str, summary: str, option: str, **how) -> None:
-    """One of the commands that compare recipes; they differ in one option."""
-    parser = actions.add_parser(command, parents=[debug], help=summary)
-    parser.add_argument("data", type=Path, metavar="DATA")
-    parser.add_argument("out", type=Path, metavar="OUT", help="started again with the same OUT, a killed run goes on")
-    parser.add_argument(option, dest="argument", **how)
-    parser.add_argument(
-        "--recipe",
-        dest="recipes",
-        action="append",
-        metavar="RECIPE",
-        help="system to train; give it once for each (TWELVELEAD_RECIPE)",
-    )
-    _add_settings(parser, tuple(name for name in SETTINGS_HELP if name != "recipe"))
-    parser.add_argument(
-        "--parameters",
-        type=int,
-        metavar="N",
-        help="networks as wide as N parameters allow, at most as published; instead of --width",
-    )
-    parser.add_argument("--resamples", type=int, default=1000, metavar="N", help="of the 95 %% intervals (1000)")
-    parser.add_argument("--discard-models", action="store_true", help="delete each model once its scores are written")
-    parser.set_defaults(run=_experiment)
-
-
-def build_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m twelvelead", description="ECG recordings in, diagnoses out.")
-    # on both sides of the command's name; the command's own default must not undo what stood before it
-    debug = argparse.ArgumentParser(add_help=False)
-    debug.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help="show the traceback of an error")
-    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
-    actions = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-
-    train = actions.add_parser("train", parents=[debug], help="train an ensemble on a folder of recordings")
-    train.add_argument("data", type=Path, metavar="DATA")
-    train.add_argument("model", type=Path, metavar="MODEL")
-    _add_settings(train, tuple(SETTINGS_HELP))
-    train.set_defaults(run=_train)
-
-    classify = actions.add_parser(
-        "classify", parents=[debug], help="classify a folder of recordings (what driver.py does)"
-    )
-    for name in ("model", "data", "outputs"):
-        classify.add_argument(name, type=Path, metavar=name.upper())
-    _add_settings(classify, ("device", "jobs"))
-    classify.set_defaults(run=_classify)
-
-    _add_experiment(
-        actions,
-        debug,
-        "crossval",
-        "compare recipes by cross-validation",
-        "--folds",
-        type=int,
-        default=5,
-        metavar="K",
-        help="number of folds (5)",
-    )
-    _add_experiment(
-        actions,
-        debug,
-        "leave-one-source-out",
-        "compare recipes on each source, trained on the others",
-        "--pool-below",
-        type=int,
-        default=0,
-        metavar="N",
-        help="sources of fewer recordings are one, called small",
-    )
-    _add_experiment(
-        actions,
-        debug,
-        "holdout",
-        "compare recipes on given test recordings, trained on the others",
-        "--test-groups",
-        type=Path,
-        required=True,
-        metavar="CSV",
-        help="recording,group of those to test; the group 'unused' is neither tested nor trained on",
-    )
-
-    recipes = actions.add_parser("recipes", parents=[debug], help="list the systems that can be trained")
-    recipes.set_defaults(run=_recipes)
-
-    synthesize = actions.add_parser(
-        "synthesize", parents=[debug], help="make synthetic recordings of one or more made-up hospitals"
-    )
-    synthesize.add_argument("folder", type=Path, metavar="FOLDER")
-    synthesize.add_argument("--hospitals", help="names, separated by commas; all of them by default")
-    synthesize.add_argument("--count", type=int, default=100, help="recordings a hospital (100)")
-    synthesize.add_argument("--seed", type=int, default=0)
-    synthesize.set_defaults(run=_synthesize)
-
-    draw = actions.add_parser("draw", parents=[debug], help="draw a recording as a 12-lead ECG sheet")
-    draw.add_argument("header", type=Path, metavar="HEADER")
-    draw.add_argument("picture", type=Path, metavar="PICTURE.png")
-    draw.set_defaults(run=_draw)
-    return parser
-
-
-def main(argv: list[str] | None = None) -> int:
-    """Runs a command; returns the exit code. A fault of the user's is one line, a traceback comes with --debug only."""
-    arguments = build_parser().parse_args(argv)
-    try:
-        return arguments.run(arguments)
-    except UserError as error:
-        if arguments.debug:
-            raise
-        print(f"twelvelead {arguments.command}: {error}", file=sys.stderr)
-        return 2

@@ -1,30 +1,32 @@
-"""What the top-level scripts and `python -m twelvelead` do, as functions: train, classify, compare recipes."""
+"""What the top-level scripts and the command line do, as functions: train, classify, compare recipes, synthesize."""
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from .data.classes import classes_for, load_weights
+from .data.classes import WEIGHTS, classes_for, load_weights
 from .data.folders import find_recordings, orphan_signals
+from .data.groups import column_names, read_groups
 from .errors import UserError
 from .settings import Settings, find_device
 
-WEIGHTS = Path(__file__).resolve().parent.parent / "weights.csv"
+if TYPE_CHECKING:
+    from .inference.ensemble import Ensemble
+
 PATIENT_FILES = ("patients.csv", "recordings.csv")
-MOST_FAULTS = 0.05  # a driver run with a larger share of fallback rows has failed
+MOST_FAULTS = 0.05  # larger share of recordings without a classification: something is wrong with the data or the model
 
 
-def train(data: Path, model: Path, settings: Settings):
-    """Trains the settings' recipe on every recording below `data`; returns the ensemble.
+def train(data: Path, model: Path, settings: Settings) -> Ensemble:
+    """Trains the settings' recipe on every recording below `data` and returns the ensemble.
 
     Raises
     ------
     UserError
-        See members.train_ensemble; also if the data folder is missing or holds no recordings.
+        See training.workers.train_ensemble; also if the data folder is missing or holds no recordings.
     """
-    from .training.workers import train_ensemble  # torch takes seconds to import; a wrong argument should not
-
     recipe = settings.recipe_value()
     classes = classes_for(recipe.label_set, load_weights(settings.weights or WEIGHTS))
     headers = find_recordings(data)
@@ -32,6 +34,10 @@ def train(data: Path, model: Path, settings: Settings):
         _log(f"left out: {path}: a signal without a header")
     if not headers:
         raise UserError(f"{data}: there are no recordings here (no .hea files); point at a folder of Challenge data")
+    from .training.workers import (
+        train_ensemble,
+    )  # here, since it imports torch: an error above should not wait for that
+
     return train_ensemble(
         headers,
         model,
@@ -50,15 +56,16 @@ def train(data: Path, model: Path, settings: Settings):
 
 
 def find_patients(data: Path, file: str | None) -> dict[str, str]:
-    """Recording → patient, from the file given, or from patients.csv or recordings.csv in the data folder if they tell.
+    """Recording → patient.
+
+    The patients are those of `file`. Without it they are read from patients.csv or recordings.csv in the data folder,
+    if one of them has a column with "patient" in its name.
 
     Raises
     ------
     UserError
-        If the file given cannot be read. One that merely lies in the data folder is passed over with a line.
+        If `file` cannot be read. A file in the data folder that cannot be read is skipped with a line.
     """
-    from .data.splits import read_groups
-
     if file:
         return read_groups(Path(file))
     for name in PATIENT_FILES:
@@ -66,20 +73,29 @@ def find_patients(data: Path, file: str | None) -> dict[str, str]:
         if not path.is_file():
             continue
         try:
-            with open(path, encoding="utf-8-sig") as lines:
-                columns = [column.strip() for column in lines.readline().split(",")]
-            column = next((column for column in columns if "patient" in column.lower()), None)
+            column = next((column for column in column_names(path) if "patient" in column.lower()), None)
             if column:
                 patients = read_groups(path, column)
                 _log(f"{path}: patients of {len(patients)} recordings from column '{column}'")
                 return patients
-        except (OSError, UnicodeDecodeError, UserError) as error:
+        except UserError as error:
             _log(f"{path}: passed over as a list of patients ({error})")
     return {}
 
 
 def classify(model: Path, data: Path, outputs: Path, settings: Settings) -> int:
-    """Writes a CSV for each recording; returns the exit code: 1 if more than 5 % of them fell back."""
+    """Writes a CSV file for each recording below `data`.
+
+    Returns
+    -------
+    int
+        The exit code: 1 if more than 5 % of the recordings could not be classified and got sinus rhythm, else 0.
+
+    Raises
+    ------
+    UserError
+        If the model cannot be loaded, the data folder holds no recordings, or the outputs cannot be written.
+    """
     from .inference.classify import classify_folder
     from .inference.ensemble import load_ensemble
 
@@ -100,7 +116,7 @@ def classify(model: Path, data: Path, outputs: Path, settings: Settings) -> int:
 
 def experiment(
     command: str,
-    argument,
+    argument: int | Path,
     data: Path,
     out: Path,
     recipes: list[str],
@@ -110,32 +126,33 @@ def experiment(
     resamples: int,
     discard_models: bool,
 ) -> None:
-    """Trains and scores recipes on the same splits; see experiments.run, whose parameters these are.
+    """Trains and scores recipes on the same splits; see experiments.run.run, whose parameters the last ones are.
 
     Parameters
     ----------
     command : str
         "crossval", "leave-one-source-out" or "holdout".
     argument : int or Path
-        The number of folds, of recordings below which sources are pooled, or the CSV file of recording,group.
+        The number of folds, the number of recordings below which sources are pooled, or the CSV file of
+        recording,group.
 
     Raises
     ------
     UserError
+        If an argument is wrong, or training or the data do not allow the comparison.
     """
-    from .data.splits import read_groups
     from .experiments.design import cross_validation, get_recipes, holdout, leave_one_source_out, read_cohort
 
-    get_recipes(recipes)  # a wrong name need not wait for torch and the recordings
-    groups = read_groups(argument, "group") if command == "holdout" else {}
+    get_recipes(recipes)  # a wrong name is an error at once, before torch is imported and recordings are read
+    groups = {} if isinstance(argument, int) else read_groups(argument, "group")
     table = load_weights(settings.weights or WEIGHTS)
     cohort = read_cohort(data, find_patients(data, settings.patients), _log)
-    if command == "crossval":
-        design = cross_validation(cohort, argument, table, settings.seed)
-    elif command == "leave-one-source-out":
-        design = leave_one_source_out(cohort, argument)
-    else:
+    if not isinstance(argument, int):
         design = holdout(cohort, groups, _log)
+    elif command == "crossval":
+        design = cross_validation(cohort, argument, table, settings.seed)
+    else:
+        design = leave_one_source_out(cohort, argument)
     from .experiments.run import run
 
     run(
@@ -150,6 +167,24 @@ def experiment(
         discard_models=discard_models,
         log=_log,
     )
+
+
+def synthesize(folder: Path, hospitals: list[str] | None, count: int, seed: int) -> None:
+    """Writes `count` synthetic recordings of each hospital, by default of all of them, into folders of their names.
+
+    Raises
+    ------
+    UserError
+        If a hospital does not exist; the message lists those that do.
+    """
+    from .synthetic import HOSPITALS, write_hospital
+
+    for hospital in hospitals or ():
+        if hospital not in HOSPITALS:
+            raise UserError(f"unknown hospital '{hospital}'; there are: {', '.join(HOSPITALS)}")
+    for hospital in hospitals or HOSPITALS:
+        headers = write_hospital(folder / hospital, hospital, count, seed)
+        _log(f"{len(headers)} synthetic recordings in {folder / hospital}")
 
 
 def _log(line: str) -> None:

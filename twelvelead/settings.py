@@ -1,75 +1,159 @@
-"""What a run is told from outside: environment variables, which the command line's options override.
+"""Settings of a run: environment variables TWELVELEAD_…, overridden by the options of the command line.
 
-settings = from_environment()                       # TWELVELEAD_RECIPE, _MEMBERS, _EPOCHS, _WIDTH, _SEED, …
-recipe = settings.recipe_value()
+    settings = from_environment()                # TWELVELEAD_RECIPE, TWELVELEAD_MEMBERS, …
+    recipe = settings.recipe_value()             # the recipe at the budget that the settings ask for
+
+Every setting is described once, by the metadata of its field in `Settings`. The environment variables, the options
+(`add_options`), the checks (`checked`) and the table in docs/settings.md (`settings_table`) are derived from there.
 """
 
 from __future__ import annotations
 
+import argparse
+import dataclasses
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .errors import UserError
 from .recipes import Recipe, get_recipe
 
+if TYPE_CHECKING:  # torch takes seconds to import, and most commands do not need it
+    import torch
+
+PREFIX = "TWELVELEAD_"
+
+
+class Range(NamedTuple):
+    """The values that a setting may have: in words, which complete "must be …", and as a test."""
+
+    words: str
+    allows: Callable[[Any], bool]
+
+
+POSITIVE = Range("more than 0", lambda value: value > 0)
+NOT_NEGATIVE = Range("0 or more", lambda value: value >= 0)
+NOT_ZERO = Range("a number other than 0 (−1 is every core)", lambda value: value != 0)
+
+
+def _setting(
+    default: Any,
+    meaning: str,
+    *,
+    kind: type = str,
+    metavar: str = "NAME",
+    allowed: Range | None = None,
+    shown: str | None = None,
+) -> Any:
+    """A field of `Settings` with its description.
+
+    Parameters
+    ----------
+    default
+        The value where nothing is set; None where it depends on the recipe, the machine or the data.
+    meaning : str
+        Help text of the option, and the last column of the table. One line of Markdown without a final dot.
+    kind : type
+        `str`, `int` or `float`: what the text of a variable or an option is converted to.
+    metavar : str
+        Placeholder for the value in the help of the command line.
+    allowed : Range, optional
+        Which values are accepted; every one by default.
+    shown : str, optional
+        The default as the table shows it; `{recipe…}` stands for a value of the default recipe. By default it is the
+        default's own text.
+    """
+    metadata = {"meaning": meaning, "kind": kind, "metavar": metavar, "allowed": allowed, "shown": shown}
+    return dataclasses.field(default=default, metadata=metadata)
+
 
 @dataclass(frozen=True)
 class Settings:
-    """Each field is an environment variable TWELVELEAD_NAME and an option --name of the command line.
+    """What a run is told from outside. Field `name` is the variable TWELVELEAD_NAME and the option --name."""
 
-    Attributes
-    ----------
-    recipe : str
-        Name of the system to train.
-    members, epochs, width : int or None
-        Smaller budgets than the recipe's: members, epochs a member, filters of the first level.
-    seed : int
-    device : str
-        "auto" (a GPU if there is one), "cpu", "cuda" or "cuda:1".
-    limit : int or None
-        Train on so many recordings, chosen at random by the seed.
-    time_budget_hours : float or None
-        Training ends before that.
-    jobs : int
-        Processes that read recordings; −1 for every core.
-    workers : int or None
-        Processes that train members; by default one a core on a CPU, one a GPU else.
-    patients : str or None
-        CSV of recording,patient for data whose headers do not name the patient.
-    weights : str or None
-        Weights table to train for; weights.csv of the repository by default.
-    """
-
-    recipe: str = "butt"
-    members: int | None = None
-    epochs: int | None = None
-    width: int | None = None
-    seed: int = 0
-    device: str = "auto"
-    limit: int | None = None
-    time_budget_hours: float | None = None
-    jobs: int = -1
-    workers: int | None = None
-    patients: str | None = None
-    weights: str | None = None
+    recipe: str = _setting("butt", "the system to train; `twelvelead recipes` lists them", shown="`butt`")
+    members: int | None = _setting(
+        None,
+        "members of the ensemble",
+        kind=int,
+        metavar="N",
+        allowed=POSITIVE,
+        shown="the recipe's, {recipe.voting.members}",
+    )
+    epochs: int | None = _setting(
+        None,
+        "epochs for each member; the learning-rate schedule is scaled to it",
+        kind=int,
+        metavar="N",
+        allowed=POSITIVE,
+        shown="the recipe's, {recipe.training.epochs}",
+    )
+    width: int | None = _setting(
+        None,
+        "filters of the network's first level",
+        kind=int,
+        metavar="N",
+        allowed=POSITIVE,
+        shown="the recipe's, {recipe.network[width]}",
+    )
+    seed: int = _setting(0, "seed of everything random", kind=int, metavar="N", allowed=NOT_NEGATIVE)
+    device: str = _setting(
+        "auto", "`auto` is a GPU if there is one, else the CPU; or `cpu`, `cuda`, `cuda:1`", shown="`auto`"
+    )
+    limit: int | None = _setting(
+        None,
+        "train on this many of the recordings, chosen at random by the seed",
+        kind=int,
+        metavar="N",
+        allowed=POSITIVE,
+        shown="all",
+    )
+    time_budget_hours: float | None = _setting(
+        None,
+        "training ends before this many hours have passed, with fewer epochs and then fewer members",
+        kind=float,
+        metavar="HOURS",
+        allowed=POSITIVE,
+        shown="none",
+    )
+    jobs: int = _setting(
+        -1, "processes that read recordings", kind=int, metavar="N", allowed=NOT_ZERO, shown="−1, every core"
+    )
+    workers: int | None = _setting(
+        None,
+        "processes that train members",
+        kind=int,
+        metavar="N",
+        allowed=POSITIVE,
+        shown="one for each core, or for each GPU",
+    )
+    patients: str | None = _setting(
+        None, "CSV file of recording,patient", metavar="FILE", shown="what the data folder tells"
+    )
+    weights: str | None = _setting(
+        None,
+        "the Challenge's weights table of 2020 or 2021 whose classes are trained",
+        metavar="FILE",
+        shown="`weights.csv`",
+    )
 
     def recipe_value(self) -> Recipe:
-        """The recipe at the budget asked for."""
+        """The recipe at the budget asked for. Raises UserError if there is no recipe of that name."""
         return get_recipe(self.recipe).scaled(epochs=self.epochs, members=self.members, width=self.width)
 
 
-TYPES = {
-    "members": int,
-    "epochs": int,
-    "width": int,
-    "seed": int,
-    "limit": int,
-    "jobs": int,
-    "workers": int,
-    "time_budget_hours": float,
-}
+FIELDS = {field.name: field for field in dataclasses.fields(Settings)}
+
+
+def variable(name: str) -> str:
+    """The environment variable of a setting."""
+    return PREFIX + name.upper()
+
+
+def option(name: str) -> str:
+    """The command line's option of a setting."""
+    return "--" + name.replace("_", "-")
 
 
 def from_environment(environment: Mapping[str, str] = os.environ) -> Settings:
@@ -78,44 +162,64 @@ def from_environment(environment: Mapping[str, str] = os.environ) -> Settings:
     Raises
     ------
     UserError
-        If a value is not of its type, or a variable TWELVELEAD_… does not exist.
+        If a value is not of its type or out of its range, or a variable TWELVELEAD_… does not exist.
     """
-    names = {f"TWELVELEAD_{field.name.upper()}": field.name for field in fields(Settings)}
+    names = {variable(name): name for name in FIELDS}
     values: dict[str, Any] = {}
-    for variable, text in environment.items():
-        if not variable.startswith("TWELVELEAD_") or not text.strip():
+    for key, text in environment.items():
+        if not key.startswith(PREFIX) or not text.strip():
             continue
-        if variable not in names:
-            raise UserError(f"unknown environment variable {variable}; there are: {', '.join(names)}")
-        name = names[variable]
-        kind = TYPES.get(name, str)
+        if key not in names:
+            raise UserError(f"unknown environment variable {key}; there are: {', '.join(names)}")
+        kind = FIELDS[names[key]].metadata["kind"]
         try:
-            values[name] = kind(text.strip())
+            values[names[key]] = kind(text.strip())
         except ValueError:
-            due = "an integer" if kind is int else "a number"
-            raise UserError(f"{variable} is '{text}', which is not {due}") from None
+            expected = "an integer" if kind is int else "a number"
+            raise UserError(f"{key} is '{text}', which is not {expected}") from None
     return checked(Settings(**values))
 
 
-def checked(settings: Settings) -> Settings:
-    """The settings, if their numbers make sense.
+def add_options(parser: argparse.ArgumentParser, names: Iterable[str] = tuple(FIELDS)) -> None:
+    """Adds the options of some settings to a parser; `from_options` reads them."""
+    for name in names:
+        description = FIELDS[name].metadata
+        parser.add_argument(
+            option(name),
+            type=description["kind"],
+            default=None,
+            metavar=description["metavar"],
+            help=f"{description['meaning']} ({variable(name)})",
+        )
 
-    Raises
-    ------
-    UserError
-    """
-    for name in ("members", "epochs", "width", "limit", "time_budget_hours", "workers"):
-        value = getattr(settings, name)
-        if value is not None and not value > 0:
-            raise UserError(f"{name} must be more than 0, not {value}")
-    if settings.seed < 0:
-        raise UserError(f"seed must be 0 or more, not {settings.seed}")
-    if settings.jobs == 0:
-        raise UserError("jobs must not be 0; −1 is every core")
+
+def from_options(arguments: argparse.Namespace) -> Settings:
+    """Settings from environment variables, overridden by the options given. Raises UserError as `from_environment`."""
+    given = {name: value for name, value in vars(arguments).items() if name in FIELDS and value is not None}
+    return checked(dataclasses.replace(from_environment(), **given))
+
+
+def checked(settings: Settings) -> Settings:
+    """The same settings, if each value lies in its range. Raises UserError if one does not."""
+    for name, field in FIELDS.items():
+        value, allowed = getattr(settings, name), field.metadata["allowed"]
+        if value is not None and allowed is not None and not allowed.allows(value):
+            raise UserError(f"{name} must be {allowed.words}, not {value}")
     return settings
 
 
-def find_device(name: str):
+def settings_table() -> str:
+    """The table of all settings in Markdown, one row for each field of `Settings`; docs/settings.md holds it."""
+    recipe = Settings().recipe_value()
+    lines = ["| variable | option | default | meaning |", "|---|---|---|---|"]
+    for name, field in FIELDS.items():
+        shown = field.metadata["shown"]
+        default = str(field.default) if shown is None else shown.format(recipe=recipe)
+        lines.append(f"| `{variable(name)}` | `{option(name)}` | {default} | {field.metadata['meaning']} |")
+    return "\n".join(lines) + "\n"
+
+
+def find_device(name: str) -> torch.device:
     """A torch device; "auto" is the first GPU, or the CPU where there is none.
 
     Raises

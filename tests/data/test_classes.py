@@ -1,4 +1,4 @@
-"""The label sets: equivalent codes are one class, text labels and codes both work, and classes travel as JSON."""
+"""The label sets: equivalent codes are one class, text labels and codes both work, and classes survive JSON."""
 
 from __future__ import annotations
 
@@ -167,7 +167,7 @@ def test_equal_codes_of_unequal_weights_are_no_challenge_table():
     matrix = TABLE.matrix.copy()
     rows = [row[0] for row in TABLE.rows]
     matrix[rows.index("59118001"), 0] += 0.1
-    with pytest.raises(UserError, match="59118001|713427006"):
+    with pytest.raises(UserError, match=r"59118001|713427006"):
         scored_classes(dataclasses.replace(TABLE, matrix=matrix))
 
 

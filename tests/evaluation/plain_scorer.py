@@ -1,10 +1,10 @@
-"""The scorers of 2020 and 2021 once more, slow and obviously right: one loop after another, nothing but Python.
+"""The scorers of 2020 and 2021 a second time, slow and evidently right: plain loops, only the standard library.
 
     python tests/evaluation/plain_scorer.py LABELS OUTPUTS WEIGHTS.csv [2020|2021]
 
-Written from the description of the organizers' scorers, as the yardstick for twelvelead/evaluation/metrics.py and
-twelvelead/evaluation.py in the tests, and for their speed in benchmarks/evaluator.py. Labels, outputs and scores are
-lists of rows, a row for each recording; undefined values are NaN.
+Written from the description of the organizers' scorers. The tests compare twelvelead/evaluation/ with its results, and
+benchmarks/evaluator.py with its speed. Labels, outputs and scores are lists of rows, one row for each recording;
+undefined values are NaN.
 """
 
 import csv
@@ -77,14 +77,14 @@ def curve(labels, scores, k):
 
 def auroc(labels, scores, k):
     area, points = 0.0, curve(labels, scores, k)
-    for (tpr, tnr, _), (next_tpr, next_tnr, _) in zip(points, points[1:]):
+    for (tpr, tnr, _), (next_tpr, next_tnr, _) in itertools.pairwise(points):
         area += 0.5 * (next_tpr - tpr) * (next_tnr + tnr)
     return area
 
 
 def auprc(labels, scores, k):
     area, points = 0.0, curve(labels, scores, k)
-    for (tpr, _, _), (next_tpr, _, next_ppv) in zip(points, points[1:]):
+    for (tpr, _, _), (next_tpr, _, next_ppv) in itertools.pairwise(points):
         area += (next_tpr - tpr) * next_ppv
     return area
 
@@ -152,7 +152,7 @@ def score_unofficial(labels, outputs, scores):
                 )
             )
         areas = [0.0, 0.0]
-        for (tpr, tnr, _), (next_tpr, next_tnr, next_ppv) in zip(points, points[1:]):
+        for (tpr, tnr, _), (next_tpr, next_tnr, next_ppv) in itertools.pairwise(points):
             areas[0] += 0.5 * (next_tpr - tpr) * (next_tnr + tnr)
             areas[1] += (next_tpr - tpr) * next_ppv
         result["auroc"].append(areas[0])
@@ -177,7 +177,7 @@ def cells(line):
 def read_weights(path, year):
     """Classes, each a set of codes, and their weights; 2020 merges three pairs of rows."""
     with open(path) as file:
-        table = [row for row in csv.reader(file)]
+        table = list(csv.reader(file))
     classes, rows = [], []
     for place, name in enumerate(table[0][1:]):
         codes = set(name.split("|"))

@@ -1,4 +1,4 @@
-"""evaluate_model.py: the organizers' figures and bytes, what it says of odd files, and what it adds.
+"""evaluate_model.py: the organizers' scores to the byte, what it says about malformed files, and what it adds.
 
 python -m pytest tests/evaluation/test_evaluate_model.py
 """
@@ -187,9 +187,13 @@ def test_unofficial_phase_prints_the_names_in_the_headers(folders, capsys):
 
 # -- reading, against the plain scorer -------------------------------------------------------------
 
-CELLS = st.sampled_from(["0", "1", "1.0", "0.25", " 1", "True", "t", "TRUE", "nan", "-inf", "inf", "abc", "", "1e-3", "2"])
+CELLS = st.sampled_from(
+    ["0", "1", "1.0", "0.25", " 1", "True", "t", "TRUE", "nan", "-inf", "inf", "abc", "", "1e-3", "2"]
+)
 ROW = st.lists(CELLS, min_size=1, max_size=4).map(",".join)
-NAMES = st.sampled_from(["164889003", "426783006", "713427006", "59118001", "59118001|713427006", "777", " 10370003", ""])
+NAMES = st.sampled_from(
+    ["164889003", "426783006", "713427006", "59118001", "59118001|713427006", "777", " 10370003", ""]
+)
 CLASS_ROW = st.lists(NAMES, min_size=1, max_size=4).map(",".join)
 EXTRA = st.sampled_from(["", "\n", "#note\n", "x\n", "1,2,3\n"])
 
@@ -210,7 +214,7 @@ def test_odd_output_files_are_read_as_by_the_plain_loops(table_2021, tmp_path, r
         files = find_files(task, folders.labels, folders.outputs, findings)
         names = [f"A{number}" for number in range(len(rows))]
         outputs, scores = read_outputs(task, files, findings)
-        for name, text, output, score in zip(names, texts, outputs, scores):
+        for name, text in zip(names, texts):
             place = files.names.index(name)
             try:
                 read = plain_scorer.read_output_2020 if year == "2020" else plain_scorer.read_output_2021

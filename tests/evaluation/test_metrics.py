@@ -1,4 +1,4 @@
-"""twelvelead/evaluation/metrics.py and twelvelead/evaluation/bootstrap.py against plain loops, scikit-learn, and what metrics must do anyway.
+"""evaluation/metrics.py and bootstrap.py against plain loops and scikit-learn, and for what every metric must satisfy.
 
 python -m pytest tests/evaluation/test_metrics.py
 """
@@ -17,10 +17,11 @@ from sklearn import metrics as sklearn_metrics
 from twelvelead.evaluation import bootstrap, metrics
 
 FEW = settings(max_examples=60, deadline=None)
+SOME_SCORES = st.sampled_from([0.0, 0.1, 0.25, 0.3, 0.5, 0.7, 0.9, 1.0])
 
 
 @st.composite
-def evaluations(draw, scores=st.sampled_from([0.0, 0.1, 0.25, 0.3, 0.5, 0.7, 0.9, 1.0])):
+def evaluations(draw, scores=SOME_SCORES):
     """Labels, outputs, scores with many ties, weights and the place of sinus rhythm, of 1 to 12 recordings."""
     shape = draw(st.integers(1, 12)), draw(st.integers(1, 5))
     labels, outputs = draw(hnp.arrays(bool, shape)), draw(hnp.arrays(bool, shape))
@@ -127,7 +128,7 @@ def test_metrics_equal_scikit_learns(case):
 @FEW
 @given(evaluations())
 def test_challenge_metric_is_1_for_the_labels_and_0_for_sinus_rhythm(case):
-    labels, outputs, _, weights, sinus_rhythm = case
+    labels, _, _, weights, sinus_rhythm = case
     np.fill_diagonal(weights, 2.0)  # a right label is worth more than any other
     inactive = np.zeros_like(labels)
     inactive[:, sinus_rhythm] = True

@@ -125,7 +125,8 @@ def crossval(tmp_path_factory, data) -> Path:
 # ---------------------------------------------------------------------------------------------------- cross-validation
 
 
-def test_every_diagnosed_recording_is_tested_once_by_a_model_that_saw_neither_it_nor_its_patient(crossval, data):
+@pytest.mark.slow
+def test_every_recording_is_tested_once_by_a_model_that_never_saw_its_patient(crossval, data):
     names = {name_of(header, data): header.stem for header in find_recordings(data) if header.stem != "U0001"}
     patient = {row["recording"]: row["patient"] for row in table_of(data / "patients.csv")}
     splits = read_splits(crossval / "splits.json")
@@ -140,6 +141,7 @@ def test_every_diagnosed_recording_is_tested_once_by_a_model_that_saw_neither_it
             assert {name.removesuffix(".hea") for name in validation} <= set(parts["train"])
 
 
+@pytest.mark.slow
 def test_scores_are_those_that_the_driver_writes(crossval, data, tmp_path):
     with np.load(crossval / "butt" / "fold_2" / "scores.npz") as arrays:
         names, codes = arrays["recordings"].tolist(), arrays["codes"].tolist()
@@ -168,6 +170,7 @@ def test_scores_are_those_that_the_driver_writes(crossval, data, tmp_path):
         np.testing.assert_allclose([float(written.split(",")[k]) for k in at], score_row, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_all_figures_are_those_of_scoring_and_their_intervals_of_resampled_patients(crossval, data):
     headers = {name_of(header, data): header for header in find_recordings(data)}
     patient = {row["recording"]: row["patient"] for row in table_of(data / "patients.csv")}
@@ -214,6 +217,7 @@ def test_all_figures_are_those_of_scoring_and_their_intervals_of_resampled_patie
             check(row, order, place=place)
 
 
+@pytest.mark.slow
 def test_results_say_what_was_done(crossval):
     results = results_of(crossval)
     assert results["budget"] == dict(members=1, epochs=1, width=4, limit=None, time_budget_hours=None, parameters=None)
@@ -228,9 +232,8 @@ def test_results_say_what_was_done(crossval):
     assert "members 1, epochs 1, width 4" in text and "butt − butt-2020" in text and "alder" in text
 
 
-def test_a_killed_experiment_goes_on_and_ends_the_same_in_whatever_order_recipes_are_named(
-    crossval, data, tmp_path, monkeypatch
-):
+@pytest.mark.slow
+def test_a_killed_experiment_goes_on_and_ends_the_same_in_any_recipe_order(crossval, data, tmp_path, monkeypatch):
     real, calls = run.train_ensemble, []
 
     def dying(headers, folder, recipe, *arguments, **options):
@@ -266,6 +269,7 @@ def test_a_killed_experiment_goes_on_and_ends_the_same_in_whatever_order_recipes
     assert not list(tmp_path.glob("out/*/*/model")) and list(crossval.glob("*/*/model"))
 
 
+@pytest.mark.slow
 def test_what_is_scored_is_not_trained_again_and_a_recipe_can_be_left_out_or_added(
     crossval, data, tmp_path, monkeypatch
 ):
@@ -283,6 +287,7 @@ def test_what_is_scored_is_not_trained_again_and_a_recipe_can_be_left_out_or_add
         main(["crossval", str(data), str(out), "--recipe", "se-resnet", "--folds", "2", *TINY])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "change,words",
     [
@@ -323,6 +328,7 @@ def test_a_later_start_with_other_arguments_or_data_is_refused(
 # ----------------------------------------------------------------------------------- sources, test groups, bad requests
 
 
+@pytest.mark.slow
 def test_each_source_is_tested_by_a_model_of_the_others_and_small_ones_are_pooled(data, tmp_path):
     for source, (first, last) in {"alder": (0, 14), "xylo": (14, 17), "yew": (17, 20)}.items():
         (tmp_path / "data" / source).mkdir(parents=True)
@@ -347,6 +353,7 @@ def test_each_source_is_tested_by_a_model_of_the_others_and_small_ones_are_poole
     assert {row["auroc"] for row in table_of(out / "scores_by_class.csv") if row["recordings"] == "0"} == {""}
 
 
+@pytest.mark.slow
 def test_test_recordings_change_nothing_in_the_model_and_unreadable_ones_fall_back(data, tmp_path, capsys):
     """The same hold-out twice; in between, the test recordings get other diagnoses and one loses its signal."""
     names = [name_of(header, data) for header in find_recordings(data) if header.stem != "U0001"]
@@ -420,7 +427,7 @@ def test_a_request_that_makes_no_sense_is_one_line_and_trains_nothing(
     assert words in message and "\n" not in message
 
 
-def test_headers_that_cannot_be_read_and_recordings_without_a_diagnosis_are_in_no_fold(data, tmp_path):
+def test_unreadable_headers_and_undiagnosed_recordings_are_in_no_fold(data, tmp_path):
     folder = shutil.copytree(data, tmp_path / "data")
     headers = find_recordings(folder)
     headers[5].write_text("")
@@ -471,7 +478,7 @@ def answers(random, classes, labels, noise=0.5):
 
 @settings(max_examples=20, deadline=None)
 @given(st.integers(0, 10**6), st.integers(2, 40))
-def test_a_recipe_differs_from_itself_by_nothing_and_from_another_by_what_that_one_lacks(seed, recordings):
+def test_a_recipe_differs_from_itself_by_nothing_and_from_another_by_its_gap(seed, recordings):
     random = np.random.default_rng(seed)
     labels = random.random((recordings, 24)) < 0.2
     one, other = answers(random, CHALLENGE, labels), answers(random, CHALLENGE, labels, 1.0)
@@ -517,7 +524,7 @@ def test_recordings_of_one_patient_count_as_one_in_the_intervals():
 
 
 @pytest.mark.parametrize("text", [False, True])
-def test_nine_classes_are_scored_by_both_metrics_and_say_no_to_what_they_do_not_know(text):
+def test_nine_classes_are_scored_by_both_metrics_and_negative_elsewhere(text):
     random = np.random.default_rng(2)
     spelled = {code: name for name, code in CPSC.items()} if text else {}
     drawn = [random.choice(list(CPSC.values()), random.integers(1, 3), replace=False) for _ in range(80)]
@@ -557,7 +564,7 @@ def test_nine_classes_are_scored_by_both_metrics_and_say_no_to_what_they_do_not_
     assert sum(not row["known"] for row in results["scores_by_class"] if row["recipe"] == "nine") == 17
 
 
-def test_what_a_source_never_annotates_is_left_away_and_unseen_sources_are_scored_together():
+def test_unannotated_classes_are_left_out_and_unseen_sources_pooled():
     codes = [
         ("426783006",),
         ("164889003",),

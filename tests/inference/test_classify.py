@@ -33,6 +33,7 @@ def mat_headers(hospital):
     return [path for path in find_recordings(hospital) if path.with_suffix(".mat").is_file()][:6]
 
 
+@pytest.mark.slow
 def test_batch_single_2020_and_2021_calls_give_one_result(tiny_model, hospital, mat_headers, tmp_path):
     """The driver's batches, run_model of 2021 (text, int16) and of 2020 (lines, float64)."""
     from run_12ECG_classifier import load_12ECG_model, run_12ECG_classifier
@@ -97,6 +98,7 @@ def made_header(leads, samples, frequency_hz) -> str:
     return "\n".join([f"X {len(leads)} {frequency_hz} {samples}", *lines, "#Age: NaN", "#Sex: Unknown"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", range(1, 13))
 def test_any_number_of_leads_is_classified(tiny_model, capsys, count):
     leads = LEADS[12 - count :]
@@ -105,6 +107,7 @@ def test_any_number_of_leads_is_classified(tiny_model, capsys, count):
     assert labels.any() and np.isfinite(scores).all() and capsys.readouterr().err == ""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seconds,frequency_hz", [(0.1, 500), (5, 500), (10, 100), (10, 257), (60, 300), (1800, 100)])
 def test_any_length_and_rate_is_classified(tiny_model, capsys, seconds, frequency_hz):
     samples = round(seconds * frequency_hz)
@@ -141,9 +144,8 @@ def driver(model, data, outputs, **options):
     )
 
 
-def test_the_driver_costs_no_recording_its_result_and_fails_when_more_than_5_percent_fell_back(
-    tiny_model, hospital, tmp_path
-):
+@pytest.mark.slow
+def test_the_driver_writes_every_row_and_fails_above_5_percent_fallbacks(tiny_model, hospital, tmp_path):
     data = shutil.copytree(hospital, tmp_path / "data")
     headers = find_recordings(data)
     healthy = driver(tiny_model, data, tmp_path / "healthy", cwd=tmp_path)
@@ -166,6 +168,7 @@ def test_the_driver_costs_no_recording_its_result_and_fails_when_more_than_5_per
             np.testing.assert_allclose(*scores, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_two_recordings_of_one_name_both_get_a_row(tiny_model, hospital, mat_headers, tmp_path):
     for folder in ("one", "two"):
         (tmp_path / "data" / folder).mkdir(parents=True)
@@ -175,6 +178,7 @@ def test_two_recordings_of_one_name_both_get_a_row(tiny_model, hospital, mat_hea
     assert len(list((tmp_path / "out").rglob("*.csv"))) == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "model,data,outputs,words",
     [

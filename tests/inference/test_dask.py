@@ -35,6 +35,7 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
+@pytest.mark.slow
 def test_a_store_built_on_a_cluster_equals_one_built_here(cluster, hospital, small_chunks, tmp_path):
     headers = find_recordings(hospital)
     build_store(headers, Input(), tmp_path / "here", root=hospital, jobs=1)
@@ -44,6 +45,7 @@ def test_a_store_built_on_a_cluster_equals_one_built_here(cluster, hospital, sma
     assert stream.data  # jobs that the workers did
 
 
+@pytest.mark.slow
 def test_outputs_of_a_cluster_equal_those_of_this_process(cluster, hospital, tiny_model, small_chunks, tmp_path):
     ensemble = load_ensemble(tiny_model)
     classify_folder(ensemble, hospital, tmp_path / "here", jobs=1)

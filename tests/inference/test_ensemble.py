@@ -151,6 +151,7 @@ def test_out_of_bag_scores_come_from_members_that_did_not_train_on_the_recording
     assert objective(ensemble.thresholds) == pytest.approx(stored["metric_after"]["shrunk"], abs=1e-9)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers,seconds_before_the_kill", [("1", 4.0), ("1", 7.0), ("2", 6.0), ("2", 9.0)])
 def test_training_killed_from_outside_continues_to_the_same_model(
     hospital, tiny_model, tmp_path, workers, seconds_before_the_kill
@@ -188,6 +189,7 @@ def test_training_killed_from_outside_continues_to_the_same_model(
     assert files(tmp_path / "model") == files(tiny_model)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("after_members", [1, 2])
 def test_a_run_killed_between_members_leaves_a_model_and_continues(
     hospital, tiny_model, tiny_settings, tmp_path, monkeypatch, after_members
@@ -208,11 +210,13 @@ def test_a_run_killed_between_members_leaves_a_model_and_continues(
     assert files(tmp_path / "model") == files(tiny_model)
 
 
+@pytest.mark.slow
 def test_processes_that_share_the_members_make_the_model_of_one_process(hospital, tiny_model, tiny_settings, tmp_path):
     train(hospital, tmp_path / "model", dataclasses.replace(tiny_settings, workers=2))
     assert files(tmp_path / "model") == files(tiny_model)
 
 
+@pytest.mark.slow
 def test_torchrun_shares_the_members_over_ranks(hospital, tiny_model, tmp_path):
     """Two gloo processes on this machine."""
     command = [
@@ -242,6 +246,7 @@ def test_torchrun_shares_the_members_over_ranks(hospital, tiny_model, tmp_path):
     assert files(tmp_path / "model") == files(tiny_model)
 
 
+@pytest.mark.slow
 def test_a_training_process_that_fails_is_one_line_and_the_next_start_goes_on(
     hospital, tiny_model, tiny_settings, tmp_path, monkeypatch
 ):
@@ -262,6 +267,7 @@ def test_a_training_process_that_fails_is_one_line_and_the_next_start_goes_on(
     assert files(tmp_path / "model") == files(tiny_model)
 
 
+@pytest.mark.slow
 def test_another_seed_replaces_the_model_and_the_same_one_keeps_it(
     hospital, tiny_model, tiny_settings, tmp_path, capsys
 ):
@@ -274,6 +280,7 @@ def test_another_seed_replaces_the_model_and_the_same_one_keeps_it(
     assert not (folder / "member_01.safetensors").exists() and files(folder) != before
 
 
+@pytest.mark.slow
 def test_a_time_budget_that_is_over_at_once_still_leaves_a_usable_model(hospital, tiny_settings, tmp_path, capsys):
     train(
         hospital, tmp_path / "model", dataclasses.replace(tiny_settings, members=11, epochs=50, time_budget_hours=1e-6)
@@ -284,6 +291,7 @@ def test_a_time_budget_that_is_over_at_once_still_leaves_a_usable_model(hospital
     assert "time budget" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_the_data_folder_is_left_as_it_was_and_no_work_folder_remains(tmp_path, hospital, tiny_settings):
     data = shutil.copytree(hospital, tmp_path / "data")
     before = {path: path.stat().st_mtime_ns for path in data.rglob("*")}

@@ -708,7 +708,7 @@ def test_butts_facts_are_trained_too():
     assert [label for label, p in model.named_parameters() if not p.grad.any()] == []
 
 
-def test_a_standardised_network_sees_each_channel_less_its_mean_and_over_its_deviation():
+def test_a_standardised_network_sees_channels_of_mean_0_and_deviation_1():
     torch.manual_seed(0)
     inner = network("butt").eval()
     model = Standardised(inner, 12)
@@ -773,7 +773,7 @@ def test_missing_leads_are_the_best_linear_estimate_from_the_others(missing):
 
 
 @pytest.mark.parametrize("name", models.names())
-def test_filled_leads_depend_on_neither_padding_nor_company_and_cost_nothing_where_none_is_missing(name):
+def test_filled_leads_depend_on_neither_padding_nor_company(name):
     inner = used(network(name))
     model = FilledLeads(inner, 12)
     model.covariance.copy_(of_a_dipole()[1])

@@ -58,6 +58,7 @@ def test_the_sheet_can_begin_later(tmp_path):
     np.testing.assert_array_equal(one[:height], two[:height])
 
 
+@pytest.mark.slow
 def test_every_lead_is_drawn_in_its_place(tmp_path):
     """Take one lead away, and the picture changes there and nowhere else."""
     recording = make_recording(["NSR"], 3)

@@ -241,7 +241,7 @@ def test_at_least_one_label_fills_only_empty_rows_and_never_lowers_the_metric(la
     assert after >= before - 1e-12
 
 
-def test_at_least_one_label_copes_with_thresholds_of_zero_and_leaves_its_input_alone():
+def test_at_least_one_label_takes_thresholds_of_zero_and_keeps_its_input():
     labels = np.zeros((1, 3), bool)
     with np.errstate(all="raise"):
         filled = at_least_one_label(labels, np.array([[0.2, 0.5, 0.1]]), np.array([0.5, 0.0, 0.5]))

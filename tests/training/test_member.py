@@ -78,6 +78,7 @@ def history(trained):
     return [{k: v for k, v in row.items() if k != "seconds"} for row in trained.history]
 
 
+@pytest.mark.slow
 def test_a_member_learns_to_tell_waves_apart(tmp_path):
     trained, lines = run(tmp_path, RECIPE.scaled(epochs=12))
     data, labels = toy()
@@ -86,6 +87,7 @@ def test_a_member_learns_to_tell_waves_apart(tmp_path):
     assert {row["loss"] for row in trained.history} == {"weighted_cross_entropy", "challenge_loss"}
 
 
+@pytest.mark.slow
 def test_equal_seeds_give_equal_members_and_others_do_not(tmp_path):
     a, _ = run(tmp_path / "..")
     (tmp_path / ".." / "c.checkpoint").unlink()
@@ -108,6 +110,7 @@ def test_equal_seeds_give_equal_members_and_others_do_not(tmp_path):
     assert not same(a, other)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("batches_before_the_kill", [1, 3, 7, 13, 17])
 def test_a_killed_member_goes_on_and_ends_where_an_uninterrupted_one_ends(
     tmp_path, monkeypatch, batches_before_the_kill
@@ -134,6 +137,7 @@ def test_a_killed_member_goes_on_and_ends_where_an_uninterrupted_one_ends(
         assert "going on" in lines[0]
 
 
+@pytest.mark.slow
 def test_the_best_weights_are_a_copy(tmp_path, monkeypatch):
     """The member's scores are those of its best epoch, although training went on and got worse."""
     ruinous = dataclasses.replace(
@@ -247,6 +251,7 @@ def scripted(monkeypatch, metrics):
 
 
 # the first epoch is the best yet; halving counts from the last best or the last halving
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "metrics,halved_after",
     [
@@ -265,13 +270,12 @@ def test_the_rate_is_halved_after_so_many_epochs_without_a_better_validation(
     assert [row["learning_rate"] for row in trained.history] == expected
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "metrics,last",
     [([0.1] * 8, 4), ([0.1, 0.2, 0.1, 0.3, 0.2, 0.2, 0.3, 0.1], 7), ([0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8], 8)],
 )
-def test_training_stops_after_so_many_epochs_without_a_better_validation_and_keeps_the_best(
-    tmp_path, monkeypatch, plain, metrics, last
-):
+def test_training_stops_after_epochs_without_progress_and_keeps_the_best(tmp_path, monkeypatch, plain, metrics, last):
     scripted(monkeypatch, metrics)
     trained, lines = run(tmp_path, plain(phases=(constant(8),), early_stopping_patience=3))
     assert len(trained.history) == last and ("training ends" in lines[-1]) == (last < 8)
@@ -286,7 +290,8 @@ def test_training_stops_after_so_many_epochs_without_a_better_validation_and_kee
     assert same(trained, until_best)
 
 
-def test_the_last_epoch_is_kept_where_the_recipe_says_so_and_the_least_loss_where_it_says_that(tmp_path, plain):
+@pytest.mark.slow
+def test_the_epoch_that_is_kept_is_the_one_the_recipe_selects(tmp_path, plain):
     phases = (constant(2, 1e-3), constant(2, 0.3))  # the second ruins it
     kept = {}
     for select in ("last", "loss"):
@@ -299,6 +304,7 @@ def test_the_last_epoch_is_kept_where_the_recipe_says_so_and_the_least_loss_wher
     assert kept["last"] == [3] and kept["loss"] == [int(np.argmin(losses))] != [3]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("batches_before_the_kill", [4, 11, 16, 22])
 def test_plateaus_stops_and_cosines_are_restored_from_a_checkpoint(
     tmp_path, monkeypatch, plain, batches_before_the_kill
@@ -344,9 +350,7 @@ class Rates(torch.optim.SGD):
 
 
 @pytest.mark.parametrize("allowed", [8, 3])
-def test_a_cosine_rises_from_nothing_to_the_rate_and_falls_to_nothing_batch_by_batch(
-    tmp_path, monkeypatch, plain, allowed
-):
+def test_a_cosine_rises_from_zero_to_the_rate_and_falls_to_zero_by_batches(tmp_path, monkeypatch, plain, allowed):
     """Also over the epochs that a deadline leaves. Recomputed here: a line up over a tenth, half a cosine down."""
     monkeypatch.setattr(Rates, "seen", [])
     monkeypatch.setitem(member.OPTIMIZERS, "rates", Rates)
@@ -382,6 +386,7 @@ def test_each_phase_has_a_cosine_of_its_own(tmp_path, monkeypatch, plain):
 # -------------------------------------------------------------------------------------------- what a member learns from
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("loss", sorted(LOSSES))
 @pytest.mark.parametrize("masked", [False, True])
 def test_a_batch_taken_in_parts_gives_the_gradient_of_the_whole(tmp_path, monkeypatch, plain, loss, masked):
@@ -402,6 +407,7 @@ def test_a_batch_taken_in_parts_gives_the_gradient_of_the_whole(tmp_path, monkey
         assert other.history[0]["train_loss"] == pytest.approx(found[0].history[0]["train_loss"], rel=1e-5)
 
 
+@pytest.mark.slow
 def test_labels_that_nobody_knows_teach_nothing(tmp_path, plain):
     data, labels = toy()
     known = np.random.default_rng(1).random(labels.shape) < 0.7
@@ -452,6 +458,7 @@ def test_thresholds_are_searched_with_labels_by_heart_rate_where_the_recipe_says
     ]
 
 
+@pytest.mark.slow
 def test_a_standardised_input_knows_the_valid_training_samples_alone(tmp_path):
     data, labels = toy()
     data.samples[:, 4] = 0.0  # a lead without a signal
@@ -468,6 +475,7 @@ def test_a_standardised_input_knows_the_valid_training_samples_alone(tmp_path):
     np.testing.assert_allclose(trained.state["deviation"][:, 0], expected, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_missing_leads_are_filled_by_the_covariance_of_the_valid_training_samples(tmp_path):
     data, labels = toy()
     data.samples[data.offsets[72] :] *= 50  # the validation part

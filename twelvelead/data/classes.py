@@ -1,6 +1,6 @@
 """The scored diagnoses: SNOMED CT codes, which of them mean the same, and the weights between them.
 
-table = load_weights("weights.csv")      # the 2020 table (27 codes) or the 2021 one (26 rows)
+table = load_weights(WEIGHTS)            # the 2020 table (27 codes) or the 2021 one (26 rows)
 classes = scored_classes(table)          # 24 classes of 2020, equivalent codes merged
 labels = classes.labels([("713427006",), ("426783006", "164889003")])    # (2, 24) bool
 """
@@ -8,6 +8,7 @@ labels = classes.labels([("713427006",), ("426783006", "164889003")])    # (2, 2
 from __future__ import annotations
 
 import csv
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -16,10 +17,15 @@ import numpy as np
 
 from ..errors import UserError
 
+PACKAGE = Path(__file__).resolve().parent.parent
+# An installed package contains the weights table; a checkout has it beside the package, where the organizers expect it.
+WEIGHTS = (PACKAGE if (PACKAGE / "weights.csv").is_file() else PACKAGE.parent) / "weights.csv"
+
 SINUS_RHYTHM = "426783006"  # the reference class of the Challenge metric
 
-# code → the code that stands for it in a model. The first three pairs are scored as one diagnosis in both years, the
-# fourth in 2021 only; in 2020 733534002 was not scored, and as a "complete" LBBB it is a left bundle branch block.
+# Pairs of codes that are one class in a model: code → the canonical code of the class. The first three pairs are scored
+# as one diagnosis in both years, the fourth in 2021 only. In 2020, 733534002 was not scored; it is complete left bundle
+# branch block, so we count it as left bundle branch block.
 EQUIVALENT = {"59118001": "713427006", "63593006": "284470004", "17338001": "427172004", "733534002": "164909002"}
 
 # The 30 codes scored in 2020 or 2021, in the order of our output rows.
@@ -69,7 +75,7 @@ CPSC = {
     "STD": "429622005",
     "STE": "164931005",
 }
-# Codes that other sources write for one of the nine; among the 24 classes ventricular ectopics (164884008) have no place.
+# Codes that other sources use for one of the nine. Ventricular ectopics (164884008) are none of the 24 scored classes.
 CPSC_EQUIVALENT = {
     "713427006": "59118001",
     "63593006": "284470004",
@@ -79,8 +85,9 @@ CPSC_EQUIVALENT = {
 }
 LABEL_SETS = ("challenge", "cpsc")
 
-# Classes that a source never annotates among its public recordings, for some because nobody looked for them. Counted in the
-# organizers' dx_mapping_scored tables of 2020 and 2021, equivalent codes together. Keys as sources.source_of gives them.
+# Classes that a source never annotates among its public recordings; some of them were never looked for. Counted in the
+# organizers' tables dx_mapping_scored of 2020 and 2021, with equivalent codes taken together. A key lists all names
+# that sources.source_of can return for the source.
 _NEVER = {
     "cpsc_2018 A": "AFL BBB Brady IRBBB LAD LAnFB LQRSV NSIVCB PR PRWP PVC LPR LQT QAb RAD SA SB STach TAb TInv",
     "cpsc_2018_extra Q": "BBB LAD LAnFB LQRSV PRWP LPR",
@@ -101,8 +108,15 @@ NEVER_ANNOTATED = {
 
 @dataclass(frozen=True)
 class WeightTable:
-    """A weights.csv as it stands: `rows[j]` are the codes of row j (several where the file says `A|B`),
-    `matrix` is float64 (rows, rows)."""
+    """The content of a weights.csv.
+
+    Attributes
+    ----------
+    rows : tuple of tuples of str
+        The codes of each row; several if the file joins them as ``A|B``.
+    matrix : ndarray, float64, (rows, rows)
+        Reward of the Challenge metric for label j and output k at [j, k].
+    """
 
     rows: tuple[tuple[str, ...], ...]
     matrix: np.ndarray
@@ -148,18 +162,19 @@ def load_weights(path: str | Path) -> WeightTable:
 
 @dataclass(frozen=True)
 class Classes:
-    """The classes of a model: one SNOMED CT code each, and the metric's weights between them.
+    """The classes of a model: one SNOMED CT code for each, and the rewards between them.
 
     Attributes
     ----------
     codes : tuple of str
-        Canonical code of each class; a code that means the same counts as it.
+        Canonical code of each class; an equivalent code belongs to the same class.
     weights : ndarray, float64, (classes, classes)
-        Rewards of the Challenge metric; the nine classes of the unofficial phase have none, and the identity here.
+        Rewards of the Challenge metric. The nine classes of the unofficial phase have no rewards; for them this is the
+        identity.
     outputs : tuple of str
-        What an output row has columns for.
+        The columns of an output row: codes, or text labels of the unofficial phase.
     year : str
-        Whose metrics score it: "2020", or "unofficial".
+        Whose metrics score the classes: "2020" or "unofficial".
     """
 
     codes: tuple[str, ...]
@@ -169,7 +184,7 @@ class Classes:
 
     @cached_property
     def index(self) -> dict[str, int]:
-        """SNOMED CT code → class, equivalent codes included; with the nine classes their text labels too."""
+        """Position of the class of each code; for the nine classes also of their text labels."""
         index = {code: k for k, code in enumerate(self.codes)}
         others = {**CPSC, **CPSC_EQUIVALENT} if self.year == "unofficial" else EQUIVALENT
         index.update({code: index[twin] for code, twin in others.items() if twin in index})
@@ -177,16 +192,19 @@ class Classes:
 
     @property
     def sinus_rhythm(self) -> int:
+        """Position of sinus rhythm."""
         return self.index[SINUS_RHYTHM]
 
     @property
     def abbreviations(self) -> tuple[str, ...]:
+        """Short name of each class."""
         if self.year == "unofficial":
-            return tuple(next(name for name, own in CPSC.items() if own == code) for code in self.codes)
+            label_of = {code: label for label, code in CPSC.items()}
+            return tuple(label_of[code] for code in self.codes)
         return tuple(DIAGNOSES[code][0] if code in DIAGNOSES else code for code in self.codes)
 
-    def labels(self, codes_of_recordings) -> np.ndarray:
-        """bool (recordings, classes) from an iterable of code tuples; codes that are not scored are passed over."""
+    def labels(self, codes_of_recordings: Iterable[Sequence[str]]) -> np.ndarray:
+        """Labels, bool (recordings, classes), from the codes of each recording; codes of no class are ignored."""
         codes_of_recordings = list(codes_of_recordings)
         labels = np.zeros((len(codes_of_recordings), len(self.codes)), dtype=bool)
         for row, codes in zip(labels, codes_of_recordings):
@@ -197,9 +215,9 @@ class Classes:
         return labels
 
     def laid_out(self, values: np.ndarray, codes: tuple[str, ...], missing) -> np.ndarray:
-        """Values of the classes (…, classes) as columns for `codes` (…, codes).
+        """Values of the classes, (…, classes), rearranged as columns for `codes`, (…, codes).
 
-        Equivalent codes get the same value; a code that is none of the classes gets `missing`.
+        Equivalent codes get the same value; a code of no class gets `missing`.
         """
         values = np.asarray(values)
         out = np.full((*values.shape[:-1], len(codes)), missing, dtype=values.dtype)
@@ -209,19 +227,24 @@ class Classes:
         return out
 
     def as_output(self, values: np.ndarray, missing) -> np.ndarray:
-        """Values of the classes (…, classes) laid out over `outputs` (…, outputs)."""
+        """Values of the classes, (…, classes), rearranged as an output row, (…, outputs)."""
         return self.laid_out(values, self.outputs, missing)
 
     def of_output(self, values: np.ndarray, codes: tuple[str, ...]) -> np.ndarray:
-        """Values of output rows (…, outputs) as columns for `codes` (…, codes); 0 for a code that no output is for."""
-        column = {self.index[code]: k for k, code in enumerate(self.outputs) if code in self.index}
-        padded = np.concatenate([values, np.zeros_like(values[..., :1])], axis=-1)
-        return padded[..., [column.get(self.index.get(code), -1) for code in codes]]
+        """Values of output rows, (…, outputs), rearranged as columns for `codes`, (…, codes).
 
-    def spelled_as(self, codes_of_recordings) -> Classes:
-        """The same classes; with the nine, output rows say text labels if the recordings' headers do.
+        A code for which there is no output gets 0.
+        """
+        column_of = {self.index[code]: k for k, code in enumerate(self.outputs) if code in self.index}
+        padded = np.concatenate([values, np.zeros_like(values[..., :1])], axis=-1)  # the last column, -1, is 0
+        columns = [column_of.get(self.index[code], -1) if code in self.index else -1 for code in codes]
+        return padded[..., columns]
 
-        The scorer of the unofficial phase takes an output row's columns for the sorted labels of the headers.
+    def spelled_as(self, codes_of_recordings: Iterable[Sequence[str]]) -> Classes:
+        """The same classes, with output rows in the spelling of the recordings' headers.
+
+        Only the nine classes have two spellings, codes and text labels. The scorer of the unofficial phase ignores an
+        output row's names: it takes its columns for the sorted labels that occur in the headers.
         """
         if self.year != "unofficial":
             return self
@@ -234,7 +257,7 @@ class Classes:
 
     @staticmethod
     def from_dict(values: dict) -> Classes:
-        """What `to_dict` wrote; further keys are passed over."""
+        """The classes that `to_dict` wrote; further keys are ignored."""
         return Classes(
             tuple(values["codes"]),
             np.array(values["weights"], dtype=np.float64),
@@ -244,7 +267,7 @@ class Classes:
 
 
 def classes_for(label_set: str, table: WeightTable) -> Classes:
-    """The classes of a recipe's label set: those of the weights table, or the nine of the unofficial phase.
+    """The classes of a recipe's label set: "challenge", those of the weights table, or "cpsc", the nine classes.
 
     Raises
     ------
@@ -259,14 +282,15 @@ def classes_for(label_set: str, table: WeightTable) -> Classes:
 
 
 def scored_classes(table: WeightTable) -> Classes:
-    """Merges equivalent codes of a weights table into one class each (2020: 27 codes → 24 classes).
+    """The classes of a weights table, equivalent codes merged (2020: 27 codes become 24 classes).
 
     Raises
     ------
     UserError
-        If two codes that mean the same have different weights: then the table is not a Challenge table.
+        If equivalent codes have different weights, or a row joins codes that are not equivalent: then the table is not
+        a Challenge table.
     """
-    first: dict[str, int] = {}  # canonical code → its first row, in the order of the table
+    first: dict[str, int] = {}  # canonical code → the first row that has it, in the order of the table
     for row, codes in enumerate(table.rows):
         for code in codes:
             canonical = EQUIVALENT.get(code, code)
@@ -279,7 +303,7 @@ def scored_classes(table: WeightTable) -> Classes:
     rows = list(first.values())
     if len(set(rows)) != len(rows):
         raise UserError(
-            "weights table: a row joins codes that this project holds to be different diagnoses: "
+            "weights table: a row joins codes that are different diagnoses for this project: "
             + ", ".join("|".join(table.rows[row]) for row in rows if rows.count(row) > 1)
         )
     return Classes(tuple(first), table.matrix[np.ix_(rows, rows)])

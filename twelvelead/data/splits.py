@@ -12,7 +12,6 @@ each of its recordings to the part that still lacks most of that class.
 
 from __future__ import annotations
 
-import csv
 import json
 from pathlib import Path
 
@@ -20,6 +19,7 @@ import numpy as np
 
 from ..errors import UserError
 from ..files import write_json
+from .groups import read_groups as read_groups
 
 
 def stratified_folds(labels: np.ndarray, count: int, seed: int, groups=None) -> np.ndarray:
@@ -131,51 +131,6 @@ def leave_one_source_out(sources) -> dict[str, np.ndarray]:
     if len(names) < 2:
         raise UserError(f"leave-one-source-out needs at least 2 sources, found: {', '.join(names) or 'none'}")
     return {name: sources == name for name in names}
-
-
-def read_groups(path: str | Path, column: str | None = None, recording_column: str = "recording") -> dict[str, str]:
-    """The group of each recording from a CSV file with a header, such as its patient or its test set.
-
-    Parameters
-    ----------
-    path : path
-    column : str, optional
-        The column with the groups; not needed if the file has one column besides the recordings'.
-    recording_column : str
-
-    Returns
-    -------
-    dict of str to str
-        Recording → group. Recordings with an empty cell are left out, so `groups.get(name)` gives None for them,
-        which `stratified_folds` takes for a group of their own.
-
-    Raises
-    ------
-    UserError
-        If the file cannot be read or lacks a column, if it is not clear which column is meant, or if a recording has
-        two different groups.
-    """
-    try:
-        with open(path, newline="", encoding="utf-8-sig") as file:
-            rows = [[cell.strip() for cell in row] for row in csv.reader(file)]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"{path}: the groups cannot be read ({error}); give a CSV file with a header") from None
-    header, *rows = [row for row in rows if any(row)] or [[]]
-    others = [name for name in header if name != recording_column]
-    if column is None and len(others) == 1:
-        column = others[0]
-    if recording_column not in header or column not in others:
-        wanted = f"{recording_column!r} and " + ("one other column, or name one" if column is None else repr(column))
-        raise UserError(f"{path}: the header must have {wanted}; it has: {', '.join(header) or 'nothing'}")
-    name_at, group_at = header.index(recording_column), header.index(column)
-    groups: dict[str, str] = {}
-    for row in rows:
-        if len(row) != len(header):
-            raise UserError(f"{path}: a row has {len(row)} cells, the header {len(header)}: {','.join(row):.60}")
-        name, group = row[name_at], row[group_at]
-        if group and groups.setdefault(name, group) != group:
-            raise UserError(f"{path}: recording {name} is in two groups, {groups[name]} and {group}; keep one")
-    return groups
 
 
 def write_splits(path: str | Path, splits: dict[str, dict[str, list[str]]]) -> None:

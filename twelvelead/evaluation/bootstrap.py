@@ -1,13 +1,13 @@
-"""Confidence intervals of every metric in `twelvelead.evaluation.metrics` by the bootstrap, a thousand resamples in seconds.
+"""Confidence intervals of every metric in evaluation/metrics.py by the bootstrap, a thousand resamples in seconds.
 
     counts = draw_counts(recordings=len(labels), resamples=1000, seed=0)
     values = resampled_metrics(labels, [(outputs, scores)], counts, weights, sinus_rhythm)[0]
     low, high = interval(values["challenge_metric"])
 
-A resample is not drawn up but counted: how often each recording is in it. Most metrics are then ratios of sums over the
-recordings, and the sums of a block of resamples are one matrix product. The areas under curves need the counts in the
-order of a class's scores, which is found once, and one running sum of them. The values are those of `metrics.evaluate`
-on the resample, except for the order of additions.
+A resample is represented by how often each recording is in it. Most metrics are ratios of sums over the recordings, and
+the sums for a block of resamples are one matrix product. The areas under curves need the counts in the order of a
+class's scores, which is computed once, and one running sum of them. The values are those of `metrics.evaluate` on the
+resample, except that sums are added up in another order.
 
 References
 ----------
@@ -17,35 +17,60 @@ References
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from . import metrics
 
-BLOCK = 50  # resamples at a time
+BLOCK = 50  # resamples that are computed at a time; more would need more memory and save no time
 
 
-def draw_counts(recordings: int, resamples: int, seed: int, groups=None) -> Iterator[np.ndarray]:
-    """How often each recording is in each resample: blocks of int32 (at most `BLOCK` resamples, recordings).
+def draw_counts(recordings: int, resamples: int, seed: int, groups: np.ndarray | None = None) -> Iterator[np.ndarray]:
+    """Draws resamples with replacement.
 
-    `groups`, (recordings,), names each recording's group; whole groups are then drawn, as many as there are.
+    Parameters
+    ----------
+    recordings, resamples : int
+        How many recordings there are, and how many resamples to draw.
+    seed : int
+    groups : ndarray (recordings,), optional
+        Each recording's group. Whole groups are then drawn, as many as there are groups.
+
+    Yields
+    ------
+    int32 (at most `BLOCK` resamples, recordings)
+        How often each recording is in each resample.
     """
-    if groups is None:
-        units, member = recordings, slice(None)
-    else:
-        names, member = np.unique(groups, return_inverse=True)
+    unit_of: np.ndarray | slice = slice(None)  # position of each recording's unit, which is itself or its group
+    units = recordings
+    if groups is not None:
+        names, unit_of = np.unique(groups, return_inverse=True)
         units = len(names)
     rng = np.random.default_rng(seed)
     for start in range(0, resamples, BLOCK):
         drawn = rng.integers(0, units, size=(min(BLOCK, resamples - start), units))
         counts = np.stack([np.bincount(row, minlength=units) for row in drawn])
-        yield np.ascontiguousarray(counts[:, member], dtype=np.int32)
+        yield np.ascontiguousarray(counts[:, unit_of], dtype=np.int32)
 
 
-def interval(values, level=0.95) -> tuple[np.ndarray, np.ndarray]:
-    """Percentile interval over the resamples (axis 0); those in which the metric is undefined are left out.
+def interval(values: ArrayLike, level: float = 0.95) -> tuple[Any, Any]:
+    """Percentile interval of a metric over its resamples.
+
+    Parameters
+    ----------
+    values : float (resamples,) or (resamples, classes)
+        NaN in the resamples in which the metric is undefined; they are left out.
+    level : float
+        Share of the resamples that the interval covers.
+
+    Returns
+    -------
+    low, high : two floats, or two float64 (classes,)
+        NaN if the metric is undefined in every resample.
 
     >>> interval(np.array([np.nan, *range(101)]), level=0.5)
     (25.0, 75.0)
@@ -57,16 +82,23 @@ def interval(values, level=0.95) -> tuple[np.ndarray, np.ndarray]:
     return (float(low), float(high)) if low.ndim == 0 else (low, high)
 
 
-def resampled_metrics(labels, predictions, counts, weights=None, sinus_rhythm=None, year="2020") -> list[dict]:
+def resampled_metrics(
+    labels: np.ndarray,
+    predictions: Sequence[tuple[np.ndarray, np.ndarray]],
+    counts: Iterable[np.ndarray],
+    weights: np.ndarray | None = None,
+    sinus_rhythm: int | None = None,
+    year: str = "2020",
+) -> list[dict[str, np.ndarray]]:
     """`metrics.evaluate` on every resample, for each of several predictions of the same recordings.
 
     Parameters
     ----------
     labels : bool (recordings, classes)
     predictions : list of (outputs, scores)
-        As in `metrics.evaluate`, which see for the further parameters too.
+        Each as in `metrics.evaluate`, like the parameters that follow `counts`.
     counts : iterable of int32 (block of resamples, recordings)
-        From `draw_counts`. The same resamples serve all predictions, so that differences are paired.
+        From `draw_counts`. All predictions are scored on the same resamples, so that differences are paired.
 
     Returns
     -------
@@ -82,29 +114,33 @@ def resampled_metrics(labels, predictions, counts, weights=None, sinus_rhythm=No
         )
         for outputs, scores in predictions
     ]
-    blocks = [[] for _ in predictions]
+    blocks: list[list[dict[str, np.ndarray]]] = [[] for _ in predictions]
     for block in counts:
         for done, (statistics, curves) in zip(blocks, systems):
             done.append(_metrics(block, statistics, curves, year))
     return [{key: np.concatenate([block[key] for block in done]) for key in done[0]} for done in blocks]
 
 
-def _metrics(counts, statistics, curves, year) -> dict:
+def _metrics(
+    counts: np.ndarray, statistics: dict[str, np.ndarray], curves: list[_Curve], year: str
+) -> dict[str, np.ndarray]:
     """All metrics of one block of resamples."""
     undefined = 1.0 if year == "unofficial" else np.nan
     factors = counts.astype(np.float64)
     sums = {key: factors @ values for key, values in statistics.items()}  # (resamples,) or (resamples, classes)
-    plain = [sums[key] for key in ("tp", "fp", "fn")]
-    weighted = [sums[f"weighted {key}"] for key in ("tp", "fp", "fn")]
-    result = {}
+    weighted_tp, weighted_fp, weighted_fn = (sums[f"weighted {key}"] for key in ("tp", "fp", "fn"))
+    result: dict[str, np.ndarray] = {}
     result["auroc_classes"], result["auprc_classes"] = _areas(counts, curves, sums["tp"] + sums["fn"], undefined)
-    result["f_measure_classes"] = metrics.f_beta(*(weighted if year == "unofficial" else plain), 1, undefined)
-    if year != "2021":
-        result["f_beta_measure_classes"] = metrics.f_beta(*weighted, 2, undefined)
-        result["g_beta_measure_classes"] = metrics.g_beta(*weighted, 2, undefined)
     if year == "unofficial":
-        tp, fp, fn = weighted
-        result["accuracy_classes"] = (tp + sums["weighted tn"]) / (tp + fp + fn + sums["weighted tn"])
+        result["f_measure_classes"] = metrics.f_beta(weighted_tp, weighted_fp, weighted_fn, 1, undefined)
+    else:
+        result["f_measure_classes"] = metrics.f_beta(sums["tp"], sums["fp"], sums["fn"], 1, undefined)
+    if year != "2021":
+        result["f_beta_measure_classes"] = metrics.f_beta(weighted_tp, weighted_fp, weighted_fn, 2, undefined)
+        result["g_beta_measure_classes"] = metrics.g_beta(weighted_tp, weighted_fp, weighted_fn, 2, undefined)
+    if year == "unofficial":
+        tn = sums["weighted tn"]
+        result["accuracy_classes"] = (weighted_tp + tn) / (weighted_tp + weighted_fp + weighted_fn + tn)
     result.update({key.removesuffix("_classes"): _macro(values) for key, values in result.items()})
     if year == "unofficial":
         result["geometric_mean"] = np.sqrt(result["f_beta_measure"] * result["g_beta_measure"])
@@ -116,13 +152,20 @@ def _metrics(counts, statistics, curves, year) -> dict:
     return result
 
 
-def _macro(values) -> np.ndarray:
+def _macro(values: np.ndarray) -> np.ndarray:
+    """Mean over the classes of each resample, without the classes that are undefined in it."""
     defined = ~np.isnan(values)
     with np.errstate(invalid="ignore"):
         return np.where(defined, values, 0.0).sum(axis=1) / defined.sum(axis=1)
 
 
-def _statistics(labels, outputs, weights, sinus_rhythm, year) -> dict:
+def _statistics(
+    labels: np.ndarray,
+    outputs: np.ndarray,
+    weights: np.ndarray | None,
+    sinus_rhythm: int | None,
+    year: str,
+) -> dict[str, np.ndarray]:
     """What each recording adds to the sums behind the metrics: float64 (recordings,) or (recordings, classes)."""
     cells = {"tp": labels & outputs, "fp": ~labels & outputs, "fn": labels & ~outputs}
     if year == "unofficial":
@@ -132,7 +175,7 @@ def _statistics(labels, outputs, weights, sinus_rhythm, year) -> dict:
         weight = 1.0 / (number if year == "unofficial" else np.maximum(number, 1))
     statistics = {key: cell.astype(np.float64) for key, cell in cells.items()}
     statistics |= {f"weighted {key}": np.where(cell, weight, 0.0) for key, cell in cells.items()}
-    if year != "unofficial":
+    if weights is not None and year != "unofficial":
         inactive = np.zeros_like(labels)
         inactive[:, sinus_rhythm] = True
         statistics["right"] = (labels == outputs).all(axis=1).astype(np.float64)
@@ -142,7 +185,7 @@ def _statistics(labels, outputs, weights, sinus_rhythm, year) -> dict:
     return statistics
 
 
-def _rewards(labels, outputs, weights) -> np.ndarray:
+def _rewards(labels: np.ndarray, outputs: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """What each recording adds to the unnormalised Challenge metric, float64 (recordings,)."""
     credit = 1.0 / np.maximum(np.count_nonzero(labels | outputs, axis=1), 1)
     return ((labels.astype(np.float64) @ weights) * outputs).sum(axis=1) * credit
@@ -150,11 +193,20 @@ def _rewards(labels, outputs, weights) -> np.ndarray:
 
 @dataclass(frozen=True)
 class _Curve:
-    """One class's recordings along its curve, which has a point at each distinct score of a positive.
+    """One class's recordings along its curve, which has a point for each distinct score of a positive recording.
 
-    All are indices, int: `order` of the recordings down to the last positive, of which `first[j]` up to but without
-    `last[j]` have the score of point j; `positives`, recordings in order, of which point j's begin at `begin[j]`.
-    `area` is the slice of points that add to the areas.
+    Attributes
+    ----------
+    order : ndarray of int
+        The recordings by falling score, down to the last positive one.
+    first, last : ndarray of int, (points,)
+        `order[first[j]:last[j]]` are the recordings with the score of point j.
+    positives : ndarray of int
+        The positive recordings by falling score.
+    begin : ndarray of int, (points,)
+        Position in `positives` of the first one with the score of point j.
+    area : slice
+        The points that add to the areas.
     """
 
     order: np.ndarray
@@ -165,7 +217,8 @@ class _Curve:
     area: slice
 
 
-def _curve(labels, scores, year) -> _Curve:
+def _curve(labels: np.ndarray, scores: np.ndarray, year: str) -> _Curve:
+    """The curve of one class from its labels, bool (recordings,), and scores, float64 (recordings,)."""
     order = np.argsort(-scores)
     positives = order[labels[order]]
     falling = scores[positives]
@@ -179,18 +232,22 @@ def _curve(labels, scores, year) -> _Curve:
     return _Curve(order[: last[-1] if len(last) else 0], first, last, positives, begin, area)
 
 
-def _areas(counts, curves, positives, undefined) -> np.ndarray:
-    """AUROC and AUPRC of each class, float64 (2, resamples, classes); `positives` has the classes' in each resample."""
+def _areas(counts: np.ndarray, curves: list[_Curve], positives: np.ndarray, undefined: float) -> np.ndarray:
+    """AUROC and AUPRC of each class, float64 (2, resamples, classes).
+
+    `positives` (resamples, classes) is the number of positive recordings, `undefined` the value of 0 / 0.
+    """
     areas = np.empty((2, *positives.shape))
     negatives = counts.sum(axis=1, keepdims=True) - positives
     for k, curve in enumerate(curves):
-        running = np.zeros(len(curve.order) + 1, dtype=np.int32)  # whole numbers add up seven times as fast as float64
+        running = np.zeros(len(curve.order) + 1, dtype=np.int32)  # adding integers is seven times as fast as float64
         for b, count in enumerate(counts):
             np.cumsum(count[curve.order], out=running[1:])
             gained = np.add.reduceat(count[curve.positives], curve.begin) if len(curve.begin) else np.zeros(0, np.int32)
             tp = np.cumsum(gained)
-            above, up_to = running[curve.first], running[curve.last]  # recordings, positive or not, along the curve
-            fp = 0.5 * (above + up_to + gained) - tp  # halfway along the line that a point's ties make
+            above, up_to = running[curve.first], running[curve.last]  # recordings with higher, and at least this, score
+            # Recordings with equal scores make a straight line in the curve; this is the number halfway along it.
+            fp = 0.5 * (above + up_to + gained) - tp
             tnr = 1 - fp / negatives[b, k] if negatives[b, k] else np.full(len(fp), undefined)
             ppv = tp / np.maximum(up_to, 1)
             areas[:, b, k] = gained[curve.area] @ tnr[curve.area], gained[curve.area] @ ppv[curve.area]

@@ -8,10 +8,10 @@ official.py then reads the files.
 
 from __future__ import annotations
 
-import csv
 import os
 from dataclasses import dataclass, replace
 
+from ..data.groups import read_groups
 from ..errors import UserError
 from .findings import Findings
 from .task import Task
@@ -29,11 +29,12 @@ class Files:
     outputs: list[str]
 
 
-def find_files(task: Task, label_folder, output_folder, findings: Findings) -> Files:
+def find_files(task: Task, label_folder: str, output_folder: str, findings: Findings) -> Files:
     """The headers of a label folder, sorted, each with its output file.
 
-    As in the official scripts, the headers are those in the folder itself. Where there are none, all below it are
-    taken. Their outputs lie in the same subfolders, or in others or none under a file name of their own.
+    As in the official scripts, the headers are those in the folder itself. If it has none, all headers below it are
+    taken. The output of a header is in the same subfolder of the output folder, or in any other place if no other
+    output has its file name.
 
     Raises
     ------
@@ -52,7 +53,7 @@ def find_files(task: Task, label_folder, output_folder, findings: Findings) -> F
     return find_outputs(task, files, output_folder, findings)
 
 
-def find_outputs(task: Task, files: Files, output_folder, findings: Findings) -> Files:
+def find_outputs(task: Task, files: Files, output_folder: str, findings: Findings) -> Files:
     """The same recordings with the output files of another folder."""
     available = sorted(_files_below(output_folder, _suffix(task, "csv")))
     if task.year == "unofficial" and len(available) == len(files.names):
@@ -71,15 +72,16 @@ def find_outputs(task: Task, files: Files, output_folder, findings: Findings) ->
     return replace(files, outputs=[output and os.path.join(output_folder, output) for output in matched])
 
 
-def _match(names, available, folder) -> list[str]:
+def _match(names: list[str], available: list[str], folder: str) -> list[str]:
+    """The output file of each recording, by path and then by file name; an empty string where there is none."""
     exact = set(available)
     matched = [name + ".csv" if name + ".csv" in exact else "" for name in names]
     if all(matched):
         return matched
-    elsewhere: dict[str, list[str]] = {}  # by file name
+    elsewhere: dict[str, list[str]] = {}  # paths of the remaining outputs by file name
     for path in exact.difference(matched):
         elsewhere.setdefault(os.path.basename(path), []).append(path)
-    owner: dict[str, str] = {}
+    owner: dict[str, str] = {}  # the recording that got an output by its file name
     for place, name in enumerate(names):
         candidates = [] if matched[place] else elsewhere.get(os.path.basename(name) + ".csv", [])
         rivals = candidates[1:] or [owner[path] for path in candidates if path in owner]
@@ -94,17 +96,19 @@ def _match(names, available, folder) -> list[str]:
     return matched
 
 
-def _suffix(task, extension) -> str:
-    return extension if task.year == "unofficial" else "." + extension  # that year's script asks for no dot
+def _suffix(task: Task, extension: str) -> str:
+    """What a file name must end in. The unofficial phase's script does not ask for a dot before the extension."""
+    return extension if task.year == "unofficial" else "." + extension
 
 
-def _files_below(folder, suffix) -> list[str]:
-    """Paths of all files below a folder that end in `suffix`, in any case; hidden ones are passed over."""
-    found, folders, seen = [], [""], set()
+def _files_below(folder: str, suffix: str) -> list[str]:
+    """Paths below a folder of all files that end in `suffix`, in upper or lower case, without hidden ones."""
+    paths: list[str] = []
+    folders, seen = [""], set()
     while folders:
         below = folders.pop()
         path = os.path.join(folder, below)
-        if os.path.realpath(path) in seen:  # a link back up
+        if os.path.realpath(path) in seen:  # a symbolic link to a folder above
             continue
         seen.add(os.path.realpath(path))
         try:
@@ -113,16 +117,22 @@ def _files_below(folder, suffix) -> list[str]:
                     if entry.name.startswith("."):
                         continue
                     if entry.name.lower().endswith(suffix) and entry.is_file():
-                        found.append(below + entry.name)
+                        paths.append(below + entry.name)
                     elif entry.is_dir():
                         folders.append(f"{below}{entry.name}/")
         except OSError as error:
             raise UserError(f"{path}: this folder cannot be listed ({error.strerror})") from None
-    return found
+    return paths
 
 
-def groups_by_folder(files: Files, label_folder) -> list[str]:
-    """Each recording's source: the first folder below the label folder on the way to its header."""
+def groups_by_folder(files: Files, label_folder: str) -> list[str]:
+    """Each recording's source: the first folder below the label folder on the way to its header.
+
+    Raises
+    ------
+    UserError
+        If a header is in the label folder itself.
+    """
     if not all("/" in name for name in files.names):
         raise UserError(
             f"{label_folder}: its headers are in no subfolders, so that folders tell no sources; "
@@ -131,22 +141,19 @@ def groups_by_folder(files: Files, label_folder) -> list[str]:
     return [name.split("/", 1)[0] for name in files.names]
 
 
-def groups_by_table(files: Files, path) -> list[str]:
-    """Each recording's group from a CSV file of recording,group. Further columns, recordings and a head do no harm.
+def groups_by_table(files: Files, path: str) -> list[str]:
+    """Each recording's group from the first two columns of a CSV file; see data.groups.read_groups.
 
-    A recording is named by its path below the label folder or by its file name, without .hea.
+    The file names a recording by its path below the label folder or by its file name, without .hea. It may name other
+    recordings too.
 
     Raises
     ------
     UserError
         If the file cannot be read, or lacks a recording's group.
     """
-    try:
-        with open(path, newline="", encoding="utf-8-sig") as file:
-            group_of = {row[0].strip(): row[1].strip() for row in csv.reader(file) if len(row) > 1}
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"{path}: the table of recording,group cannot be read ({error})") from None
-    groups = [group_of.get(name) or group_of.get(os.path.basename(name)) for name in files.names]
+    group_of = read_groups(path, header=False)
+    groups = [group_of.get(name) or group_of.get(os.path.basename(name), "") for name in files.names]
     without = [name for name, group in zip(files.names, groups) if not group]
     if without:
         more = f" and {len(without) - 1} more recordings" if len(without) > 1 else ""

@@ -1,19 +1,22 @@
-"""What is wrong with label and output files: findings by kind, as notes or as an error."""
+"""Findings: what is wrong with label and output files, by kind. They are reported as notes or as an error."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from ..errors import UserError
 
-KINDS = {  # what can be wrong, in the order of the report
+KINDS = {  # kind of finding → its words in a note, in the order of the report
     "missing": "recordings without an output file",
     "stray": "output files without a recording",
     "nested": "headers in subfolders, passed over as there are headers in the label folder itself",
     "misnamed": "output files paired with a recording of another name, as the unofficial script pairs them by order",
     "unreadable": "recordings with a file that cannot be read",
     "unlabelled": "recordings without a line '#Dx: ...' in the header",
-    "spaced": "recordings whose labels stand in '# Dx: ...', as in PhysioNet's current files; no official script reads that",
+    "spaced": (
+        "recordings whose labels stand in '# Dx: ...', as in PhysioNet's current files; no official script reads that"
+    ),
     "relabelled": "recordings with several lines '#Dx: ...'; the 2020 script gives the rest to the next ones",
     "empty": "recordings with an empty output file",
     "short": "recordings with short or missing rows in the output file",
@@ -29,22 +32,36 @@ KINDS = {  # what can be wrong, in the order of the report
 
 @dataclass
 class Findings:
-    """What is wrong with the files, by kind: the names concerned, each once and in order, and the codes in question."""
+    """What is wrong with the files. Dictionaries without values serve as sets that keep their order.
+
+    Attributes
+    ----------
+    names : dict of str to dict
+        For each kind the names of the recordings or files that have it.
+    codes : dict of str to dict
+        For each kind the class codes that are concerned, if it is about codes.
+    stops : dict of str to str
+        Files at which the official script stops, and why.
+    printed : list of str
+        Lines that the official script prints while it reads.
+    """
 
     names: dict[str, dict[str, None]] = field(default_factory=lambda: {kind: {} for kind in KINDS})
     codes: dict[str, dict[str, None]] = field(default_factory=lambda: {kind: {} for kind in KINDS})
-    stops: dict[str, str] = field(default_factory=dict)  # files at which the official script stops, and why
-    printed: list[str] = field(default_factory=list)  # what the official script prints on reading
+    stops: dict[str, str] = field(default_factory=dict)
+    printed: list[str] = field(default_factory=list)
 
-    def add(self, kind: str, *names: str, codes=()) -> None:
+    def add(self, kind: str, *names: str, codes: Iterable[str] = ()) -> None:
+        """Adds recordings or files, and codes, to a kind of finding."""
         self.names[kind].update(dict.fromkeys(names))
         self.codes[kind].update(dict.fromkeys(codes))
 
     def stop(self, path: str, why: str) -> None:
+        """Notes that the official script stops at a file; only the first reason counts."""
         self.stops.setdefault(path, why)
 
     def lines(self) -> list[str]:
-        """One line for each kind that occurs: what, with which codes, how many, and the first names."""
+        """One line for each kind that occurs: its words, the first codes, the number of names, and the first names."""
         return [
             f"{KINDS[kind]}{_first(self.codes[kind], ' [', ']')}: {len(names)}{_first(names, ' (', ')')}"
             for kind, names in self.names.items()
@@ -61,5 +78,7 @@ class Findings:
             )
 
 
-def _first(names, before, after) -> str:
-    return f"{before}{', '.join(list(names)[:3])}{', ...' if len(names) > 3 else ''}{after}" if names else ""
+def _first(names: Iterable[str], before: str, after: str) -> str:
+    """The first three names between two pieces of text, or nothing where there are no names."""
+    names = list(names)
+    return f"{before}{', '.join(names[:3])}{', ...' if len(names) > 3 else ''}{after}" if names else ""

@@ -2,13 +2,13 @@
 
     evaluate(labels, outputs, scores, weights, sinus_rhythm, year="2020")["challenge_metric"]
 
-The figures equal the organizers' to the last bit, because every sum is added up in their order: recording by recording,
-threshold by threshold. `np.bincount` and `np.cumsum` add in sequence; `np.sum` does not, and stands only where the
-organizers' scripts have it too.
+The figures equal the organizers' to the last bit, because every sum is added up in the same order as in their scripts:
+recording by recording, threshold by threshold. `np.bincount` and `np.cumsum` add in sequence. `np.sum` does not, and is
+used only where the organizers' scripts use it too.
 
 Throughout, `labels` and `outputs` are bool (recordings, classes), True where the recording has or is given the class,
-and `scores` is float64 (recordings, classes), higher where the class is likelier: any number, even an infinite one, but
-not NaN. A running example, four recordings of three classes, of which class 2 is sinus rhythm:
+and `scores` is float64 (recordings, classes), higher where the class is likelier. Scores may be any number, even an
+infinite one, but not NaN. The examples below use four recordings and three classes; class 2 is sinus rhythm:
 
 >>> labels = np.array([[1, 0, 0], [1, 1, 0], [0, 0, 1], [0, 0, 1]], dtype=bool)
 >>> outputs = np.array([[1, 0, 0], [0, 1, 0], [0, 1, 0], [0, 0, 1]], dtype=bool)
@@ -25,7 +25,10 @@ References
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+from numpy.typing import ArrayLike
 
 # The metrics of each year in the organizers' order, with the names in the heads of their tables.
 METRICS = {
@@ -57,15 +60,23 @@ METRICS = {
 }
 
 
-def evaluate(labels, outputs, scores, weights=None, sinus_rhythm=None, year="2020") -> dict:
+def evaluate(
+    labels: np.ndarray,
+    outputs: np.ndarray,
+    scores: np.ndarray,
+    weights: np.ndarray | None = None,
+    sinus_rhythm: int | None = None,
+    year: str = "2020",
+) -> dict[str, Any]:
     """All metrics of a year, each metric's mean over the classes and its value for each class.
 
     Parameters
     ----------
     labels, outputs : bool (recordings, classes), at least one recording
     scores : float64 (recordings, classes)
-    weights : float64 (classes, classes), and sinus_rhythm : int, its class
-        Of the Challenge metric; the unofficial phase has neither.
+    weights : float64 (classes, classes)
+    sinus_rhythm : int
+        Rewards and reference class of the Challenge metric; the unofficial phase has neither.
     year : {"2020", "2021", "unofficial"}
 
     Returns
@@ -79,7 +90,9 @@ def evaluate(labels, outputs, scores, weights=None, sinus_rhythm=None, year="202
     """
     if year == "unofficial":
         return _evaluate_unofficial(labels, outputs, scores)
-    result = {}
+    if weights is None or sinus_rhythm is None:
+        raise ValueError("the Challenge metric needs weights and the class of sinus rhythm")
+    result: dict[str, Any] = {}
     result["auroc_classes"], result["auprc_classes"] = ranking_areas(labels, scores)
     result["f_measure_classes"] = f_measure(labels, outputs)
     if year == "2020":
@@ -90,7 +103,7 @@ def evaluate(labels, outputs, scores, weights=None, sinus_rhythm=None, year="202
     return result
 
 
-def macro(values) -> float:
+def macro(values: ArrayLike) -> float:
     """Mean over the classes of a metric, undefined classes (NaN) left out; NaN where all are.
 
     >>> macro([0.5, np.nan, 1.0])
@@ -100,8 +113,8 @@ def macro(values) -> float:
     return float(np.nanmean(values)) if not np.isnan(values).all() else float("nan")
 
 
-def accuracy(labels, outputs) -> float:
-    """Share of the recordings of which every class is right.
+def accuracy(labels: np.ndarray, outputs: np.ndarray) -> float:
+    """Share of the recordings whose outputs equal their labels in every class.
 
     >>> accuracy(labels, outputs)
     0.5
@@ -112,11 +125,11 @@ def accuracy(labels, outputs) -> float:
 # -- areas under curves ----------------------------------------------------------------------------
 
 
-def auroc(labels, scores) -> np.ndarray:
+def auroc(labels: np.ndarray, scores: np.ndarray) -> np.ndarray:
     """Area under the receiver operating characteristic of each class, float64 (classes,).
 
-    AUROC = Σ_j ½ (TPR_j+1 − TPR_j)(TNR_j+1 + TNR_j) over the distinct scores, from the highest to the lowest, after a
-    threshold that no score reaches. NaN for a class without positives or without negatives.
+    AUROC = Σ_j ½ (TPR_j+1 − TPR_j)(TNR_j+1 + TNR_j). Threshold 0 is above all scores; the following thresholds are the
+    distinct scores from the highest to the lowest. NaN for a class without positives or without negatives.
 
     >>> auroc(labels, scores).tolist()
     [0.75, 1.0, 1.0]
@@ -124,11 +137,11 @@ def auroc(labels, scores) -> np.ndarray:
     return ranking_areas(labels, scores)[0]
 
 
-def auprc(labels, scores) -> np.ndarray:
+def auprc(labels: np.ndarray, scores: np.ndarray) -> np.ndarray:
     """Area under the precision-recall curve of each class, float64 (classes,).
 
-    AUPRC = Σ_j (TPR_j+1 − TPR_j) PPV_j+1, precision taken as constant between thresholds. NaN for a class without
-    positives. Equals scikit-learn's `average_precision_score`.
+    AUPRC = Σ_j (TPR_j+1 − TPR_j) PPV_j+1, with the same thresholds as `auroc`; precision counts as constant between two
+    thresholds. NaN for a class without positives. Equals scikit-learn's `average_precision_score`.
 
     >>> auprc(labels, scores).round(3).tolist()
     [0.833, 1.0, 1.0]
@@ -136,13 +149,13 @@ def auprc(labels, scores) -> np.ndarray:
     return ranking_areas(labels, scores)[1]
 
 
-def ranking_areas(labels, scores) -> tuple[np.ndarray, np.ndarray]:
-    """`auroc` and `auprc` at the price of one, for they share the sorting.
+def ranking_areas(labels: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """`auroc` and `auprc` together, in the time of one of them, since both need the same sorting.
 
     Raises
     ------
     ValueError
-        If a score is NaN: it has no place in the order. The organizers' scripts replace it by 0 as they read it.
+        If a score is NaN, which has no place in the order. The organizers' scripts replace it by 0 when they read it.
     """
     labels, scores = _check_scores(labels, scores)
     areas = np.empty((2, labels.shape[1]))
@@ -152,7 +165,7 @@ def ranking_areas(labels, scores) -> tuple[np.ndarray, np.ndarray]:
     return areas[0], areas[1]
 
 
-def counts_at_thresholds(labels, scores) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def counts_at_thresholds(labels: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """True and false positives of one class with each distinct score as the threshold, from the highest down.
 
     Returns
@@ -163,15 +176,15 @@ def counts_at_thresholds(labels, scores) -> tuple[np.ndarray, np.ndarray, np.nda
     >>> counts_at_thresholds(labels[:, 0], scores[:, 0])[:2]
     (array([1., 1., 2., 2.]), array([0., 1., 1., 2.]))
     """
-    order = np.argsort(scores)[::-1]  # equal scores fall into one threshold, so their order among themselves is free
+    order = np.argsort(scores)[::-1]  # equal scores belong to one threshold, so their order does not matter
     descending = scores[order]
-    last = np.append(np.flatnonzero(descending[1:] != descending[:-1]), len(order) - 1)  # each score's last place
+    last = np.append(np.flatnonzero(descending[1:] != descending[:-1]), len(order) - 1)  # last position of each score
     tp = np.cumsum(labels[order], dtype=np.float64)[last]
     return tp, last + 1 - tp, descending[last]
 
 
-def _areas(tp, fp, positives, negatives, undefined) -> tuple[float, float]:
-    """AUROC and AUPRC of one class from its counts at falling thresholds; a rate of nothing is `undefined`."""
+def _areas(tp: np.ndarray, fp: np.ndarray, positives: float, negatives: float, undefined: float) -> tuple[float, float]:
+    """AUROC and AUPRC of one class from its counts at falling thresholds; 0 / 0 in a rate becomes `undefined`."""
     tpr = _ratio(tp, np.full_like(tp, positives), undefined)
     tnr = _ratio(negatives - fp, np.full_like(fp, negatives), undefined)
     ppv = _ratio(tp[1:], tp[1:] + fp[1:], undefined)
@@ -182,7 +195,7 @@ def _areas(tp, fp, positives, negatives, undefined) -> tuple[float, float]:
 # -- F and G measures ------------------------------------------------------------------------------
 
 
-def f_measure(labels, outputs) -> np.ndarray:
+def f_measure(labels: np.ndarray, outputs: np.ndarray) -> np.ndarray:
     """F = 2TP / (2TP + FP + FN) of each class, float64 (classes,). NaN for a class with neither label nor output.
 
     >>> f_measure(labels, outputs).round(3).tolist()
@@ -191,7 +204,7 @@ def f_measure(labels, outputs) -> np.ndarray:
     return f_beta(*confusion(labels, outputs), beta=1)
 
 
-def beta_measures(labels, outputs, beta=2) -> tuple[np.ndarray, np.ndarray]:
+def beta_measures(labels: np.ndarray, outputs: np.ndarray, beta: float = 2) -> tuple[np.ndarray, np.ndarray]:
     """F_β and G_β of each class, two float64 (classes,), each recording weighted by 1 / max(number of its labels, 1).
 
     F_β = (1+β²)TP / ((1+β²)TP + FP + β²FN) and G_β = TP / (TP + FP + βFN). NaN for a class with neither label nor
@@ -205,24 +218,27 @@ def beta_measures(labels, outputs, beta=2) -> tuple[np.ndarray, np.ndarray]:
     return f_beta(tp, fp, fn, beta), g_beta(tp, fp, fn, beta)
 
 
-def confusion(labels, outputs, weights=None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def confusion(
+    labels: np.ndarray, outputs: np.ndarray, weights: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """True positives, false positives and false negatives of each class, float64 (classes,).
 
-    `weights`, float64 (recordings,), is what a recording counts for; 1 by default.
+    `weights`, float64 (recordings,), says how much each recording counts; 1 by default.
 
     >>> confusion(labels, outputs)
     (array([1., 1., 1.]), array([0., 1., 0.]), array([1., 0., 1.]))
     """
     labels, outputs = np.asarray(labels, dtype=bool), np.asarray(outputs, dtype=bool)
-    return tuple(_class_sums(cells, weights) for cells in (labels & outputs, ~labels & outputs, labels & ~outputs))
+    tp, fp, fn = (_class_sums(cells, weights) for cells in (labels & outputs, ~labels & outputs, labels & ~outputs))
+    return tp, fp, fn
 
 
-def f_beta(tp, fp, fn, beta, undefined=np.nan):
+def f_beta(tp: np.ndarray, fp: np.ndarray, fn: np.ndarray, beta: float, undefined: float = np.nan) -> np.ndarray:
     """(1+β²)TP / ((1+β²)TP + FP + β²FN) from arrays of counts, `undefined` where the denominator is 0."""
     return _ratio((1 + beta**2) * tp, (1 + beta**2) * tp + fp + beta**2 * fn, undefined)
 
 
-def g_beta(tp, fp, fn, beta, undefined=np.nan):
+def g_beta(tp: np.ndarray, fp: np.ndarray, fn: np.ndarray, beta: float, undefined: float = np.nan) -> np.ndarray:
     """TP / (TP + FP + βFN) from arrays of counts, `undefined` where the denominator is 0."""
     return _ratio(tp, tp + fp + beta * fn, undefined)
 
@@ -230,12 +246,12 @@ def g_beta(tp, fp, fn, beta, undefined=np.nan):
 # -- the Challenge metric --------------------------------------------------------------------------
 
 
-def challenge_metric(labels, outputs, weights, sinus_rhythm) -> float:
-    """The Challenge's score: 1 for the true labels, 0 for sinus rhythm whatever comes, and below 0 for worse.
+def challenge_metric(labels: np.ndarray, outputs: np.ndarray, weights: np.ndarray, sinus_rhythm: int) -> float:
+    """The Challenge's score: 1 for outputs equal to the labels, 0 for sinus rhythm everywhere, below 0 for worse.
 
-    (s − s_inactive) / (s_correct − s_inactive), where s is `unnormalised_challenge_metric` of the outputs, of sinus
-    rhythm for every recording (inactive) and of the labels (correct); 0 where the denominator is 0. Recordings without
-    a label add nothing.
+    (s − s_inactive) / (s_correct − s_inactive), where s is `unnormalised_challenge_metric` of the outputs, s_inactive
+    that of sinus rhythm for every recording, and s_correct that of the labels; 0 where the denominator is 0. Recordings
+    without a label add nothing.
 
     Parameters
     ----------
@@ -256,7 +272,7 @@ def challenge_metric(labels, outputs, weights, sinus_rhythm) -> float:
     return (observed - inactive) / (correct - inactive) if correct != inactive else 0.0
 
 
-def unnormalised_challenge_metric(labels, outputs, weights) -> float:
+def unnormalised_challenge_metric(labels: np.ndarray, outputs: np.ndarray, weights: np.ndarray) -> float:
     """s = Σ W∘A, where A[j, k] grows by 1 / max(|labels ∪ outputs|, 1) for each label j and output k of a recording.
 
     >>> round(unnormalised_challenge_metric(labels, outputs, weights), 3)
@@ -265,8 +281,8 @@ def unnormalised_challenge_metric(labels, outputs, weights) -> float:
     labels, outputs = np.asarray(labels, dtype=bool), np.asarray(outputs, dtype=bool)
     credit = 1.0 / np.maximum(np.count_nonzero(labels | outputs, axis=1), 1)
     classes = labels.shape[1]
-    recording, j = np.nonzero(labels)  # one entry for each label, in the order of the recordings,
-    entry, k = np.nonzero(outputs[recording])  # and one for each pair of such an entry with an output
+    recording, j = np.nonzero(labels)  # one entry for each label, in the order of the recordings
+    entry, k = np.nonzero(outputs[recording])  # one entry for each pair of a label and an output of one recording
     A = np.bincount(j[entry] * classes + k, weights=credit[recording[entry]], minlength=classes * classes)
     return float(np.sum(np.ascontiguousarray(weights) * A.reshape(classes, classes)))
 
@@ -274,9 +290,12 @@ def unnormalised_challenge_metric(labels, outputs, weights) -> float:
 # -- the unofficial phase of 2020 ------------------------------------------------------------------
 
 
-def _evaluate_unofficial(labels, outputs, scores) -> dict:
-    """Nine classes, undefined values 1, plain means; the leaderboard's figure is the geometric mean √(F2·G2)."""
-    result = {}
+def _evaluate_unofficial(labels: np.ndarray, outputs: np.ndarray, scores: np.ndarray) -> dict[str, Any]:
+    """`evaluate` by the rules of the unofficial phase, whose leaderboard shows the geometric mean √(F2·G2).
+
+    Undefined values of a class are 1, so every class counts in the means.
+    """
+    result: dict[str, Any] = {}
     result["auroc_classes"], result["auprc_classes"] = unofficial_areas(labels, scores)
     result.update(unofficial_measures(labels, outputs))
     result.update({key.removesuffix("_classes"): _sum(values) / len(values) for key, values in result.items()})
@@ -284,11 +303,12 @@ def _evaluate_unofficial(labels, outputs, scores) -> dict:
     return result
 
 
-def unofficial_measures(labels, outputs, beta=2) -> dict:
-    """Accuracy, F, F_β and G_β of each class as the unofficial phase of 2020 had them, float64 (classes,) each.
+def unofficial_measures(labels: np.ndarray, outputs: np.ndarray, beta: float = 2) -> dict[str, np.ndarray]:
+    """Accuracy, F, F_β and G_β of each class by the rules of the unofficial phase of 2020, float64 (classes,) each.
 
-    Each recording's counts are weighted by 1 / number of its labels, in F and accuracy = (TP+TN) / all too. Undefined
-    values are 1. A recording without labels weighs infinitely much, as it did then, and makes accuracy NaN.
+    Here each recording is weighted by 1 / number of its labels in all four, where accuracy = (TP + TN) / all.
+    Undefined values are 1. As in the official script, a recording without labels has an infinite weight, which makes
+    accuracy NaN.
 
     >>> unofficial_measures(labels, outputs)["accuracy_classes"].round(3).tolist()
     [0.857, 0.714, 0.714]
@@ -298,7 +318,7 @@ def unofficial_measures(labels, outputs, beta=2) -> dict:
         weights = 1.0 / labels.sum(axis=1)
         tp, fp, fn = confusion(labels, outputs, weights)
         tn = _class_sums(~labels & ~outputs, weights)
-        # F_β adds FN before FP here, which can differ in the last bit from `f_beta`
+        # Here F_β adds FN before FP, as that script does, which can differ from `f_beta` in the last bit.
         return {
             "accuracy_classes": _ratio(tp + tn, tp + fp + fn + tn, 1.0),
             "f_measure_classes": f_beta(tp, fp, fn, 1, undefined=1.0),
@@ -307,11 +327,11 @@ def unofficial_measures(labels, outputs, beta=2) -> dict:
         }
 
 
-def unofficial_areas(labels, scores) -> tuple[np.ndarray, np.ndarray]:
-    """AUROC and AUPRC of each class as the unofficial phase of 2020 had them, two float64 (classes,).
+def unofficial_areas(labels: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """AUROC and AUPRC of each class by the rules of the unofficial phase of 2020, two float64 (classes,).
 
-    Thresholds begin at 1, so scores of 1 and more add no area, and a lowest score of 0 is no threshold; undefined rates
-    are 1.
+    Thresholds begin at 1, so scores of 1 and more add no area; a lowest score of 0 is not used as a threshold;
+    undefined rates are 1.
     """
     labels, scores = _check_scores(labels, scores)
     areas = np.empty((2, labels.shape[1]))
@@ -329,8 +349,8 @@ def unofficial_areas(labels, scores) -> tuple[np.ndarray, np.ndarray]:
 # -- sums and ratios -------------------------------------------------------------------------------
 
 
-def _check_scores(labels, scores) -> tuple[np.ndarray, np.ndarray]:
-    # classes as rows in memory: one class's scores lie together
+def _check_scores(labels: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    # In Fortran order the scores of one class are contiguous in memory, which makes sorting them faster.
     labels, scores = np.asfortranarray(labels, dtype=bool), np.asfortranarray(scores, dtype=np.float64)
     if labels.shape != scores.shape:
         raise ValueError(f"labels of shape {labels.shape} and scores of shape {scores.shape}")
@@ -339,18 +359,18 @@ def _check_scores(labels, scores) -> tuple[np.ndarray, np.ndarray]:
     return labels, scores
 
 
-def _class_sums(cells, weights) -> np.ndarray:
-    """Sum over the recordings of the weights of the True cells of each class, added in the recordings' order."""
+def _class_sums(cells: np.ndarray, weights: np.ndarray | None) -> np.ndarray:
+    """For each class the sum of the weights of the recordings whose cell is True, added in the recordings' order."""
     if weights is None:
-        return cells.sum(axis=0, dtype=np.float64)  # whole numbers: any order gives the same
+        return cells.sum(axis=0, dtype=np.float64)  # whole numbers have the same sum in every order
     recording, k = np.nonzero(cells)
     return np.bincount(k, weights=weights[recording], minlength=cells.shape[1])
 
 
-def _sum(values) -> float:
+def _sum(values: np.ndarray) -> float:
     return float(np.cumsum(values)[-1]) if len(values) else 0.0
 
 
-def _ratio(numerator, denominator, undefined) -> np.ndarray:
+def _ratio(numerator: np.ndarray, denominator: np.ndarray, undefined: float) -> np.ndarray:
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.where(denominator != 0, np.divide(numerator, denominator), undefined)

@@ -1,27 +1,45 @@
-"""What the evaluator writes: the organizers' tables to the last byte, a table with intervals, and everything as JSON."""
+"""What the evaluator writes: the organizers' tables to the last byte, a table of intervals, and everything as JSON."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 from ..errors import UserError
+from .findings import Findings
 from .metrics import METRICS
+from .task import Task
 
 
 @dataclass(frozen=True)
 class Figures:
-    """What is known of a set of recordings: values by metric, and intervals as (low, high)."""
+    """The results for a set of recordings, each a dictionary by metric as `metrics.evaluate` returns it.
+
+    Attributes
+    ----------
+    recordings : int
+        Number of recordings.
+    scores : dict
+    intervals : dict, optional
+        (low, high) for each metric, if there are resamples.
+    other, difference, difference_intervals : dict, optional
+        If two systems are compared: the scores of the other system, what `scores` exceeds them by, and its intervals.
+    """
 
     recordings: int
     scores: dict
     intervals: dict | None = None
-    other: dict | None = None  # the outputs to compare with
+    other: dict | None = None
     difference: dict | None = None
     difference_intervals: dict | None = None
 
 
-def write_official(task, scores, scores_path=None, class_scores_path=None) -> None:
-    """Writes the organizers' tables, which end without a newline in files; without a path the scores are printed."""
+def write_official(
+    task: Task, scores: dict, scores_path: str | None = None, class_scores_path: str | None = None
+) -> None:
+    """Writes the organizers' tables; without `scores_path` the scores are printed.
+
+    Like theirs, the files end without a newline. Raises UserError if a file cannot be written.
+    """
     names = {key: name for key, name in METRICS[task.year].items() if key != "geometric_mean"}
     separator = "|" if task.year == "unofficial" else ","
     table = separator.join(names.values()) + "\n" + separator.join(f"{scores[key]:.3f}" for key in names)
@@ -36,61 +54,75 @@ def write_official(task, scores, scores_path=None, class_scores_path=None) -> No
         write_text(class_scores_path, by_class)
 
 
-def print_table(task, figures) -> None:
-    """Prints the scores of (name, Figures) pairs with what is known of their intervals and differences."""
-    names = METRICS[task.year]
-    print("Source,Recordings,Figure," + ",".join(names.values()))
-    for source, of in figures:
-        rows = {"score": of.scores, **_ends("", of.intervals)}
-        if of.other:
-            rows |= {"other": of.other, "difference": of.difference, **_ends("difference ", of.difference_intervals)}
+def print_table(task: Task, figures: list[tuple[str, Figures]]) -> None:
+    """Prints a row of scores for each (name, Figures), and rows for intervals and differences if there are any."""
+    metrics = METRICS[task.year]
+    print("Source,Recordings,Figure," + ",".join(metrics.values()))
+    for name, result in figures:
+        rows = {"score": result.scores, **_interval_rows("", result.intervals)}
+        if result.other:
+            rows |= {"other": result.other, "difference": result.difference}
+            rows |= _interval_rows("difference ", result.difference_intervals)
         for row, values in rows.items():
-            print(f"{source},{of.recordings},{row}," + ",".join(f"{values[key]:.3f}" for key in names))
+            print(f"{name},{result.recordings},{row}," + ",".join(f"{values[key]:.3f}" for key in metrics))
 
 
-def _ends(prefix, intervals) -> dict:
-    return (
-        {
-            f"{prefix}{percent} %": {key: ends[place] for key, ends in intervals.items()}
-            for place, percent in enumerate((2.5, 97.5))
-        }
+def _interval_rows(prefix: str, intervals: dict | None) -> dict:
+    """The lower and the upper ends of the intervals of all metrics, as two rows of the table."""
+    return {
+        f"{prefix}{percent} %": {key: interval[end] for key, interval in intervals.items()}
+        for end, percent in enumerate((2.5, 97.5))
         if intervals
-        else {}
-    )
+    }
 
 
-def as_json(task, everything, by_source, findings, other_findings=None) -> dict:
-    """Everything; the scores of all recordings stand on top, under the names of the golden cases."""
+def as_json(
+    task: Task,
+    overall: Figures,
+    by_source: dict[str, Figures],
+    findings: Findings,
+    other_findings: Findings | None = None,
+) -> dict:
+    """All results and findings as one dictionary, to be passed through `files.json_ready`.
 
-    def flat(of):
-        result = {"recordings": of.recordings, **of.scores}
-        if of.intervals:
-            result["intervals"] = of.intervals
-        if of.other:
-            result["comparison"] = {
-                "other": of.other,
-                "difference": of.difference,
-                "intervals": of.difference_intervals,
-            }
-        return result
-
-    def amiss(found):
-        return {
-            kind: {"count": len(names), "first": list(names)[:10], "codes": list(found.codes[kind])}
-            for kind, names in found.names.items()
-            if names
-        }
-
-    content = {"year": task.year, "classes": task.classes, **flat(everything), "findings": amiss(findings)}
+    The scores of all recordings are at the top level, under the names that the golden cases use. `other_findings` are
+    those about the outputs to compare with.
+    """
+    content = {"year": task.year, "classes": task.classes, **_results_as_json(overall)}
+    content["findings"] = _findings_as_json(findings)
     if other_findings is not None:
-        content["comparison"]["findings"] = amiss(other_findings)
+        content["comparison"]["findings"] = _findings_as_json(other_findings)
     if by_source:
-        content["sources"] = {source: flat(of) for source, of in by_source.items()}
+        content["sources"] = {source: _results_as_json(results) for source, results in by_source.items()}
     return content
 
 
-def write_text(path, text) -> None:
-    """Writes a text file; raises UserError where that fails."""
+def _results_as_json(results: Figures) -> dict:
+    content = {"recordings": results.recordings, **results.scores}
+    if results.intervals:
+        content["intervals"] = results.intervals
+    if results.other:
+        content["comparison"] = {
+            "other": results.other,
+            "difference": results.difference,
+            "intervals": results.difference_intervals,
+        }
+    return content
+
+
+def _findings_as_json(findings: Findings) -> dict:
+    return {
+        kind: {"count": len(names), "first": list(names)[:10], "codes": list(findings.codes[kind])}
+        for kind, names in findings.names.items()
+        if names
+    }
+
+
+def write_text(path: str, text: str) -> None:
+    """Writes a text file. Raises UserError if that fails.
+
+    The file is written in place and not renamed from a temporary one, since it may be a pipe such as /dev/stdout.
+    """
     try:
         with open(path, "w", encoding="utf-8") as file:
             file.write(text)

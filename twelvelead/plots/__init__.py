@@ -1,1 +1,1 @@
-"""What a person looks at: ECG sheets, and the plots and pages of a training."""
+"""Pictures: ECG sheets, and how a training went."""

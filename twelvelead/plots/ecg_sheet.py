@@ -1,17 +1,17 @@
-"""Draws a recording as a cardiologist's sheet: 25 mm/s, 10 mm/mV, three rows of four leads and lead II as rhythm strip.
+"""Draws a recording as a 12-lead ECG sheet: 25 mm/s, 10 mm/mV, three rows of four leads, and lead II as rhythm strip.
 
     draw(read_recording("A0001.hea"), "A0001.png")      # .png, .svg or .pdf
-    python -m twelvelead draw A0001.hea A0001.png
+    twelvelead draw A0001.hea A0001.png                  # the same from a shell
 
-The picture is in true scale: printed without resizing, one millimetre of paper is one millimetre of ECG.
+The picture is true to scale: printed without resizing, a square of its grid is one millimetre wide.
 """
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
@@ -19,11 +19,12 @@ from matplotlib.figure import Figure
 from ..data.classes import DIAGNOSES
 from ..data.recording import Recording
 from ..errors import UserError
+from ..files import replace_file
 
 MM_PER_SECOND, MM_PER_MV = 25.0, 10.0
 ROWS = (("I", "aVR", "V1", "V4"), ("II", "aVL", "V2", "V5"), ("III", "aVF", "V3", "V6"), ("II",))
 SHEET_SECONDS = 10.0
-LEFT_MM, RIGHT_MM, TOP_MM, BOTTOM_MM = 15.0, 5.0, 17.0, 7.0  # room for the calibration pulse, the text, the margins
+LEFT_MM, RIGHT_MM, TOP_MM, BOTTOM_MM = 15.0, 5.0, 17.0, 7.0  # margins, with the calibration pulse and the text
 ROW_MM = 35.0  # between two baselines
 PICTURES = (".png", ".svg", ".pdf")
 PAPER, THIN, THICK, INK = "#fff7f5", "#fadcd7", "#f0aaa0", "#101018"
@@ -32,22 +33,27 @@ PAPER, THIN, THICK, INK = "#fff7f5", "#fadcd7", "#f0aaa0", "#101018"
 def draw(recording: Recording, picture: str | Path, *, start_s: float = 0.0) -> Path:
     """Writes ten seconds of a recording as a 12-lead ECG sheet.
 
-    The four columns show consecutive stretches of 2.5 s, the rhythm strip all ten seconds. What is missing stays
-    blank: leads, samples that are NaN, and the rest of the sheet after a short recording.
+    The four columns show consecutive stretches of 2.5 s, and the rhythm strip shows all ten seconds. Missing leads,
+    missing samples (NaN) and the time after the end of a short recording stay blank.
 
     Parameters
     ----------
     recording : Recording
-        Millivolts, any rate and any subset of the twelve leads.
+        At any sampling frequency, with any subset of the twelve leads.
     picture : path
-        Where to write; the suffix, .png, .svg or .pdf, chooses the format.
+        The file to write; its suffix, .png, .svg or .pdf, chooses the format.
     start_s : float
-        Where in the recording the sheet begins, in seconds.
+        Second of the recording at which the sheet begins.
+
+    Returns
+    -------
+    Path
+        The file that was written.
 
     Raises
     ------
     UserError
-        If the suffix is another, the start lies outside the recording, or the file cannot be written.
+        If the suffix is another one, the start is outside the recording, or the file cannot be written.
     """
     picture = Path(picture)
     duration_s = recording.signal_mv.shape[1] / recording.frequency_hz
@@ -73,41 +79,47 @@ def draw(recording: Recording, picture: str | Path, *, start_s: float = 0.0) -> 
         ha="right",
         fontsize=7,
     )
-    part = picture.with_name(f".{picture.name}.{os.getpid()}")
+    kind = picture.suffix[1:].lower()
     try:
-        figure.savefig(part, format=picture.suffix[1:].lower(), dpi=120, facecolor=PAPER)
-        part.replace(picture)
+        replace_file(picture, lambda path: figure.savefig(path, format=kind, dpi=120, facecolor=PAPER))
     except OSError as error:
         raise UserError(f"{picture}: the picture cannot be written ({error.strerror or error})") from None
     return picture
 
 
 def header_lines(recording: Recording) -> str:
-    """Two lines of text: name, age and sex, then the diagnoses in words (a code that is not scored stands alone)."""
+    """Two lines of text: name, age and sex; then the diagnoses in words, or a code alone if it is not scored."""
     age = f"{recording.age_years:g} years" if np.isfinite(recording.age_years) else "age unknown"
     sex = recording.sex if recording.sex != "unknown" else "sex unknown"
     words = [f"{DIAGNOSES[code][0]} ({DIAGNOSES[code][1]})" if code in DIAGNOSES else code for code in recording.codes]
     return f"{recording.name}   {age}, {sex}\n{', '.join(words) or 'no diagnoses'}"
 
 
-def _paper(axes, width: float, height: float) -> None:
-    """Millimetre paper: a thin line every millimetre, a thick one every five, in phase with the traces."""
+def _paper(axes: Axes, width: float, height: float) -> None:
+    """Millimetre paper: a thin line every millimetre, a thick one every five.
+
+    A vertical line goes through the beginning of the traces.
+    """
     for step, colour, line in ((1, THIN, 0.4), (5, THICK, 0.6)):
         x = np.arange(LEFT_MM % step, width + 1e-6, step)
         y = np.arange(height % step, height + 1e-6, step)
-        lines = [((v, 0), (v, height)) for v in x] + [((0, v), (width, v)) for v in y]
-        axes.add_collection(LineCollection(lines, colors=colour, linewidths=line, zorder=0))
+        vertical = [np.array([(v, 0), (v, height)]) for v in x]
+        horizontal = [np.array([(0, v), (width, v)]) for v in y]
+        axes.add_collection(LineCollection(vertical + horizontal, colors=colour, linewidths=line, zorder=0))
 
 
-def _row(axes, recording: Recording, leads: tuple[str, ...], baseline: float, start_s: float) -> None:
-    """One line of the sheet: the calibration pulse of 1 mV and 200 ms, then its leads side by side."""
+def _row(axes: Axes, recording: Recording, leads: tuple[str, ...], baseline: float, start_s: float) -> None:
+    """One row of the sheet: the calibration pulse of 1 mV and 200 ms, then the row's leads side by side.
+
+    `baseline` is the height of 0 mV above the lower edge of the sheet, in millimetres.
+    """
     pulse = np.array([(-9, 0), (-7.5, 0), (-7.5, MM_PER_MV), (-2.5, MM_PER_MV), (-2.5, 0), (-1, 0)])
     axes.plot(LEFT_MM + pulse[:, 0], baseline + pulse[:, 1], color=INK, linewidth=0.8)
     column_s = SHEET_SECONDS / len(leads)
     for column, lead in enumerate(leads):
         left = LEFT_MM + column * column_s * MM_PER_SECOND
         axes.text(left + 1, baseline + 11, lead, fontsize=9, weight="bold", color=INK)
-        if column:  # the mark where one lead hands over to the next
+        if column:  # a short mark where one lead ends and the next one begins
             axes.plot((left, left), (baseline - 3, baseline + 3), color=INK, linewidth=0.6)
         if lead not in recording.leads:
             axes.text(left + column_s * MM_PER_SECOND / 2, baseline, "not recorded", ha="center", fontsize=8)

@@ -1,4 +1,4 @@
-"""history.csv and progress.png of a model folder: loss and validation metric of every member, epoch by epoch."""
+"""history.csv and progress.png of a model folder: losses and validation metric of every member in every epoch."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ COLUMNS = (
 
 
 def write_history(history: list[dict[str, Any]], path: Path) -> None:
-    """One row an epoch: see training.Trained.history."""
+    """Writes one row for each epoch of each member; a row is a dictionary with the keys of `COLUMNS`."""
     with open(path, "w", newline="") as file:
         writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
         writer.writeheader()
@@ -28,8 +28,8 @@ def write_history(history: list[dict[str, Any]], path: Path) -> None:
 
 
 def draw_progress(history: list[dict[str, Any]], path: Path) -> None:
-    """One line a member: above the validation metric at its best common threshold, below the training loss."""
-    # takes a second to import, which inference must not pay
+    """Draws one curve for each member: the validation metric at its best common threshold, and below it each loss."""
+    # Imported here since it takes a second, which is too long for classifying one recording.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

@@ -10,23 +10,38 @@ import numpy as np
 
 
 def decide(scores: np.ndarray, thresholds: np.ndarray, at_least_one: bool = False) -> np.ndarray:
-    """bool, like scores: `score >= threshold`, compared as float64 whatever the scores are.
+    """Labels: `score >= threshold`, compared as float64 so that float32 and float64 scores give the same labels.
 
     Parameters
     ----------
     scores : ndarray, float, (recordings, classes) or (classes,) for one recording
-    thresholds : ndarray, float, (classes,)
+    thresholds : ndarray, float, (classes,), or any shape that broadcasts with the scores
     at_least_one : bool
-        Give a recording without any class the one nearest to its threshold, as in `at_least_one_label`.
+        Give a recording without any class one class; see `at_least_one_label`.
+
+    Returns
+    -------
+    ndarray, bool, of the shape of scores
     """
     labels = np.asarray(scores, dtype=np.float64) >= np.asarray(thresholds, dtype=np.float64)
     return at_least_one_label(labels, scores, thresholds) if at_least_one else labels
 
 
 def at_least_one_label(labels: np.ndarray, scores: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
-    """A copy of labels in which each recording without a class has the one with the largest score / threshold.
+    """The labels, with one class for each recording that has none: the class with the largest score / threshold.
 
-    With weights that are not negative, as the Challenge's, a first label never lowers the Challenge metric.
+    A first label never lowers the Challenge metric, since its rewards are not negative.
+
+    Parameters
+    ----------
+    labels : ndarray, bool, (recordings, classes) or (classes,)
+        Not changed.
+    scores : ndarray, float, of the same shape
+    thresholds : ndarray, float, (classes,)
+
+    Returns
+    -------
+    ndarray, bool, of the same shape
     """
     ratio = np.asarray(scores, dtype=np.float64) / np.maximum(thresholds, np.finfo(np.float64).eps)
     nearest = np.arange(ratio.shape[-1]) == ratio.argmax(axis=-1)[..., None]
@@ -34,9 +49,15 @@ def at_least_one_label(labels: np.ndarray, scores: np.ndarray, thresholds: np.nd
 
 
 def vote(labels: np.ndarray) -> np.ndarray:
-    """bool (recordings, classes) from labels of the members, (members, recordings, classes): more than half say so.
+    """Majority vote: a recording gets a class if more than half of the members give it, so a tie gives no label.
 
-    With an even number of members a tie is no majority.
+    Parameters
+    ----------
+    labels : ndarray, bool, (members, recordings, classes)
+
+    Returns
+    -------
+    ndarray, bool, (recordings, classes)
     """
     labels = np.asarray(labels, dtype=bool)
     return 2 * labels.sum(axis=0) > len(labels)

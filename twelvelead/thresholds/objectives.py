@@ -4,9 +4,9 @@
     objective(thresholds)                           # the metric, a float
     objective.cuts(k, thresholds)                   # the metric at every cut of class k, the other classes as they are
 
-A metric is an `Objective`: its value for given labels, and its values along one class, which makes the best threshold of
-a class (the others fixed) exact and cheap. The methods of search.py know nothing else of it, so a new metric is one
-function that builds an `Objective`.
+An `Objective` computes a metric from outputs, and also its values at all possible thresholds of one class while the
+others are fixed, which makes the best threshold of one class exact and cheap to find. The methods of search.py use
+nothing else of a metric, so a new metric is one function that builds an `Objective`.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from ..data.classes import Classes
 class Objective:
     """A metric of given recordings as a function of the thresholds.
 
-    Values are rounded to 12 decimals: the order of the recordings changes a sum in its last bits, and must not
-    change a decision. So ties are ties, and better is better.
+    Values are rounded to 12 decimals. The order of the recordings changes the last bits of a sum, and without rounding
+    it could decide between two thresholds that are equally good.
 
     Attributes
     ----------
@@ -34,10 +34,10 @@ class Objective:
     positives : ndarray of int, (classes,)
         How many recordings have the class.
     value : callable
-        Outputs, bool (classes, recordings) → the metric; larger is better.
+        From outputs, bool (classes, recordings), to the metric; larger is better.
     along : callable
-        (class k, outputs) → float64 (recordings + 1,): element m is the metric if the m recordings with the largest
-        scores of class k had it, and the other classes stayed as they are in outputs, which may be written over.
+        From a class k and outputs, which it may overwrite, to float64 (recordings + 1,). Element m is the metric if the
+        m recordings with the largest scores of class k get it, while the other classes stay as they are in the outputs.
     """
 
     scores: np.ndarray
@@ -47,6 +47,7 @@ class Objective:
     along: Callable[[int, np.ndarray], np.ndarray]
 
     def __call__(self, thresholds: np.ndarray) -> float:
+        """The metric at thresholds, float64 (classes,)."""
         return round(float(self.value(self.scores >= thresholds[:, None])), 12)
 
     def cuts(self, k: int, thresholds: np.ndarray) -> np.ndarray:
@@ -57,8 +58,8 @@ class Objective:
 def challenge_objective(labels: np.ndarray, scores: np.ndarray, weights: np.ndarray, sinus_rhythm: int) -> Objective:
     """The normalised Challenge metric (Perez Alday et al. 2020): 1 for all right, 0 for sinus rhythm everywhere.
 
-    With R = labels · weights the metric of a recording is the sum of R over its outputs, divided by the number of
-    classes in labels or outputs, so one more output adds its R above and at most 1 below.
+    With R = labels · weights, a recording adds to the metric the sum of R over its outputs, divided by the number of
+    classes in its labels or outputs. So one more output adds its R to the numerator and at most 1 to the denominator.
 
     Parameters
     ----------
@@ -70,7 +71,7 @@ def challenge_objective(labels: np.ndarray, scores: np.ndarray, weights: np.ndar
         Column of the reference class.
     """
     labels, scores, order = _by_class(labels, scores)
-    credits = np.ascontiguousarray((labels.T.astype(np.float64) @ weights).T)
+    credits = np.ascontiguousarray((labels.T.astype(np.float64) @ weights).T)  # R: classes, recordings
     absent = ~labels
     label_count = labels.sum(axis=0)
 
@@ -101,11 +102,16 @@ def challenge_objective(labels: np.ndarray, scores: np.ndarray, weights: np.ndar
 
 
 def unofficial_objective(labels: np.ndarray, scores: np.ndarray) -> Objective:
-    """√(F2·G2), the leaderboard figure of the unofficial phase of 2020; F2 and G2 are means over the classes.
+    """√(F2·G2), the leaderboard's figure in the unofficial phase of 2020; F2 and G2 are means over the classes.
 
-    Each recording counts 1 / (number of its labels); F2 = 5 TP / (5 TP + 4 FN + FP), G2 = TP / (TP + FP + 2 FN), 1
-    where undefined. A recording without labels counts 1 here; in 2020 it counted infinitely and spoilt the figure.
-    Parameters as for `challenge_objective`.
+    F2 = 5 TP / (5 TP + 4 FN + FP) and G2 = TP / (TP + FP + 2 FN), both 1 where undefined. Each recording has the weight
+    1 / (number of its labels). A recording without labels has weight 1 here; in the official script its weight is
+    infinite, which makes the figure useless.
+
+    Parameters
+    ----------
+    labels : ndarray, bool, (recordings, classes)
+    scores : ndarray, float, (recordings, classes), in [0, 1]
     """
     labels, scores, order = _by_class(labels, scores)
     share = 1 / np.maximum(labels.sum(axis=0), 1)
@@ -136,18 +142,25 @@ def unofficial_objective(labels: np.ndarray, scores: np.ndarray) -> Objective:
     return Objective(scores, order, labels.sum(axis=1), value, along)
 
 
-METRIC_OF = {"2020": "Challenge metric", "unofficial": "√(F2·G2)"}
+METRIC_OF = {"2020": "Challenge metric", "unofficial": "√(F2·G2)"}  # name of the metric of `objective_of`, by year
 
 
 def objective_of(classes: Classes, labels: np.ndarray, scores: np.ndarray) -> Objective:
-    """The metric that these classes are scored by; parameters as for `challenge_objective`."""
+    """The metric by which these classes are scored.
+
+    Parameters
+    ----------
+    classes : Classes
+    labels : ndarray, bool, (recordings, classes)
+    scores : ndarray, float, (recordings, classes), in [0, 1]
+    """
     if classes.year == "unofficial":
         return unofficial_objective(labels, scores)
     return challenge_objective(labels, scores, classes.weights, classes.sinus_rhythm)
 
 
-def _by_class(labels, scores):
-    """Labels and scores with a row a class, and the recordings of each class by falling score."""
+def _by_class(labels: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Labels and scores transposed to (classes, recordings), and for each class the recordings by falling score."""
     labels = np.ascontiguousarray(np.asarray(labels, dtype=bool).T)
     scores = np.ascontiguousarray(np.asarray(scores, dtype=np.float64).T)  # float64 holds every float32 exactly
     if labels.shape != scores.shape:
@@ -155,5 +168,6 @@ def _by_class(labels, scores):
     return labels, scores, np.argsort(-scores, axis=1, kind="stable")
 
 
-def _running_sum(values):
+def _running_sum(values: np.ndarray) -> np.ndarray:
+    """Sums of the first 0, 1, 2, … values."""
     return np.concatenate([[0.0], np.cumsum(values)])

@@ -4,10 +4,14 @@
     found.values                                    # (classes,) float64 in [0, 1]
     found.stages                                    # (("start", 0.41), ("common", 0.49), ..., ("coordinate", 0.53))
 
-What every method promises: thresholds within [0, 1]; the same result for the same seed, whatever the order of the
-recordings; no stage worse than the one before it; with nothing to learn from (no recordings, a metric that cannot
-change) the start, 0.5. A class without positives in the data has no say: its threshold may rise above the best
-common one where that pays, and never falls below it for the sake of partial credits.
+Every method promises:
+
+- thresholds within [0, 1];
+- the same result for the same seed, in whatever order the recordings come;
+- that no stage is worse than the one before it;
+- the start, 0.5, if there is nothing to learn from (no recordings, or a metric that does not change);
+- for a class without positives in the data, a threshold not below the best common one. Partial credits of the metric
+  could otherwise lower it, although nothing is known about that class.
 """
 
 from __future__ import annotations
@@ -24,13 +28,23 @@ from ..errors import UserError
 from .objectives import Objective
 
 START = 0.5
-FREQUENCY_PART = 0.5  # see `shrink`
-SURE = 0.03  # a threshold below gives the class to nearly all recordings; how far below, says nothing
+FREQUENCY_PART = 0.5  # of the log-odds of a class's frequency; see `shrink`
+# A threshold below this gives a class to nearly every recording, and one above 1 − this to nearly none. How far beyond
+# these limits it lies depends on very few recordings, so `shrink` starts from the limits.
+EXTREME = 0.03
 
 
 @dataclass(frozen=True)
 class Thresholds:
-    """What a method found: a threshold for each class, and the metric after each stage on the way there."""
+    """The result of a method.
+
+    Attributes
+    ----------
+    values : ndarray, float64, (classes,)
+        Thresholds in [0, 1].
+    stages : tuple of (str, float)
+        Name of each stage of the method, and the metric after it.
+    """
 
     values: np.ndarray
     stages: tuple[tuple[str, float], ...]
@@ -39,9 +53,9 @@ class Thresholds:
 def bayesian(objective: Objective, seed: int = 0, random_points: int = 250, guided_points: int = 50) -> Thresholds:
     """Best common threshold, then a Gaussian process, then coordinate refinement; our default.
 
-    BUTT (Vicar et al. 2020) drew 250 points at random in the unit cube and 50 guided by a Gaussian process. With 24
-    classes that does not reach even the best common threshold, so here half of the points are drawn near the best one
-    so far, which at first is the best common threshold, and an exact search along each class finishes the work.
+    Vicar et al. 2020 drew 250 points at random in the unit cube and 50 guided by a Gaussian process. With 24 classes
+    that does not even reach the best common threshold. So here half of the points are drawn near the best point so far,
+    which at first is the best common threshold, and an exact search along each class comes last.
     """
     best, floor, stages = _best_common(objective, np.linspace(0, 1, 101))
     rng = np.random.default_rng(seed)
@@ -65,7 +79,8 @@ def constrained_grid(
     best, floor, stages = _best_common(objective, _grid(common_step))
     grid = _grid(class_step)
     for k in range(len(best)):
-        above = np.searchsorted(-objective.scores[k, objective.order[k]], -grid, side="right")  # how many score >= grid
+        falling = objective.scores[k, objective.order[k]]
+        above = np.searchsorted(-falling, -grid, side="right")  # number of recordings with score >= each grid point
         allowed = grid >= floor[k]
         values = objective.cuts(k, best)[above]
         best = _with_class(objective, best, k, _nearest_of_best(grid[allowed], values[allowed], best[k])[0])
@@ -82,18 +97,18 @@ def common(objective: Objective, seed: int = 0) -> Thresholds:
 def simplex(objective: Objective, seed: int = 0, common_step: float = 0.05, evaluations: int = 4800) -> Thresholds:
     """Singstad and Tronstad 2020: Nelder–Mead from the best common threshold on a 0.05 grid.
 
-    The first simplex is one grid step wide along each class: with scipy's own, 5 % of the start, the gain was half or
-    less.
+    The first simplex extends one grid step along each class. With scipy's default, 5 % of the start value, the gain was
+    at most half as large.
     """
     best, floor, stages = _best_common(objective, _grid(common_step))
     corners = np.vstack([best, best + common_step * np.eye(len(best))])
-    found = optimize.minimize(
+    result = optimize.minimize(
         lambda point: -objective(np.clip(point, floor, 1)),
         best,
         method="Nelder-Mead",
         options={"initial_simplex": corners, "maxfev": evaluations, "xatol": 1e-4, "fatol": 1e-6},
     )
-    best = _better(objective, best, np.clip(found.x, floor, 1))
+    best = _better(objective, best, np.clip(result.x, floor, 1))
     stages.append(("simplex", objective(best)))
     return Thresholds(best, tuple(stages))
 
@@ -103,10 +118,11 @@ def differential_evolution(
 ) -> Thresholds:
     """Differential evolution (Storn and Price 1997) with the best common threshold in its first population.
 
-    `population` is the number of points for each class. Nejedly et al. 2020 tried it and kept a common threshold.
+    `population` is the number of points for each class. Nejedly et al. 2020 tried this method, and then used one common
+    threshold instead.
     """
     best, floor, stages = _best_common(objective, np.linspace(0, 1, 101))
-    found = optimize.differential_evolution(
+    result = optimize.differential_evolution(
         lambda point: -objective(np.clip(point, floor, 1)),
         [(0.0, 1.0)] * len(best),
         x0=best,
@@ -116,7 +132,7 @@ def differential_evolution(
         tol=0,
         rng=np.random.default_rng(seed),
     )
-    best = _better(objective, best, np.clip(found.x, floor, 1))
+    best = _better(objective, best, np.clip(result.x, floor, 1))
     stages.append(("differential evolution", objective(best)))
     return Thresholds(best, tuple(stages))
 
@@ -154,51 +170,82 @@ def optimise(objective: Objective, method: str = "bayesian", seed: int = 0, **co
 
 
 def shrink(objective: Objective, found: Thresholds, part: float, log_odds: np.ndarray | float = 0.0) -> Thresholds:
-    """Thresholds moved by `part` of the way to a common one, in log-odds: what fits few recordings less holds for more.
+    """Moves thresholds towards a common one, so that they fit the recordings at hand less and other recordings more.
 
-    The common one is the best for scores from whose log-odds half of `log_odds` is taken away: what a class's frequency
-    in training adds to them (losses.frequency_log_odds). Elsewhere other classes are frequent. The stage that this adds is as
-    a rule not better than the one before, on the recordings that were learned from.
+    Thresholds move by `part` of the way, measured in log-odds. The common threshold is the best one for scores from
+    whose log-odds half of `log_odds` is subtracted. That is what a class's frequency in training adds to its scores
+    (losses.frequency_log_odds), and at other hospitals other classes are frequent.
+
+    On the recordings that the thresholds were learned from, the stage that this adds is usually worse than the one
+    before.
 
     Parameters
     ----------
+    objective : Objective
+    found : Thresholds
+        The result of a method.
     part : float
-        In [0, 1].
+        In [0, 1]: 0 leaves the thresholds as they are, 1 gives the common one.
     log_odds : ndarray (classes,), or 0
+
+    Returns
+    -------
+    Thresholds
+        With one more stage, "shrunk".
     """
     if part == 0:
         return found
     offsets = np.broadcast_to(FREQUENCY_PART * np.asarray(log_odds), found.values.shape)
     grid = logit(np.linspace(0.01, 0.99, 99))
     cut, _ = _nearest_of_best(grid, np.array([objective(expit(point + offsets)) for point in grid]), 0.0)
-    own = logit(np.clip(found.values, SURE, 1 - SURE))
-    values = expit(own + part * (cut + offsets - own))
+    start = logit(np.clip(found.values, EXTREME, 1 - EXTREME))
+    values = expit(start + part * (cut + offsets - start))
     values = np.where(objective.positives > 0, values, np.maximum(values, found.values))
     return Thresholds(values, (*found.stages, ("shrunk", objective(values))))
 
 
 def best_cut(objective: Objective, k: int, thresholds: np.ndarray, floor: float = 0.0) -> tuple[float, float]:
-    """The best threshold of class k, the others fixed, and the metric there: exact, in O(recordings · classes).
+    """The best threshold of class k while the others are fixed, and the metric there, exact in O(recordings · classes).
 
-    A threshold lies in the middle between two neighbouring scores, so that a score computed elsewhere with another
-    rounding falls on the same side; with all recordings below it, between the largest score and 1. Of several as good
-    it is the one nearest to `thresholds[k]`. A score of exactly 1 always gets its label, since thresholds end at 1.
+    A threshold is put halfway between two neighbouring scores, so that a score computed on another machine, with
+    slightly different rounding, is on the same side of it. If no recording should get the class, it is halfway between
+    the largest score and 1. Among equally good thresholds it is the one nearest to `thresholds[k]`. A score of exactly
+    1 always gets its label, since thresholds do not exceed 1.
+
+    Parameters
+    ----------
+    objective : Objective
+    k : int
+    thresholds : ndarray, float64, (classes,)
+    floor : float
+        Lowest threshold that is allowed.
     """
     falling = objective.scores[k, objective.order[k]]
     upper, lower = np.append(1.0, falling), np.append(falling, 0.0)  # cut m: lower[m] < threshold <= upper[m]
     middle = lower + (upper - lower) / 2
-    middle = np.maximum(np.where(middle > lower, middle, upper), floor)  # neighbours in float64 have no middle
+    # Between two neighbouring numbers of float64 there is no middle.
+    middle = np.maximum(np.where(middle > lower, middle, upper), floor)
     possible = (upper > lower) & (middle <= upper)
-    possible[-1] = middle[-1] <= upper[-1]  # nothing has to lie below the last cut, so it may be 0
+    possible[-1] = middle[-1] <= upper[-1]  # no score has to be below the last cut, so it may be 0
     return _nearest_of_best(middle[possible], objective.cuts(k, thresholds)[possible], thresholds[k])
 
 
-def _grid(step):
+def _grid(step: float) -> np.ndarray:
+    """Points from 0 to 1."""
     return np.linspace(0, 1, round(1 / step) + 1)
 
 
-def _best_common(objective, grid):
-    """The best common threshold of the start and a grid, the lowest that each class may have, the first stages."""
+def _best_common(objective: Objective, grid: np.ndarray) -> tuple[np.ndarray, np.ndarray, list[tuple[str, float]]]:
+    """The first two stages of every method: the start, and the best common threshold among the start and a grid.
+
+    Returns
+    -------
+    best : float64 (classes,)
+        The same threshold for every class.
+    floor : float64 (classes,)
+        The lowest threshold that each class may have: 0, or `best` for a class without positives.
+    stages : list of (str, float)
+    """
     count = len(objective.scores)
     grid = np.append(grid, START)
     best, value = _nearest_of_best(grid, np.array([objective(np.full(count, point)) for point in grid]), START)
@@ -206,19 +253,23 @@ def _best_common(objective, grid):
     return np.full(count, best), np.where(objective.positives > 0, 0.0, best), stages
 
 
-def _nearest_of_best(thresholds, values, current):
-    """The threshold with the largest value, and that value; of several the nearest to the current one."""
+def _nearest_of_best(thresholds: np.ndarray, values: np.ndarray, current: float) -> tuple[float, float]:
+    """The threshold with the largest value, and that value; among several the nearest to the current threshold."""
     best = np.flatnonzero(values == values.max())
     chosen = best[np.argmin(np.abs(thresholds[best] - current))]
     return float(thresholds[chosen]), float(values[chosen])
 
 
-def _better(objective, current, candidate):
+def _better(objective: Objective, current: np.ndarray, candidate: np.ndarray) -> np.ndarray:
+    """The candidate thresholds if they are better than the current ones, which otherwise stay."""
     return candidate if objective(candidate) > objective(current) else current
 
 
-def _refine(objective, best, floor):
-    """Exact search along each class in turn, round and round until no class gains; every step is better, so it ends."""
+def _refine(objective: Objective, best: np.ndarray, floor: np.ndarray) -> np.ndarray:
+    """Exact search along each class in turn, repeated until no class gains.
+
+    This ends, since each step that changes a threshold makes the metric larger.
+    """
     before = None
     while before is None or objective(best) > objective(before):
         before = best
@@ -227,15 +278,19 @@ def _refine(objective, best, floor):
     return best
 
 
-def _with_class(objective, current, k, threshold):
-    """The current thresholds with another one for class k, if that is better."""
+def _with_class(objective: Objective, current: np.ndarray, k: int, threshold: float) -> np.ndarray:
+    """The current thresholds, with another one for class k if that is better."""
     candidate = current.copy()
     candidate[k] = threshold
     return _better(objective, current, candidate)
 
 
-def _draw(rng, count, near, floor):
-    """Half of the points uniform in the unit cube, half near a point: some of its classes moved, little or far."""
+def _draw(rng: np.random.Generator, count: int, near: np.ndarray, floor: np.ndarray) -> np.ndarray:
+    """Random thresholds, float64 (count, classes): half of them uniform in the unit cube, half near a point.
+
+    Each point of the second half has its own share of classes that are moved, and its own size of these moves, from
+    0.01 to 0.3.
+    """
     shape = (count - count // 2, len(near))
     uniform = rng.random((count // 2, len(near)))
     step = rng.normal(size=shape) * np.exp(rng.uniform(np.log(0.01), np.log(0.3), size=(shape[0], 1)))
@@ -243,11 +298,22 @@ def _draw(rng, count, near, floor):
     return np.clip(np.vstack([uniform, moved]), floor, 1)
 
 
-def _expected_improvement(points, values, candidates):
-    """Expected improvement over the best value under a Gaussian process with a Matérn 5/2 kernel.
+def _expected_improvement(points: np.ndarray, values: np.ndarray, candidates: np.ndarray) -> np.ndarray:
+    """Expected improvement of candidates over the best value, by a Gaussian process with a Matérn 5/2 kernel.
 
-    The length scale is the one of five with the largest likelihood, the variance its closed form at that length
+    Of five length scales the one with the largest likelihood is taken; the variance has a closed form for each
     (Rasmussen and Williams 2006, sections 2.3 and 5.4.1).
+
+    Parameters
+    ----------
+    points : float64 (points, classes), and values : float64 (points,)
+        Thresholds that were tried, and the metric there.
+    candidates : float64 (candidates, classes)
+
+    Returns
+    -------
+    float64 (candidates,)
+        In units of the standard deviation of `values`.
     """
 
     def kernel(a, b, length):

@@ -1,0 +1,76 @@
+"""The evaluator's command-line options, the same for evaluate_model.py and for `twelvelead evaluate`.
+
+This module imports no numpy, so that the number of its threads can still be set once the command is known.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+
+YEARS = ("2020", "2021", "unofficial")  # whose rules and metrics there are: the keys of metrics.METRICS
+DESCRIPTION = (
+    "Scores outputs as the organizers' scripts of 2020 and 2021 do, to the last bit, and says what is wrong with files."
+)
+DEFAULT_RESAMPLES = 1000  # of --compare
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Adds every option but --debug."""
+    add = parser.add_argument
+    add("labels", metavar="LABELS", help="folder of headers, or of folders of them")
+    add("outputs", metavar="OUTPUTS", help="folder of outputs, one CSV file for each header")
+    add("scores", metavar="SCORES.csv", nargs="?", help="write the scores here instead of printing them")
+    add("class_scores", metavar="CLASS_SCORES.csv", nargs="?", help="write the scores of each class here")
+    add("--year", choices=list(YEARS), help="whose rules and metrics; by default the weights table's year")
+    add("--weights", metavar="FILE", help="the Challenge's weights table of 2020 or 2021; by default our weights.csv")
+    add(
+        "--by-source",
+        nargs="?",
+        const="folder",
+        metavar="CSV",
+        help="scores of each source, too: each folder in LABELS, or each group of a CSV file of recording,group",
+    )
+    add("--bootstrap", type=int, default=0, metavar="N", help="95 %% intervals of every metric, from N resamples")
+    add(
+        "--resample-by",
+        default="recording",
+        metavar="WHAT",
+        help="what is drawn: recording (default), source, or the groups of a CSV file of recording,group",
+    )
+    add("--seed", type=int, default=0, help="of the resamples (default 0)")
+    add(
+        "--compare",
+        metavar="OTHER_OUTPUTS",
+        help="differences of OUTPUTS from these, with intervals from paired resamples "
+        f"({DEFAULT_RESAMPLES} unless --bootstrap says)",
+    )
+    add("--json", metavar="FILE", help="write everything here, at full precision and with undefined values as null")
+    add("--strict", action="store_true", help="exit with code 2 if there is anything to note about the files")
+    add(
+        "--lenient",
+        action="store_true",
+        help="where the official script would stop at a recording, take it as all-negative and go on",
+    )
+
+
+def without_ambiguity(arguments: list[str]) -> list[str]:
+    """The arguments with `--by-source=folder` for a bare --by-source before a folder, which then is LABELS.
+
+    The value of --by-source is optional, so argparse would take the folder for it.
+    """
+    return [
+        "--by-source=folder" if argument == "--by-source" and os.path.isdir(following) else argument
+        for argument, following in zip(arguments, [*arguments[1:], ""])
+    ]
+
+
+def complete(parser: argparse.ArgumentParser, options: argparse.Namespace) -> argparse.Namespace:
+    """Checks the options against each other and fills in what one implies. A fault ends through `parser.error`."""
+    if options.bootstrap < 0:
+        parser.error("--bootstrap: a number of resamples cannot be negative")
+    if options.compare and not options.bootstrap:
+        options.bootstrap = DEFAULT_RESAMPLES
+    if options.resample_by == "source" and not options.by_source:
+        parser.error("--resample-by source: say with --by-source what the sources are")
+    return options
