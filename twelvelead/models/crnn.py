@@ -24,7 +24,6 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from .cpu.winograd import MinimalConv
 from .layers import MaskedBatchNorm
 
 
@@ -54,7 +53,7 @@ class Crnn(nn.Module):
             size, stride = (pool, pool_stride) if k < blocks - 1 else (last_pool, last_pool_stride)
             self.blocks.append(
                 nn.Sequential(
-                    MinimalConv(leads if k == 0 else width, width, kernel),
+                    nn.Conv2d(leads if k == 0 else width, width, (1, kernel)),
                     nn.ReLU(inplace=True),
                     nn.MaxPool2d((1, size), (1, stride)),
                     MaskedBatchNorm(width),
