@@ -123,12 +123,23 @@ class ConvNorm(nn.Module):
 
     def __init__(self, channels_in: int, channels_out: int, kernel: int, stride: int = 1):
         super().__init__()
+        # A filter of one tap needs only every `stride`-th sample, so these are taken first and convolved then. The results
+        # are the same. torch 2.13's derivative of a convolution with one tap and a stride writes outside of its memory on
+        # a CPU (fewer than 16 input channels, channels_last, several threads, a batch that these do not divide).
+        self.every = stride if kernel == 1 else 1
         self.conv = nn.Conv2d(
-            channels_in, channels_out, (1, kernel), stride=(1, stride), padding=(0, kernel // 2), bias=False
+            channels_in,
+            channels_out,
+            (1, kernel),
+            stride=(1, stride // self.every),
+            padding=(0, kernel // 2),
+            bias=False,
         )
         self.norm = MaskedBatchNorm(channels_out)
 
     def forward(self, x: torch.Tensor, valid: torch.Tensor | None = None) -> torch.Tensor:
+        if self.every > 1:
+            x = x[..., :: self.every].contiguous(memory_format=torch.channels_last)
         x = self.conv(x)
         if self.norm is not None:  # None after network.fuse
             return self.norm(x, valid)
