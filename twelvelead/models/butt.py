@@ -8,8 +8,8 @@ Global Skip Connections and Custom Loss Function, CinC 2020, paper 189, section 
                 concatenate [average pool of x0 by 2^(i−1); output; input of the second convolution], max-pool by 2
     top         Conv(→ levels·n), BatchNorm, ReLU; global max-pool over the valid samples; one unit a class
 
-With 12 leads, 24 classes and n = 30 it has 2,665,464 parameters. The authors' code means to mask the padding, but computes
-the mask with a wrong stride and so masks nothing; here the mask is exact.
+With 12 leads, 24 classes and n = 30 it has 2,665,464 parameters. The authors' code means to mask the padding, but
+computes the mask with a wrong stride and so masks nothing; here the mask is exact.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from .layers import ConvNormReLU, as_masked, halve, halve_mean
 
 
 class Level(nn.Module):
-    """The convolutions of one time scale. Returns their output and the input of the second one, which skips the others."""
+    """The convolutions of one time scale. Returns their output and the input of the second one."""
 
     def __init__(self, channels_in: int, width: int, convolutions: int, kernel: int):
         super().__init__()
@@ -104,7 +104,7 @@ def butt(
 ) -> Butt:
     """The network of section 2 of the paper; `width` 30 in the authors' code, 48 in the paper's best, 12 small.
 
-    The authors' network does not use the metadata. With `metadata_features` above 0 ours adds so many features of age, sex
-    and amplitude to those of the signal.
+    The authors' network does not use the metadata. With `metadata_features` above 0 ours adds so many features of
+    age, sex and amplitude to those of the signal.
     """
     return Butt(leads, classes, width, levels, convolutions, kernel, metadata_features)

@@ -1,8 +1,9 @@
 """Layers that know which samples of a padded batch exist.
 
-Signals are (batch, channels, 1, time) in torch's channels_last format, so in memory the channels of a sample lie together.
-On two cores a network trains twice as fast this way as with (batch, channels, time). `valid` is float (batch, 1, 1, time),
-1 where a sample exists and 0 elsewhere, or None if all samples exist. Every layer returns zeros where it is 0.
+Signals are (batch, channels, 1, time) in torch's channels_last format, so in memory the channels of a sample lie
+together. On two cores a network trains twice as fast this way as with (batch, channels, time). `valid` is float
+(batch, 1, 1, time), 1 where a sample exists and 0 elsewhere, or None if all samples exist. Every layer returns zeros
+where it is 0.
 """
 
 from __future__ import annotations
@@ -41,9 +42,10 @@ class MaskedBatchNorm(nn.BatchNorm2d):
 class _MaskedNorm(torch.autograd.Function):
     """The arithmetic of `MaskedBatchNorm` in training, with its derivative.
 
-    It stands here and not in models/cpu because torch has no batch normalisation with a mask: every device needs this one.
-    Written out, the derivative passes over memory half as often as the one that autograd derives. Sums over samples are
-    written as products with the mask, which takes a fifth of the time of torch's sum over a leading dimension.
+    It stands here and not in models/cpu because torch has no batch normalisation with a mask: every device needs
+    this one. Written out, the derivative passes over memory half as often as the one that autograd derives. Sums
+    over samples are written as products with the mask, which takes a fifth of the time of torch's sum over a leading
+    dimension.
     """
 
     @staticmethod
@@ -123,9 +125,10 @@ class ConvNorm(nn.Module):
 
     def __init__(self, channels_in: int, channels_out: int, kernel: int, stride: int = 1):
         super().__init__()
-        # A filter of one tap needs only every `stride`-th sample, so these are taken first and convolved then. The results
-        # are the same. torch 2.13's derivative of a convolution with one tap and a stride writes outside of its memory on
-        # a CPU (fewer than 16 input channels, channels_last, several threads, a batch that these do not divide).
+        # A filter of one tap needs only every `stride`-th sample, so these are taken first and convolved then. The
+        # results are the same. torch 2.13's derivative of a convolution with one tap and a stride writes outside of
+        # its memory on a CPU (fewer than 16 input channels, channels_last, several threads, a batch that these do
+        # not divide).
         self.every = stride if kernel == 1 else 1
         self.conv = nn.Conv2d(
             channels_in,
@@ -161,7 +164,7 @@ def halve_mean(x: torch.Tensor) -> torch.Tensor:
 
 
 def halve_valid(valid: torch.Tensor | None) -> torch.Tensor | None:
-    """The mask at half the rate. A pair of samples exists if one of them does, so that a single sample does not vanish."""
+    """The mask at half the rate. A pair exists if one of its samples does, so a single sample does not vanish."""
     return None if valid is None else halve(valid)
 
 

@@ -39,9 +39,9 @@ class Standardised(nn.Module):
 class FilledLeads(nn.Module):
     """A network whose missing leads are estimated from the others first.
 
-    A lead is missing in a recording if it is zero all the time. `covariance`, float32 (leads, leads), is that of the samples
-    of the training recordings; it is stored with the weights. With the missing leads m and the present leads p of a
-    recording, the best linear estimate is Σ_mp Σ_pp⁻¹ times the present leads.
+    A lead is missing in a recording if it is zero all the time. `covariance`, float32 (leads, leads), is that of the
+    samples of the training recordings; it is stored with the weights. With the missing leads m and the present leads
+    p of a recording, the best linear estimate is Σ_mp Σ_pp⁻¹ times the present leads.
     """
 
     covariance: torch.Tensor
@@ -65,8 +65,8 @@ class FilledLeads(nn.Module):
         with torch.autocast(present.device.type, enabled=False):
             present = present.to(self.covariance)
             known = self.covariance * present[:, :, None] * present[:, None, :]
-            # The diagonal gets 1 where a lead is missing, and everywhere a ridge: the limb leads depend on each other, so
-            # that their covariance alone could not be inverted.
+            # The diagonal gets 1 where a lead is missing, and everywhere a ridge: the limb leads depend on each
+            # other, so that their covariance alone could not be inverted.
             known = known + torch.diag_embed(1 - present + 1e-3 * self.covariance.diagonal().mean())
             # solve_ex does not check for errors, for which it would have to wait for a GPU. The ridge rules them out.
             return torch.linalg.solve_ex(known, self.covariance * present[:, :, None])[0].transpose(1, 2)
@@ -95,8 +95,8 @@ def new_model(recipe: Recipe, classes: int) -> nn.Module:
 def accelerated(model: nn.Module, *, training: bool) -> nn.Module:
     """The model made faster for a CPU by models/cpu, see `cpu.accelerate`.
 
-    It is returned as it is if it lies on another device, or if the folder models/cpu has been deleted. This is the only place
-    that knows of that folder.
+    It is returned as it is if it lies on another device, or if the folder models/cpu has been deleted. This is the
+    only place that knows of that folder.
     """
     if any(parameter.device.type != "cpu" for parameter in model.parameters()):
         return model

@@ -3,8 +3,9 @@
     model = accelerate(model, training=True)                    # the same parameters, faster convolutions
     model = accelerate(fuse(model.eval()), training=False)      # a model that only scores
 
-The folder is optional: `models.network.accelerated` is the only place that imports it, and returns the model as it is where
-the folder has been deleted. Training, loading and scoring then take longer and give the same results up to rounding.
+The folder is optional: `models.network.accelerated` is the only place that imports it, and returns the model as it
+is where the folder has been deleted. Training, loading and scoring then take longer and give the same results up to
+rounding.
 
     winograd.py         the arithmetic: convolutions with fewer multiplications
     minimal_conv.py     layers that use it, for training and for scoring
@@ -24,8 +25,8 @@ from ..butt import Butt
 from .butt import scoring_butt
 from .minimal_conv import MinimalConv, ScoringConv, gains_from_minimal_filtering
 
-# Networks that have a faster twin for scoring as a whole. The function returns the twin, or None where a network of this
-# class has none, for example because of the length of its filters.
+# Networks that have a faster twin for scoring as a whole. The function returns the twin, or None where a network of
+# this class has none, for example because of the length of its filters.
 SCORING_TWINS: dict[type[nn.Module], Callable[[Any], nn.Module | None]] = {Butt: scoring_butt}
 
 

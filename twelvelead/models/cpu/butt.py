@@ -63,7 +63,7 @@ class ScoringButt(nn.Module):
 
 
 class _Pooling(NamedTuple):
-    """Views of one of the three parts that a level joins: pairs of samples, and their place in the next level's input."""
+    """One of the three parts that a level joins: its pairs of samples, and the place of their maxima."""
 
     even: torch.Tensor  # batch, time / 2, channels
     odd: torch.Tensor

@@ -64,7 +64,7 @@ class TiledConvolution:
         self.part = max(1, WORKING_SET // numbers)  # recordings that are computed at a time
 
     def tiles_of(self, padded: torch.Tensor, first: int, count: int) -> torch.Tensor:
-        """Inputs first … first + count − 1 of each tile, (count, batch, tiles, channels in), as a view of padded signals."""
+        """Inputs first … first + count − 1 of each tile as a view (count, batch, tiles, channels in)."""
         channels = self.channels_in
         return padded.as_strided(
             (count, len(padded), self.tiles, channels),
@@ -83,7 +83,8 @@ class TiledConvolution:
         return transformed
 
     def inputs_gradient(self, transformed: torch.Tensor, out: torch.Tensor) -> None:
-        """The derivative of `transformed_inputs`, from (n, batch · tiles, channels in) to `out` (batch, time, channels in).
+        """The derivative of `transformed_inputs`, from (n, batch · tiles, channels in) to `out` (batch, time,
+        channels in).
 
         Neighbouring tiles overlap, so an input that belongs to two of them gets the sum of both gradients.
         """
@@ -132,7 +133,8 @@ class TiledConvolution:
         signals_gradient: torch.Tensor | None,
         bias_gradient: torch.Tensor | None,
     ) -> torch.Tensor:
-        """The gradient of the weight (channels out, channels in, 1, taps) from that of the output (batch, time, channels out).
+        """The gradient of the weight (channels out, channels in, 1, taps) from that of the output (batch, time,
+        channels out).
 
         The gradients of the signals and of the bias are written to `signals_gradient` and added to `bias_gradient`,
         unless these are None. `weight` is transformed.

@@ -1,19 +1,21 @@
 """Convolutions over time for scoring in numpy, by minimal filtering (winograd.py) as products of small matrices.
 
-    layer = ConvolutionReLU(weights.shape, source, target)      # views of two buffers, made once for a length of signals
+    layer = ConvolutionReLU(weights.shape, source, target)      # views of two buffers, made once for a length of
+    signals
     layer(weights)                                              # reads source.body, writes target.body
 
-In the deep layers of one recording a convolution is twelve products of a matrix of about ten rows with a large matrix of
-weights. numpy's BLAS (OpenBLAS) multiplies matrices of this size where they lie. torch's (MKL) copies the weights into an
-order of its own before each product, which takes three times as long as the product itself. For OpenBLAS the weights are cut
-into panels of columns that a product reads from the beginning to the end.
+In the deep layers of one recording a convolution is twelve products of a matrix of about ten rows with a large
+matrix of weights. numpy's BLAS (OpenBLAS) multiplies matrices of this size where they lie. torch's (MKL) copies the
+weights into an order of its own before each product, which takes three times as long as the product itself. For
+OpenBLAS the weights are cut into panels of columns that a product reads from the beginning to the end.
 
-Signals lie in buffers with their padding around them. The overlapping tiles of a signal are a view of one buffer, and the
-outputs of the tiles are a view of the next, so nothing is copied between two layers.
+Signals lie in buffers with their padding around them. The overlapping tiles of a signal are a view of one buffer,
+and the outputs of the tiles are a view of the next, so nothing is copied between two layers.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -26,7 +28,8 @@ from .buffers import buffer
 from .minimal_conv import time_padding
 from .winograd import matrices, scoring_weights
 
-# With AVX-512 numpy's OpenBLAS has kernels for small matrices. Without, torch's product of a whole layer at once is faster.
+# With AVX-512 numpy's OpenBLAS has kernels for small matrices. Without, torch's product of a whole layer at once is
+# faster.
 SMALL_KERNELS = torch.backends.cpu.get_cpu_capability().startswith("AVX512")
 PANEL_WIDTHS = (64, 32)  # columns of a panel; the width that leaves fewer columns empty is taken
 WORKING_SET = 2**18  # numbers that a convolution computes with at a time, so that they stay in a core's cache
@@ -38,8 +41,8 @@ SLACK = 8
 class Shape(NamedTuple):
     """What a `ConvolutionReLU` must know of its weights to make its views.
 
-    `inputs` and `outputs` are those of a tile (n and m in winograd.py), `padding` is the number of zeros at each end of a
-    signal. `panels` of `panel_width` columns hold the output channels; both are 0 where torch takes the products.
+    `inputs` and `outputs` are those of a tile (n and m in winograd.py), `padding` is the number of zeros at each end
+    of a signal. `panels` of `panel_width` columns hold the output channels; both are 0 where torch takes the products.
     """
 
     channels_in: int
@@ -78,8 +81,8 @@ class ScoringWeights:
             panels = -(-channels_out // width)
             padded = np.zeros((n, channels_in, panels * width), dtype=np.float32)
             padded[:, :, :channels_out] = weight.numpy()
-            padded = padded.reshape(n, channels_in, panels, width).transpose(0, 2, 1, 3)
-            self.weight = np.ascontiguousarray(padded)[:, None]
+            by_panel = padded.reshape(n, channels_in, panels, width).transpose(0, 2, 1, 3)
+            self.weight = np.ascontiguousarray(by_panel)[:, None]
         self.bias = np.tile(bias.numpy(), m)
         self.shape = Shape(channels_in, channels_out, n, m, time_padding(conv), panels, width)
 
@@ -94,7 +97,8 @@ class PaddedSignals:
     body : float32 (batch, time, channels)
         The signals, as a view of `rows`.
     gaps : float32 (batch, 2 · padding + SLACK, channels)
-        The samples behind each signal: its padding, the slack, and the padding before the next signal. A view of `rows`.
+        The samples behind each signal: its padding, the slack, and the padding before the next signal. A view of
+        `rows`.
     slot : int
         Rows from the beginning of one signal to that of the next.
     """
@@ -108,7 +112,8 @@ class PaddedSignals:
         self.gaps[...] = 0
 
     def tiles(self, first: int, batch: int, count: int, samples: int, step: int) -> np.ndarray:
-        """A view (batch, count, samples, channels) of tiles of so many samples, one every `step` samples of each signal.
+        """A view (batch, count, samples, channels) of tiles of so many samples, one every `step` samples of each
+        signal.
 
         The first tile of the first signal begins at row `first` of `rows`.
         """
@@ -138,8 +143,8 @@ class _Part(NamedTuple):
 class ConvolutionReLU:
     """A convolution from one buffer to another, followed by ReLU, for weights of one shape.
 
-    For OpenBLAS the products are cut into chunks of rows and panels of columns so small that it takes each as it lies and
-    starts no threads.
+    For OpenBLAS the products are cut into chunks of rows and panels of columns so small that it takes each as it
+    lies and starts no threads.
     """
 
     def __init__(self, shape: Shape, source: PaddedSignals, target: PaddedSignals):
@@ -148,7 +153,8 @@ class ConvolutionReLU:
         columns = shape.panels * shape.panel_width or shape.channels_out
         part = max(1, WORKING_SET // (shape.inputs * tiles * max(shape.channels_in, columns)))
         self.target = target
-        self.multiply = np.matmul if shape.panels else torch.bmm
+        # The factors are arrays or tensors alike, see _Part.
+        self.multiply: Callable[..., Any] = np.matmul if shape.panels else torch.bmm
         self.parts = [
             _part(shape, source, target, first, min(part, batch - first), tiles) for first in range(0, batch, part)
         ]

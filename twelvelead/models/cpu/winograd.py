@@ -2,17 +2,17 @@
 
 A filter of r taps needs m · r multiplications for m outputs. Minimal filtering F(m, r) needs m + r − 1 (S. Winograd,
 Arithmetic Complexity of Computations, 1980; for networks A. Lavin and S. Gray, Fast Algorithms for Convolutional Neural
-Networks, CVPR 2016). F(8, 7) for example computes eight outputs of a filter of seven taps with 14 multiplications instead
-of 56.
+Networks, CVPR 2016). F(8, 7) for example computes eight outputs of a filter of seven taps with 14 multiplications
+instead of 56.
 
-The signal is cut into tiles of n = m + r − 1 inputs, which overlap by r − 1 samples and give m outputs each. For the inputs
-d of a tile and the taps g of the filter the outputs are
+The signal is cut into tiles of n = m + r − 1 inputs, which overlap by r − 1 samples and give m outputs each. For the
+inputs d of a tile and the taps g of the filter the outputs are
 
     y = output_transform @ ((filter_transform @ g) * (input_transform @ d))
 
-The n products are taken over all channels at once, so they are n matrix products; the transforms are products with small
-matrices. The result differs from the direct convolution by rounding: in float32 by about 10⁻⁵ of an output's size for
-F(8, 7), and by a third of that for F(6, 7).
+The n products are taken over all channels at once, so they are n matrix products; the transforms are products with
+small matrices. The result differs from the direct convolution by rounding: in float32 by about 10⁻⁵ of an output's
+size for F(8, 7), and by a third of that for F(6, 7).
 """
 
 from __future__ import annotations
@@ -23,17 +23,18 @@ import numpy as np
 import torch
 from torch import nn
 
-# Outputs m of a tile by the number of taps r. More outputs mean fewer products and larger rounding errors. Scoring takes as
-# many as keep the scores of an untrained network of 20 layers equal to 10⁻⁴; training tolerates more.
+# Outputs m of a tile by the number of taps r. More outputs mean fewer products and larger rounding errors. Scoring
+# takes as many as keep the scores of an untrained network of 20 layers equal to 10⁻⁴; training tolerates more.
 TRAINING_OUTPUTS = {3: 6, 5: 8, 7: 8}
 SCORING_OUTPUTS = {3: 6, 5: 8, 7: 6}
-# The same for scoring with convolutions of more than MANY_PAIRS pairs of an input and an output channel. These are the deep
-# layers, where few samples of a recording are left: transformed weights grow with the number of outputs, and reading them
-# from memory takes longer than multiplying with them.
+# The same for scoring with convolutions of more than MANY_PAIRS pairs of an input and an output channel. These are
+# the deep layers, where few samples of a recording are left: transformed weights grow with the number of outputs,
+# and reading them from memory takes longer than multiplying with them.
 DEEP_SCORING_OUTPUTS = {3: 4, 5: 4, 7: 4}
 MANY_PAIRS = 50_000
-# Positive points at which the polynomials of inputs and taps are evaluated, by the number of inputs n. The other points are
-# their negatives, 0 and infinity. A numerical search chose them for the least expected rounding error with random inputs.
+# Positive points at which the polynomials of inputs and taps are evaluated, by the number of inputs n. The other
+# points are their negatives, 0 and infinity. A numerical search chose them for the least expected rounding error
+# with random inputs.
 POINTS = {
     6: (0.651, 1.535),
     8: (0.505, 1.0, 1.978),
