@@ -25,8 +25,7 @@ from safetensors.torch import load_file
 
 from ..data.classes import Classes
 from ..errors import UserError
-from ..models.cpu.winograd import prepared_for_scoring
-from ..models.network import fuse, new_model
+from ..models.network import accelerated, fuse, new_model
 from ..recipes import Recipe, recipe_from_dict
 from ..thresholds.decisions import at_least_one_label, decide, vote
 from .predict import PackedRecordings, predict_each
@@ -136,7 +135,7 @@ def load_ensemble(folder: str | Path, device: torch.device | str = "cpu") -> Ens
                 weights = {name.replace("side.", "metadata."): values for name, values in weights.items()}
             model.load_state_dict(weights)
             model = fuse(model.eval()).to(device=device, memory_format=torch.channels_last)
-            models.append(prepared_for_scoring(model) if device.type == "cpu" else model)
+            models.append(accelerated(model, training=False))
         return Ensemble(
             recipe,
             classes,

@@ -1,16 +1,22 @@
-"""Networks by name. A new architecture is one file here with one function, named in the tuple below.
+"""Networks by name. A new architecture is one file here with one function, which is named in the tuple below.
 
     model = build("butt", leads=12, classes=24, width=30)
     logits = model(x, valid, metadata)      # (batch, channels, time), bool (batch, time), (batch, 7) → (batch, classes)
 
-A model turns a batch into logits; the score of a class is their sigmoid. Samples where `valid` is False do not exist:
-a recording's logits depend neither on its padding nor on its company in the batch, and any length from 1 on is taken.
-`valid` None: all are valid. `metadata` is what else is known, each with a 1 behind it if it is, else zeros: age / 100; female,
-male; log10 of the amplitude in mV, where the input was divided by it. None: nothing is known. Every network takes it, and
-passes it over unless its paper uses it.
+The score of a class is the sigmoid of its logit. Every network keeps this contract:
+
+valid
+    Samples where it is False do not exist: the logits of a recording depend neither on its padding nor on the other
+    recordings of its batch. None means that all samples are valid. Any length from one sample on is taken.
+metadata
+    What is known beside the signal, see prepare.metadata_of: age / 100; female, male; log10 of the amplitude in mV
+    if the signal was divided by it. Each is followed by 1 if it is known and is 0 otherwise. None means that nothing
+    is known. Every network takes the metadata, and ignores it unless its paper uses it.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 from torch import nn
 
@@ -24,12 +30,19 @@ _REGISTRY = {function.__name__: function for function in (butt, se_resnet, crnn,
 
 
 def names() -> tuple[str, ...]:
-    """Names of all networks."""
+    """The names of all networks."""
     return tuple(_REGISTRY)
 
 
-def build(name: str, *, leads: int, classes: int, **network) -> nn.Module:
-    """A new network with random weights (torch's global generator); `leads` are the channels of its input.
+def build(name: str, *, leads: int, classes: int, **network: Any) -> nn.Module:
+    """A new network with random weights from torch's global generator.
+
+    Parameters
+    ----------
+    leads : int
+        Channels of its input.
+    network
+        Options of this network; its function says which it takes.
 
     Raises
     ------

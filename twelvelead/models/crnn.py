@@ -6,30 +6,32 @@ B.-J. Singstad, C. Tronstad: abstract of the Challenge 2020's unofficial phase, 
     LSTM(1024)  its last state
     head        linear layer of 1024, ReLU, dropout; one linear layer, one unit a class
 
-With 12 leads and 9 classes that is 40,995,849 parameters (Keras: 4,096 fewer, its LSTM has one bias, torch's two).
+With 12 leads and 9 classes it has 40,995,849 parameters. Keras counts 4,096 fewer, because its LSTM has one bias and
+torch's has two.
 
-The outputs are logits. The abstract trains with categorical cross-entropy, so there the scores are their softmax; the
-released code ends in sigmoids, with the softmax commented out.
+The outputs are logits. The abstract trains with categorical cross-entropy, so there the scores are their softmax. The
+released code ends in sigmoids, and its softmax is commented out.
 
-The convolutions have no padding of their own: a recording of less than 14.6 s at 500 Hz would leave the LSTM nothing
-to read, so the zeros that fill it up to 20 s are part of this network and count as signal, as published, in the
-statistics of the batch normalisation too. Every recording is filled or cut to the same length here, whatever its batch
-was padded to, so that its score depends on neither padding nor company. (Their code reshapes (leads, time) to
-(time, leads) where it should transpose; that is not followed.)
+The convolutions have no padding, and a recording of less than 14.6 s at 500 Hz would leave the LSTM nothing to read. As
+published, the zeros that fill a recording up to 20 s are therefore part of the network and count as signal, also in the
+statistics of the batch normalisation. Here every recording is filled or cut to the same length, whatever its batch was
+padded to, so that its score depends neither on padding nor on the batch. The released code reshapes (leads, time) to
+(time, leads) where it should transpose. We do not follow that.
 """
 
 from __future__ import annotations
+
+from typing import cast
 
 import torch
 from torch import nn
 from torch.nn import functional as F
 
-from .cpu.winograd import MinimalConv
 from .layers import MaskedBatchNorm
 
 
 class Crnn(nn.Module):
-    """See the module's first lines. `width` are the filters, the units of the LSTM and of the layer after it."""
+    """See the first lines of this file. `width` counts filters, LSTM units and hidden units."""
 
     def __init__(
         self,
@@ -54,7 +56,7 @@ class Crnn(nn.Module):
             size, stride = (pool, pool_stride) if k < blocks - 1 else (last_pool, last_pool_stride)
             self.blocks.append(
                 nn.Sequential(
-                    MinimalConv(leads if k == 0 else width, width, kernel),
+                    nn.Conv2d(leads if k == 0 else width, width, (1, kernel)),
                     nn.ReLU(inplace=True),
                     nn.MaxPool2d((1, size), (1, stride)),
                     MaskedBatchNorm(width),
@@ -70,17 +72,19 @@ class Crnn(nn.Module):
         self._initialise()
 
     def _initialise(self) -> None:
-        """Keras's initial weights: Glorot and Bengio (2010), orthogonal recurrence, a forget gate that starts open."""
+        """Keras's initial weights: Glorot and Bengio (2010), orthogonal recurrence, a bias of 1 in the forget gate."""
         for module in self.modules():
             if isinstance(module, (nn.Conv2d, nn.Linear)):
                 nn.init.xavier_uniform_(module.weight)
-                nn.init.zeros_(module.bias)
-        nn.init.xavier_uniform_(self.lstm.weight_ih_l0)
-        nn.init.orthogonal_(self.lstm.weight_hh_l0)
-        nn.init.zeros_(self.lstm.bias_ih_l0)
-        nn.init.zeros_(self.lstm.bias_hh_l0)
+                nn.init.zeros_(cast(torch.Tensor, module.bias))  # all of them have one
+        # torch's order: input weights, recurrent weights, input biases, recurrent biases
+        input_weight, recurrent_weight, input_bias, recurrent_bias = self.lstm.all_weights[0]
+        nn.init.xavier_uniform_(input_weight)
+        nn.init.orthogonal_(recurrent_weight)
+        nn.init.zeros_(input_bias)
+        nn.init.zeros_(recurrent_bias)
         units = self.lstm.hidden_size
-        nn.init.ones_(self.lstm.bias_ih_l0[units : 2 * units])  # gates in torch's order: input, forget, cell, output
+        nn.init.ones_(input_bias[units : 2 * units])  # torch's order of the gates: input, forget, cell, output
 
     def forward(
         self, x: torch.Tensor, valid: torch.Tensor | None = None, metadata: torch.Tensor | None = None
@@ -108,5 +112,5 @@ def crnn(
     samples: int = 10_000,
     dropout: float = 0.5,
 ) -> Crnn:
-    """The released network with its numbers; `samples` are 20 s at 500 Hz. It knows nothing of the person."""
+    """The released network with its numbers. `samples` are 20 s at 500 Hz. It does not use the metadata."""
     return Crnn(leads, classes, width, blocks, kernel, pool, pool_stride, last_pool, last_pool_stride, samples, dropout)

@@ -1,8 +1,9 @@
 """Layers that know which samples of a padded batch exist.
 
-Signals are (batch, channels, 1, time) in torch's channels_last format, so that in memory the channels of a sample lie
-together: on two cores that trains twice as fast as (batch, channels, time). `valid` is float (batch, 1, 1, time), 1 where
-a sample exists, or None where all do; every layer returns zeros where it is 0.
+Signals are (batch, channels, 1, time) in torch's channels_last format, so in memory the channels of a sample lie
+together. On two cores a network trains twice as fast this way as with (batch, channels, time). `valid` is float
+(batch, 1, 1, time), 1 where a sample exists and 0 elsewhere, or None if all samples exist. Every layer returns zeros
+where it is 0.
 """
 
 from __future__ import annotations
@@ -11,21 +12,23 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from .cpu.winograd import MinimalConv, rows_of
-
-PERSON = 5  # of the values of prepare.metadata_of the first ones are the person's
+PERSON = 5  # the first values of prepare.metadata_of tell age and sex
 
 
 class MaskedBatchNorm(nn.BatchNorm2d):
     """Batch normalisation (Ioffe and Szegedy 2015) whose training statistics are those of the valid samples alone."""
 
+    running_mean: torch.Tensor  # torch's class may be told not to track statistics; this one always tracks them
+    running_var: torch.Tensor
+    num_batches_tracked: torch.Tensor
+
     def forward(self, x: torch.Tensor, valid: torch.Tensor | None = None, relu: bool = False) -> torch.Tensor:
-        """Normalised, with `relu` no number below zero; where `valid` is 0, zero."""
+        """Normalises x, followed by ReLU if asked for. The result is zero where `valid` is 0."""
         if valid is None or not self.training:
             x = super().forward(x)
             x = F.relu(x, inplace=not self.training) if relu else x
             return x if valid is None else x * valid
-        # float32: sums over a million samples do not fit half precision
+        # In float32 even under autocast: half precision cannot hold sums over a million samples.
         with torch.autocast(x.device.type, enabled=False):
             x, mean, variance, count = _MaskedNorm.apply(x.float(), valid, self.weight, self.bias, self.eps, relu)
         with torch.no_grad():
@@ -37,9 +40,12 @@ class MaskedBatchNorm(nn.BatchNorm2d):
 
 
 class _MaskedNorm(torch.autograd.Function):
-    """The arithmetic of `MaskedBatchNorm` in training, with its derivative: half of the passes over memory that autograd makes.
+    """The arithmetic of `MaskedBatchNorm` in training, with its derivative.
 
-    Sums over samples are products with a vector, which takes a fifth of torch's sum over a leading dimension.
+    It stands here and not in models/cpu because torch has no batch normalisation with a mask: every device needs
+    this one. Written out, the derivative passes over memory half as often as the one that autograd derives. Sums
+    over samples are written as products with the mask, which takes a fifth of the time of torch's sum over a leading
+    dimension.
     """
 
     @staticmethod
@@ -47,37 +53,43 @@ class _MaskedNorm(torch.autograd.Function):
         rows, valid = _rows(x), _rows(valid)  # samples, channels; samples, 1
         count = valid.sum()
         mean = (valid.T @ rows)[0] / count
-        centred = rows - mean  # whatever where nothing is valid: it never counts
+        centred = rows - mean  # arbitrary at invalid samples; every use below multiplies it by zero there
         variance = (valid.T @ centred.square())[0] / count
         inverse = torch.rsqrt(variance + eps)
         out = torch.addcmul(bias, centred, weight * inverse)
         out = (out.clamp_min_(0) if relu else out).mul_(valid)
         ctx.save_for_backward(centred, valid, out if relu else None, weight, inverse, count)
         ctx.mark_non_differentiable(mean, variance, count)
-        return _as(out, x), mean, variance, count
+        return _signals(out, x), mean, variance, count
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx, gradient, *_):
         centred, valid, out, weight, inverse, count = ctx.saved_tensors
         rows = _rows(gradient)
-        # zero where nothing is valid, so is `out`
+        # The gradient counts only where the output was not cut to zero: by the mask, or by ReLU (whose output is also
+        # zero at invalid samples).
         rows = rows * valid if out is None else torch.ops.aten.threshold_backward(rows, out, 0)
         of_bias = (valid.T @ rows)[0]
         of_centred = (valid.T @ (rows * centred))[0]
         scale = weight * inverse
         of_x = torch.addcmul(-scale * of_bias / count, centred, -scale * inverse.square() * of_centred / count)
         of_x = of_x.addcmul_(rows, scale).mul_(valid)
-        return _as(of_x, gradient), None, of_centred * inverse, of_bias, None, None
+        return _signals(of_x, gradient), None, of_centred * inverse, of_bias, None, None
+
+
+def by_sample(x: torch.Tensor) -> torch.Tensor:
+    """(batch, channels, 1, time) → (batch, time, channels), without a copy if x is in channels_last format."""
+    return x.squeeze(2).transpose(1, 2).contiguous()
 
 
 def _rows(x: torch.Tensor) -> torch.Tensor:
     """(batch, channels, 1, time) → (batch · time, channels)"""
-    return rows_of(x).flatten(0, 1)
+    return by_sample(x).flatten(0, 1)
 
 
-def _as(rows: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
-    """The way back from `_rows`."""
+def _signals(rows: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
+    """(batch · time, channels) → the shape of `like`, (batch, channels, 1, time)"""
     batch, channels, _, time = like.shape
     return rows.view(batch, 1, time, channels).permute(0, 3, 1, 2)
 
@@ -85,16 +97,19 @@ def _as(rows: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
 class ConvNormReLU(nn.Module):
     """Convolution over time ("same" padding with zeros), batch normalisation, ReLU."""
 
+    norm: MaskedBatchNorm | None
+
     def __init__(self, channels_in: int, channels_out: int, kernel: int):
         super().__init__()
-        self.conv = MinimalConv(channels_in, channels_out, kernel, padding=kernel // 2)
+        self.conv = nn.Conv2d(channels_in, channels_out, (1, kernel), padding=(0, kernel // 2))
         self.norm = MaskedBatchNorm(channels_out)
         nn.init.xavier_normal_(self.conv.weight)
+        assert self.conv.bias is not None
         nn.init.zeros_(self.conv.bias)
 
     def forward(self, x: torch.Tensor, valid: torch.Tensor | None = None) -> torch.Tensor:
         x = self.conv(x)
-        if self.norm is not None:  # see `fuse`
+        if self.norm is not None:  # None after network.fuse
             return self.norm(x, valid, relu=True)
         x = F.relu(x, inplace=True)
         return x if valid is None else x.mul_(valid)
@@ -106,14 +121,30 @@ class ConvNorm(nn.Module):
     `valid` is that of the output, (batch, 1, 1, time / stride).
     """
 
+    norm: MaskedBatchNorm | None
+
     def __init__(self, channels_in: int, channels_out: int, kernel: int, stride: int = 1):
         super().__init__()
-        self.conv = MinimalConv(channels_in, channels_out, kernel, stride, kernel // 2, bias=False)
+        # A filter of one tap needs only every `stride`-th sample, so these are taken first and convolved then. The
+        # results are the same. torch 2.13's derivative of a convolution with one tap and a stride writes outside of
+        # its memory on a CPU (fewer than 16 input channels, channels_last, several threads, a batch that these do
+        # not divide).
+        self.every = stride if kernel == 1 else 1
+        self.conv = nn.Conv2d(
+            channels_in,
+            channels_out,
+            (1, kernel),
+            stride=(1, stride // self.every),
+            padding=(0, kernel // 2),
+            bias=False,
+        )
         self.norm = MaskedBatchNorm(channels_out)
 
     def forward(self, x: torch.Tensor, valid: torch.Tensor | None = None) -> torch.Tensor:
+        if self.every > 1:
+            x = x[..., :: self.every].contiguous(memory_format=torch.channels_last)
         x = self.conv(x)
-        if self.norm is not None:  # see `fuse`
+        if self.norm is not None:  # None after network.fuse
             return self.norm(x, valid)
         return x if valid is None else x * valid
 
@@ -122,7 +153,7 @@ def halve(x: torch.Tensor) -> torch.Tensor:
     """Maximum of each pair of samples; the time must be even."""
     if torch.is_grad_enabled():
         return F.max_pool2d(x, (1, 2))
-    return torch.maximum(x[..., ::2], x[..., 1::2])  # in a fifth of the time, which its derivative loses again
+    return torch.maximum(x[..., ::2], x[..., 1::2])  # a fifth of the time; with its derivative it would be slower
 
 
 def halve_mean(x: torch.Tensor) -> torch.Tensor:
@@ -133,32 +164,37 @@ def halve_mean(x: torch.Tensor) -> torch.Tensor:
 
 
 def halve_valid(valid: torch.Tensor | None) -> torch.Tensor | None:
-    """The mask at half the rate: a sample exists if one of its two did, so that something is left of a single one."""
+    """The mask at half the rate. A pair exists if one of its samples does, so a single sample does not vanish."""
     return None if valid is None else halve(valid)
 
 
 def mean_over_time(x: torch.Tensor, valid: torch.Tensor | None) -> torch.Tensor:
-    """(batch, channels, 1, time), zero where it is not valid → (batch, channels), the mean of the valid samples."""
+    """(batch, channels, 1, time), zero at invalid samples → (batch, channels), the mean of the valid samples."""
     if valid is None:
         return x.mean(dim=(2, 3))
     return x.sum(dim=(2, 3)) / valid.sum(dim=(2, 3)).clamp(min=1)
 
 
 def as_masked(x: torch.Tensor, valid: torch.Tensor | None, multiple: int) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """(batch, leads, time) and bool (batch, time) → the module's layout, time padded to a multiple.
+    """The input of a network in the layout of these layers, its time padded to a multiple.
+
+    Parameters
+    ----------
+    x : (batch, leads, time)
+    valid : bool (batch, time), or None if every sample is valid
 
     Returns
     -------
-    x : (batch, leads, 1, padded time), zero where nothing is valid
+    x : (batch, leads, 1, padded time), zero at invalid samples
     valid : float (batch, 1, 1, padded time), or None if every sample is valid and nothing was padded
     """
     batch, _, time = x.shape
     padding = -time % multiple
     if padding and valid is None:
         valid = torch.ones(batch, time, dtype=torch.bool, device=x.device)
-    # (batch, time, channels) in memory, whatever it was: without a copy where the batch was gathered that way
+    # To (batch, time, leads) in memory. A batch from training.batches.gather lies this way already and is not copied.
     x = x.transpose(1, 2).contiguous()
-    # asking a GPU whether all are valid would make it wait
+    # On a GPU the mask is always used: finding out whether all samples are valid would make the processor wait for it.
     if valid is None or (not padding and x.device.type == "cpu" and bool(valid.all())):
         return x.transpose(1, 2).unsqueeze(2), None
     x, valid = F.pad(x, (0, 0, 0, padding)), F.pad(valid, (0, padding))

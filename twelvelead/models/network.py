@@ -1,7 +1,7 @@
-"""A recipe's network: the architecture that it names, and what every architecture is wrapped in.
+"""The network of a recipe: its architecture, and the wrappers that are the same for every architecture.
 
-model = new_model(recipe, classes=24)           # random weights
-model = fuse(model.eval())                      # for scoring: the same scores, fewer passes over memory
+model = accelerated(new_model(recipe, classes=24), training=True)       # random weights; faster where it is on a CPU
+model = accelerated(fuse(model.eval()), training=False)                 # for scoring: the same scores, faster
 """
 
 from __future__ import annotations
@@ -16,7 +16,13 @@ from .layers import ConvNorm, ConvNormReLU
 
 
 class Standardised(nn.Module):
-    """A network that sees each channel less its mean and divided by its deviation, which are kept with the weights."""
+    """A network whose input channels are standardised first: less a mean, divided by a deviation.
+
+    `mean` and `deviation`, float32 (channels, 1), are stored with the weights. Training sets them.
+    """
+
+    mean: torch.Tensor
+    deviation: torch.Tensor
 
     def __init__(self, network: nn.Module, channels: int):
         super().__init__()
@@ -31,11 +37,14 @@ class Standardised(nn.Module):
 
 
 class FilledLeads(nn.Module):
-    """A network that sees missing leads as the others tell them: the best linear estimate, which is kept with the weights.
+    """A network whose missing leads are estimated from the others first.
 
-    A lead without a signal is zero all the time. `covariance` (leads, leads) is that of the training recordings' samples;
-    a recording's missing leads become Σ_mp Σ_pp⁻¹ times those that it has.
+    A lead is missing in a recording if it is zero all the time. `covariance`, float32 (leads, leads), is that of the
+    samples of the training recordings; it is stored with the weights. With the missing leads m and the present leads
+    p of a recording, the best linear estimate is Σ_mp Σ_pp⁻¹ times the present leads.
     """
+
+    covariance: torch.Tensor
 
     def __init__(self, network: nn.Module, leads: int):
         super().__init__()
@@ -45,24 +54,26 @@ class FilledLeads(nn.Module):
     def forward(
         self, x: torch.Tensor, valid: torch.Tensor | None = None, metadata: torch.Tensor | None = None
     ) -> torch.Tensor:
-        there = (x != 0).any(dim=2)  # batch, leads
-        if x.device.type != "cpu" or not bool(there.all()):  # asking a GPU would make it wait
-            x = torch.where(there[:, :, None], x, self.estimates(there).to(x) @ x)
+        present = (x != 0).any(dim=2)  # batch, leads
+        # On a GPU estimates are always computed: asking whether any is needed would make the processor wait for it.
+        if x.device.type != "cpu" or not bool(present.all()):
+            x = torch.where(present[:, :, None], x, self.estimates(present).to(x) @ x)
         return self.network(x, valid, metadata)
 
-    def estimates(self, there: torch.Tensor) -> torch.Tensor:
-        """Matrices (batch, leads, leads) that estimate all leads from those that are there, bool (batch, leads)."""
-        with torch.autocast(there.device.type, enabled=False):
-            there = there.to(self.covariance)
-            known = self.covariance * there[:, :, None] * there[:, None, :]
-            # a ridge: the limb leads depend on each other; and ones where nothing is known
-            known = known + torch.diag_embed(1 - there + 1e-3 * self.covariance.diagonal().mean())
-            # without a look at errors, for which a GPU would be waited for: the ridge leaves none
-            return torch.linalg.solve_ex(known, self.covariance * there[:, :, None])[0].transpose(1, 2)
+    def estimates(self, present: torch.Tensor) -> torch.Tensor:
+        """Matrices (batch, leads, leads) that estimate all leads from those that are present, bool (batch, leads)."""
+        with torch.autocast(present.device.type, enabled=False):
+            present = present.to(self.covariance)
+            known = self.covariance * present[:, :, None] * present[:, None, :]
+            # The diagonal gets 1 where a lead is missing, and everywhere a ridge: the limb leads depend on each
+            # other, so that their covariance alone could not be inverted.
+            known = known + torch.diag_embed(1 - present + 1e-3 * self.covariance.diagonal().mean())
+            # solve_ex does not check for errors, for which it would have to wait for a GPU. The ridge rules them out.
+            return torch.linalg.solve_ex(known, self.covariance * present[:, :, None])[0].transpose(1, 2)
 
 
 def fuse(model: nn.Module) -> nn.Module:
-    """Folds each batch normalisation into its convolution, in place: the same scores, fewer passes over memory.
+    """Folds each batch normalisation into the convolution before it, in place: the same scores, less work.
 
     The model must be in evaluation mode and cannot be trained afterwards.
     """
@@ -72,10 +83,27 @@ def fuse(model: nn.Module) -> nn.Module:
     return model
 
 
-def new_model(recipe: Recipe, classes: int) -> torch.nn.Module:
+def new_model(recipe: Recipe, classes: int) -> nn.Module:
     """The recipe's network with random weights from torch's global generator."""
     channels = recipe.input.channels
     model = build(recipe.model, leads=channels, classes=classes, **recipe.network)
     if recipe.input.standardised:
         model = Standardised(model, channels)
     return FilledLeads(model, channels) if recipe.input.fill_leads else model
+
+
+def accelerated(model: nn.Module, *, training: bool) -> nn.Module:
+    """The model made faster for a CPU by models/cpu, see `cpu.accelerate`.
+
+    It is returned as it is if it lies on another device, or if the folder models/cpu has been deleted. This is the
+    only place that knows of that folder.
+    """
+    if any(parameter.device.type != "cpu" for parameter in model.parameters()):
+        return model
+    try:
+        from .cpu import accelerate
+    except ImportError as error:
+        if error.name != f"{__package__}.cpu":  # the folder is there, and something else cannot be imported
+            raise
+        return model
+    return accelerate(model, training=training)

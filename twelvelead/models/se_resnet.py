@@ -1,22 +1,26 @@
-"""The SE-ResNet: an 18-layer ResNet with long kernels that weighs its channels anew for every recording.
+"""The SE-ResNet: an 18-layer ResNet with long kernels that weighs its channels for every recording.
 
 Z. Zhao, H. Fang, S. D. Relton, R. Yan, Y. Liu, Z. Li, J. Qin, D. C. Wong: Adaptive Lead Weighted ResNet Trained With
 Different Duration Signals for Classifying 12-lead ECGs, CinC 2020, paper 112.
 
     stem        Conv(leads → 64, f=15, stride 2), BatchNorm, ReLU, max-pool (3, stride 2)
     block       Conv(f=7), BatchNorm, ReLU, dropout, Conv(f=7), BatchNorm, squeeze-and-excitation; plus shortcut; ReLU
-    eight       of them: 64, 64, 128, 128, 256, 256, 512, 512 filters; the third, fifth and seventh have stride 2
+    body        eight such blocks of 64, 64, 128, 128, 256, 256, 512, 512 filters; the third, fifth and seventh have
+    stride 2
     head        mean over time, joined by 10 linear features of age and sex; one linear layer, one unit a class
 
-With 12 leads and 24 classes that is 8,837,060 parameters. Taken from the authors' code, where the paper is silent: both
-strides of the stem, the shortcut (Conv(f=1) and BatchNorm where the shape changes, else nothing), the mean over time,
-layers without bias, the linear person features without activation, Kaiming's weights.
+With 12 leads and 24 classes it has 8,837,060 parameters. Where the paper is silent, the authors' code was followed:
+both strides of the stem, the shortcut (Conv(f=1) and BatchNorm where the shape changes, otherwise nothing), the mean
+over time, layers without bias, linear features of age and sex without activation, Kaiming's initial weights.
 
-Theirs is a network of 4,096 samples at 257 Hz, and shorter recordings are padded with zeros that count in every mean.
-Here padding does not exist: any length is taken, and a score depends neither on padding nor on company.
+The authors' network takes 4,096 samples at 257 Hz. Shorter recordings are padded with zeros, which count in every
+mean. Here padding does not count: any length is taken, and a score depends neither on padding nor on the rest of the
+batch.
 """
 
 from __future__ import annotations
+
+from itertools import pairwise
 
 import torch
 from torch import nn
@@ -26,7 +30,7 @@ from .layers import PERSON, ConvNorm, as_masked, halve_valid, mean_over_time
 
 
 class SqueezeExcite(nn.Module):
-    """A factor in [0, 1] for each channel from the means of all (Hu, Shen and Sun 2018)."""
+    """Multiplies each channel by a factor in [0, 1] computed from the means of all channels (Hu, Shen and Sun 2018)."""
 
     def __init__(self, channels: int, reduction: int):
         super().__init__()
@@ -39,7 +43,7 @@ class SqueezeExcite(nn.Module):
 
 
 class Block(nn.Module):
-    """Two convolutions and the way around them. `valid` is that of the output."""
+    """Two convolutions, and a shortcut around them. `valid` is the mask of the output."""
 
     def __init__(self, channels_in: int, channels_out: int, kernel: int, stride: int, reduction: int, dropout: float):
         super().__init__()
@@ -51,13 +55,13 @@ class Block(nn.Module):
         self.shortcut = ConvNorm(channels_in, channels_out, 1, stride) if changes else None
 
     def forward(self, x: torch.Tensor, valid: torch.Tensor | None) -> torch.Tensor:
-        around = x if self.shortcut is None else self.shortcut(x, valid)
+        shortcut = x if self.shortcut is None else self.shortcut(x, valid)
         x = self.dropout(F.relu(self.first(x, valid)))
-        return F.relu(self.weigh(self.second(x, valid), valid) + around)
+        return F.relu(self.weigh(self.second(x, valid), valid) + shortcut)
 
 
 class SeResNet(nn.Module):
-    """See the module's first lines. `width` are the filters of the first blocks."""
+    """See the first lines of this file. `width` is the number of filters of the first two blocks."""
 
     def __init__(
         self,
@@ -79,7 +83,7 @@ class SeResNet(nn.Module):
         self.strides = [2 if k in range(2, blocks, 2) else 1 for k in range(blocks)]
         self.stride = 4 * 2 ** self.strides.count(2)
         self.blocks = nn.ModuleList(
-            Block(a, b, kernel, stride, reduction, dropout) for a, b, stride in zip(filters, filters[1:], self.strides)
+            Block(a, b, kernel, stride, reduction, dropout) for (a, b), stride in zip(pairwise(filters), self.strides)
         )
         self.person = nn.Linear(PERSON, person_features)
         self.head = nn.Linear(filters[-1] + person_features, classes)
@@ -96,7 +100,7 @@ class SeResNet(nn.Module):
         x = F.relu(self.stem(x, valid))  # batch, width, 1, time / 2
         valid = halve_valid(valid)
         x = F.max_pool2d(x, (1, 3), (1, 2), (0, 1))  # batch, width, 1, time / 4
-        x = x if valid is None else x * valid  # the pool reaches one sample beyond the end
+        x = x if valid is None else x * valid  # the pool also writes one sample behind the last valid one
         for block, stride in zip(self.blocks, self.strides):
             valid = halve_valid(valid) if stride == 2 else valid
             x = block(x, valid)  # batch, 8·width, 1, time / 32 after the last

@@ -29,7 +29,7 @@ from ..errors import UserError
 from ..files import replace_file
 from ..inference.predict import PackedRecordings, predict
 from ..models.layers import MaskedBatchNorm
-from ..models.network import FilledLeads, Standardised, new_model
+from ..models.network import FilledLeads, Standardised, accelerated, new_model
 from ..recipes import Phase, Recipe, scale_phases
 from ..thresholds.objectives import objective_of
 from ..thresholds.search import common
@@ -116,7 +116,7 @@ def train_member(
     phases = recipe.training.phases
     wanted = epochs = sum(phase.epochs for phase in phases)
     torch.manual_seed(seed_of(seed, member))
-    model = new_model(recipe, labels.shape[1]).to(data.device)
+    model = accelerated(new_model(recipe, labels.shape[1]).to(data.device), training=True)
     _fit_input_statistics(model, data, train_rows)
     task = _MemberData(data, labels, train_rows, validation_rows, recipe, classes, known)
     state = _TrainingState(model)
