@@ -11,7 +11,7 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parent.parent / "twelvelead"
 LAYERS = [  # from the ground up
-    {"errors", "files", "recipes", "settings"},
+    {"errors", "exits", "files", "recipes", "settings"},
     {"data"},
     {"synthetic"},
     {"preprocessing"},

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import sys
 from pathlib import Path
 
 from . import commands
 from .errors import UserError
+from .exits import run_command
 from .settings import TYPES, Settings, checked, from_environment
 
 SETTINGS_HELP = {
@@ -199,12 +199,6 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Runs a command; returns the exit code. A fault of the user's is one line, a traceback comes with --debug only."""
+    """Runs a command; returns the exit code. What stops it is one line; a traceback comes with --debug only."""
     arguments = build_parser().parse_args(argv)
-    try:
-        return arguments.run(arguments)
-    except UserError as error:
-        if arguments.debug:
-            raise
-        print(f"twelvelead {arguments.command}: {error}", file=sys.stderr)
-        return 2
+    return run_command(f"twelvelead {arguments.command}", lambda: arguments.run(arguments), debug=arguments.debug)

@@ -4,8 +4,8 @@
 
 All have the same parameters: `logits` (batch, classes) of any precision, `labels` (batch, classes) of 0 and 1, the
 `Weighting`, and `known`, (batch, classes) or None, which is 0 where nobody knows whether the recording has the class;
-such a label takes no part in the loss. All return a scalar that is a mean over the recordings, so that the losses of the
-parts of a batch add up to that of the batch. All compute in float32.
+such a label takes no part in the loss. All return a scalar that is a mean over the recordings, so that the losses of
+the parts of a batch add up to that of the batch. All compute in float32.
 """
 
 from __future__ import annotations
