@@ -12,8 +12,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
-from functools import lru_cache
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from ..errors import UserError
@@ -45,14 +45,12 @@ def run_processes(
     try:
         for number, (command, log) in enumerate(zip(commands, logs)):
             on_terminal = number == 0 and sys.stderr is not None and sys.stderr.isatty()
-            with open(log, "w", encoding="utf-8") as file:
-                # a session of its own: Ctrl-C on the terminal reaches this process alone, which ends the others
+            with open(log, "w", encoding="utf-8") as file, deaf_to_ctrl_c():
                 process = subprocess.Popen(
                     command,
                     env=environment if on_terminal else {**environment, "PYTHONFAULTHANDLER": "1"},
                     stdin=subprocess.DEVNULL,
                     stderr=None if on_terminal else file,
-                    start_new_session=True,
                 )
             processes.append(process)
         while failed is None and any(process.poll() is None for process in processes):
@@ -91,26 +89,28 @@ def _why(returncode: int, log: Path) -> str:
     return f"failed: {lines[-1] if lines else f'exit code {returncode}, see above'}"
 
 
-@lru_cache(maxsize=1)
-def follow_parent(pid: int) -> bool:
-    """Makes this process end within a second of its parent, however that ends, and leaves Ctrl-C to the parent.
+@contextmanager
+def deaf_to_ctrl_c() -> Iterator[None]:
+    """Processes that are started in this block never see Ctrl-C on the terminal; this one, which ends them, does later.
 
-    Parameters
-    ----------
-    pid : int
-        Of the parent. Nothing is done if another process is this one's parent, as on a cluster.
-
-    Returns
-    -------
-    bool
-        Whether `pid` is the parent.
+    A new process inherits that a signal is ignored. Blocking the signal instead would not lose a Ctrl-C within the
+    block, but joblib unblocks it while it starts its pool.
     """
+    if threading.current_thread() is not threading.main_thread():  # only there Python lets signals be changed
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def follow_parent(pid: int) -> None:
+    """Makes this process end within a second of its parent, however that ends; at once if it is gone already."""
     if os.getppid() != pid:
-        return False
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        os._exit(1)
     threading.Thread(target=_end_with, args=(pid,), name="follow_parent", daemon=True).start()
-    return True
 
 
 def _end_with(pid: int) -> None:

@@ -29,7 +29,7 @@ from ..files import replace_file
 from ..preprocessing.heart_rate import heart_rate
 from ..preprocessing.loading import load
 from ..recipes import Input
-from .processes import follow_parent
+from .processes import deaf_to_ctrl_c, follow_parent
 
 VERSION = 4  # raise it when preparing a recording gives other numbers than before
 CHUNK = 64  # recordings that a process reads before it hands them over
@@ -134,12 +134,8 @@ def fingerprint(headers: list[Path], spec: Input) -> str:
     return digest.hexdigest()
 
 
-def _prepare_chunk(headers: list[Path], spec: Input, parent: int) -> list[dict | str]:
-    """For each header what is stored, or one line that says why nothing is.
-
-    `parent` is the process that leads; a process of a pool ends when that one does.
-    """
-    follow_parent(parent)
+def _prepare_chunk(headers: list[Path], spec: Input) -> list[dict | str]:
+    """For each header what is stored, or one line that says why nothing is."""
     results: list[dict | str] = []
     for header in headers:
         loaded = load(header, spec)
@@ -167,9 +163,13 @@ def _write(headers: list[Path], spec: Input, folder: Path, key: str, root: Path 
     """Writes a store into `folder`. Its index, store.json, comes last, when the other files are on the disk."""
     (folder / "store.json").unlink(missing_ok=True)
     chunks = [headers[k : k + CHUNK] for k in range(0, len(headers), CHUNK)]
-    results = joblib.Parallel(n_jobs=_processes(jobs, len(chunks)), return_as="generator")(
-        joblib.delayed(_prepare_chunk)(chunk, spec, os.getpid()) for chunk in chunks
-    )
+    processes = _processes(jobs, len(chunks))
+    # the processes of a pool on this machine end when this one does; other backends do not look at the initializer
+    how = dict(initializer=follow_parent, initargs=(os.getpid(),)) if processes != 1 else {}
+    with deaf_to_ctrl_c():
+        results = joblib.Parallel(n_jobs=processes, return_as="generator", **how)(
+            joblib.delayed(_prepare_chunk)(chunk, spec) for chunk in chunks
+        )
     rows, lengths, left_out = [], [], []
     with (
         open(folder / FILES[0], "wb") as samples,

@@ -260,8 +260,7 @@ def main(arguments: list[str]) -> None:
     What goes wrong is one line on standard error, which the parent repeats.
     """
     work, first, members, step, device, at, parent = arguments
-    if not follow_parent(int(parent)):
-        sys.exit("the process that started this one is gone")
+    follow_parent(int(parent))
     try:
         with _system_faults_as_user_errors(Path(work), advice=""):  # the parent says what to do
             train_members(
