@@ -14,6 +14,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from twelvelead.commands import train
+from twelvelead.console import run_command
 from twelvelead.errors import UserError
 from twelvelead.inference.classify import rows_of
 from twelvelead.inference.ensemble import load_ensemble
@@ -26,12 +27,17 @@ _faults = []  # names of the recordings that fell back; the organizers' scripts 
 def training_code(data_directory, model_directory):
     """Trains on every recording below the data folder and writes the model folder.
 
-    The organizers' scripts show a traceback for any exception; a fault of the user's is one line and exit code 1.
+    The organizers' scripts show a traceback for any exception. Here whatever stops training is one line and an exit
+    code, as for the command line.
     """
-    try:
+
+    def train_from_environment() -> int:
         train(Path(data_directory), Path(model_directory), from_environment())
-    except UserError as error:
-        sys.exit(f"train_model.py: {error}")
+        return 0
+
+    code = run_command("train_model.py", train_from_environment)
+    if code:
+        sys.exit(code)
 
 
 def load_model(model_directory, leads=None):

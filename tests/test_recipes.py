@@ -46,8 +46,9 @@ from twelvelead.thresholds import search
 from twelvelead.training import workers
 from twelvelead.training.batches import gather
 from twelvelead.training.losses import LOSSES, Weighting, class_weights
-from twelvelead.training.member import OPTIMIZERS, TrainedMember
+from twelvelead.training.member import TrainedMember
 from twelvelead.training.run import TrainingRun
+from twelvelead.training.training_state import OPTIMIZERS
 
 ROOT = Path(__file__).resolve().parent.parent
 TABLE = load_weights(WEIGHTS)

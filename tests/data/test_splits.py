@@ -16,7 +16,7 @@ from twelvelead.data.folders import find_recordings
 from twelvelead.data.header import read_header
 from twelvelead.data.sources import known_labels, source_of
 from twelvelead.data.splits import (
-    leave_one_source_out,
+    mask_of_each_source,
     read_groups,
     read_splits,
     stratified_folds,
@@ -171,7 +171,7 @@ def test_the_source_is_the_folder_or_the_letters_of_the_name(recording, source):
 
 
 def test_each_source_is_left_out_once():
-    tests = leave_one_source_out(["b", "a", "c", "a"])
+    tests = mask_of_each_source(["b", "a", "c", "a"])
     assert {name: test.tolist() for name, test in tests.items()} == {
         "a": [False, True, False, True],
         "b": [True, False, False, False],
@@ -179,7 +179,7 @@ def test_each_source_is_left_out_once():
     }
     for sources in (["a", "a"], []):
         with pytest.raises(UserError, match="at least 2 sources"):
-            leave_one_source_out(sources)
+            mask_of_each_source(sources)
 
 
 # ------------------------------------------------------------------------------------------- what a source annotates

@@ -42,15 +42,17 @@ def data_of(folder: Path, ensemble, count=10):
 
 
 def files(folder: Path) -> dict[str, bytes]:
-    """Content of a model folder, without what may differ between equal runs: times and their picture."""
-    kept = {}
-    for path in sorted(folder.rglob("*")):
-        if path.name == "history.csv":
-            rows = list(csv.DictReader(path.open()))
-            kept[path.name] = json.dumps([{k: v for k, v in row.items() if k != "seconds"} for row in rows]).encode()
-        elif path.is_file() and path.name != "progress.png":
-            kept[str(path.relative_to(folder))] = path.read_bytes()
-    return kept
+    """Content of a folder, hidden files included, without the only thing that differs between equal runs: the seconds.
+
+    They are a column of history.csv, whose hash stands in recipe.json.
+    """
+    contents = {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    rows = list(csv.DictReader(contents["history.csv"].decode().splitlines()))
+    contents["history.csv"] = json.dumps([{k: v for k, v in row.items() if k != "seconds"} for row in rows]).encode()
+    manifest = json.loads(contents["recipe.json"])
+    assert manifest["files"].pop("history.csv")
+    contents["recipe.json"] = json.dumps(manifest).encode()
+    return contents
 
 
 def test_the_model_folder_holds_what_the_documents_say_and_nothing_else(tiny_model):

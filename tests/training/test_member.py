@@ -12,6 +12,7 @@ import torch
 
 from twelvelead import models
 from twelvelead.data.classes import Classes
+from twelvelead.errors import UserError
 from twelvelead.inference.predict import PackedRecordings, predict, stack
 from twelvelead.models.layers import mean_over_time
 from twelvelead.models.network import new_model
@@ -19,11 +20,12 @@ from twelvelead.preprocessing.prepare import Prepared, windows_of
 from twelvelead.recipes import Augmentation, Input, Phase, get_recipe
 from twelvelead.thresholds.objectives import challenge_objective
 from twelvelead.thresholds.search import Thresholds, common
-from twelvelead.training import member
+from twelvelead.training import epoch, member_data, training_state
 from twelvelead.training.batches import epoch_order, gather
 from twelvelead.training.losses import LOSSES
-from twelvelead.training.member import WARM_UP, NaNLoss, train_member
+from twelvelead.training.member import NaNLossError, train_member
 from twelvelead.training.run import TrainingRun
+from twelvelead.training.schedule import WARM_UP
 from twelvelead.training.time_budget import Deadline, EpochBudget, affordable
 
 CLASSES = Classes(("426783006", "164889003", "270492004"), np.array([[1, 0.3, 0.4], [0.3, 1, 0.2], [0.4, 0.2, 1]]))
@@ -118,7 +120,7 @@ def test_a_killed_member_goes_on_and_ends_where_an_uninterrupted_one_ends(
     whole, _ = run(tmp_path / "..")
     (tmp_path / ".." / "c.checkpoint").unlink()
     left = [batches_before_the_kill]
-    real = member.gather
+    real = epoch.gather
 
     def dying(*arguments):
         left[0] -= 1
@@ -126,10 +128,10 @@ def test_a_killed_member_goes_on_and_ends_where_an_uninterrupted_one_ends(
             raise KeyboardInterrupt
         return real(*arguments)
 
-    monkeypatch.setattr(member, "gather", dying)
+    monkeypatch.setattr(epoch, "gather", dying)
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path)
-    monkeypatch.setattr(member, "gather", real)
+    monkeypatch.setattr(epoch, "gather", real)
     resumed, lines = run(tmp_path)
     assert same(whole, resumed) and history(whole) == history(resumed)
     np.testing.assert_array_equal(whole.scores, resumed.scores)
@@ -159,7 +161,7 @@ def test_the_best_weights_are_a_copy(tmp_path, monkeypatch):
 def test_a_loss_that_is_no_number_stops_with_its_place(tmp_path):
     data, labels = toy()
     data.samples[data.offsets[5]] = float("nan")
-    with pytest.raises(NaNLoss, match="member 1, epoch 1.*nan"):
+    with pytest.raises(NaNLossError, match="member 1, epoch 1.*nan"):
         run(tmp_path, data_labels=(data, labels))
 
 
@@ -202,10 +204,40 @@ def test_without_a_validation_part_the_last_epoch_is_kept(tmp_path):
     assert trained.scores.shape == (0, 3) and trained.state
 
 
-def test_a_damaged_checkpoint_is_one_line(tmp_path):
-    (tmp_path / "c.checkpoint").write_bytes(b"nonsense")
-    with pytest.raises(member.UserError, match="checkpoint cannot be read"):
+@pytest.mark.parametrize("damage", ["nonsense", "short", "another run's"])
+def test_a_checkpoint_that_cannot_be_used_is_one_line_and_the_member_starts_anew(tmp_path, damage):
+    expected, _ = run(tmp_path)
+    checkpoint = tmp_path / "c.checkpoint"
+    if damage == "another run's":
+        run(tmp_path, RECIPE.scaled(epochs=1), key="another")
+    else:
+        checkpoint.write_bytes(b"nonsense" if damage == "nonsense" else checkpoint.read_bytes()[:-1000])
+    trained, lines = run(tmp_path)
+    assert "the checkpoint cannot be used" in lines[0] and "starts anew" in lines[0] and "\n" not in lines[0]
+    assert len(lines) == 1 + len(trained.history) and same(trained, expected) and history(trained) == history(expected)
+
+
+def test_a_checkpoint_that_cannot_be_written_is_one_line_and_the_one_before_is_kept(tmp_path, monkeypatch):
+    """A disk that is full: what torch says then is a RuntimeError of many lines."""
+    real, writes = torch.save, []
+
+    def full(values, path):
+        writes.append(path)
+        if len(writes) == 3:
+            Path(path).write_bytes(b"half of it")
+            raise RuntimeError("[enforce fail at inline_container.cc:668] . unexpected pos 64 vs 0\nframe #0")
+        return real(values, path)
+
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(UserError, match=r"c\.checkpoint: .*full") as caught:
         run(tmp_path)
+    assert "\n" not in str(caught.value) and [path.name for path in tmp_path.iterdir()] == ["c.checkpoint"]
+    monkeypatch.setattr(torch, "save", real)
+    resumed, lines = run(tmp_path)
+    assert "going on after epoch 2" in lines[0]
+    (tmp_path / "whole").mkdir()
+    whole, _ = run(tmp_path / "whole")
+    assert same(whole, resumed) and history(whole) == history(resumed)
 
 
 # ------------------------------------------------------------------------------------------------------------ schedules
@@ -247,7 +279,9 @@ def constant(epochs, rate=1e-3, schedule="constant", loss="cross_entropy"):
 def scripted(monkeypatch, metrics):
     """Validation finds these metrics, epoch by epoch."""
     values = iter(metrics)
-    monkeypatch.setattr(member, "common", lambda objective: Thresholds(np.full(3, 0.5), (("common", next(values)),)))
+    monkeypatch.setattr(
+        member_data, "common", lambda objective: Thresholds(np.full(3, 0.5), (("common", next(values)),))
+    )
 
 
 # the first epoch is the best yet; halving counts from the last best or the last halving
@@ -321,7 +355,7 @@ def test_plateaus_stops_and_cosines_are_restored_from_a_checkpoint(
     cosine = [0.5 + 0.5 * np.cos(np.pi * (middle - WARM_UP) / (1 - WARM_UP)) for middle in (0.1, 0.3, 0.5)]
     rates = halved * np.array([1e-3] * 5 + [2e-3 * factor for factor in cosine])  # in the middle of each epoch
     assert [row["learning_rate"] for row in whole.history] == pytest.approx(rates.tolist())
-    left, real = [batches_before_the_kill], member.gather
+    left, real = [batches_before_the_kill], epoch.gather
 
     def dying(*arguments):
         left[0] -= 1
@@ -330,10 +364,10 @@ def test_plateaus_stops_and_cosines_are_restored_from_a_checkpoint(
         return real(*arguments)
 
     scripted(monkeypatch, metrics)
-    monkeypatch.setattr(member, "gather", dying)
+    monkeypatch.setattr(epoch, "gather", dying)
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path, recipe)
-    monkeypatch.setattr(member, "gather", real)
+    monkeypatch.setattr(epoch, "gather", real)
     resumed, lines = run(tmp_path, recipe)
     assert f"going on after epoch {batches_before_the_kill // 3}" in lines[0]
     assert same(whole, resumed) and history(whole) == history(resumed)
@@ -353,7 +387,7 @@ class Rates(torch.optim.SGD):
 def test_a_cosine_rises_from_zero_to_the_rate_and_falls_to_zero_by_batches(tmp_path, monkeypatch, plain, allowed):
     """Also over the epochs that a deadline leaves. Recomputed here: a line up over a tenth, half a cosine down."""
     monkeypatch.setattr(Rates, "seen", [])
-    monkeypatch.setitem(member.OPTIMIZERS, "rates", Rates)
+    monkeypatch.setitem(training_state.OPTIMIZERS, "rates", Rates)
     recipe = plain(phases=(constant(8, 1e-2, "cosine"),), optimizer="rates", batch_size=8)
     trained, _ = run(tmp_path, recipe, epochs_allowed=lambda done, seconds: allowed)
     rates = np.array(Rates.seen)
@@ -369,7 +403,7 @@ def test_a_cosine_rises_from_zero_to_the_rate_and_falls_to_zero_by_batches(tmp_p
 
 def test_each_phase_has_a_cosine_of_its_own(tmp_path, monkeypatch, plain):
     monkeypatch.setattr(Rates, "seen", [])
-    monkeypatch.setitem(member.OPTIMIZERS, "rates", Rates)
+    monkeypatch.setitem(training_state.OPTIMIZERS, "rates", Rates)
     run(
         tmp_path,
         plain(
@@ -391,12 +425,12 @@ def test_each_phase_has_a_cosine_of_its_own(tmp_path, monkeypatch, plain):
 @pytest.mark.parametrize("masked", [False, True])
 def test_a_batch_taken_in_parts_gives_the_gradient_of_the_whole(tmp_path, monkeypatch, plain, loss, masked):
     """One step of plain gradient descent: the weights afterwards tell the gradient."""
-    monkeypatch.setitem(member.OPTIMIZERS, "sgd", torch.optim.SGD)
+    monkeypatch.setitem(training_state.OPTIMIZERS, "sgd", torch.optim.SGD)
     recipe = plain(phases=(constant(1, 1.0, loss=loss),), optimizer="sgd", batch_size=72, select="last")
     known = np.random.default_rng(0).random((96, 3)) < 0.7 if masked else None
     found = []
     for samples in (10**9, 5000, 1000, 1):  # in one, some, many parts; one recording is the smallest part
-        monkeypatch.setattr(member, "PART_SAMPLES", samples)
+        monkeypatch.setattr(epoch, "PART_SAMPLES", samples)
         (tmp_path / str(samples)).mkdir()
         found.append(run(tmp_path / str(samples), recipe, known=known)[0])
     start = new_model(recipe, 3)

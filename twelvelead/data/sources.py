@@ -1,4 +1,4 @@
-"""Sources: which hospital or data set a recording is from, and which classes each of them annotates.
+"""Sources: the hospital or data set that a recording is from, and the classes that each of them annotates.
 
 source = source_of("data/ptb-xl/g1/HR00001.hea", "data")    # "ptb-xl"
 known = known_labels(labels, sources, classes.codes)        # bool (recordings, classes)
@@ -7,6 +7,7 @@ known = known_labels(labels, sources, classes.codes)        # bool (recordings, 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,11 +16,17 @@ from .classes import NEVER_ANNOTATED
 
 
 def source_of(recording: str | Path, data_folder: str | Path) -> str:
-    """The source of a recording: the folder below the data folder that it lies in, as in ptb-xl/g1/HR00001.hea.
+    """The source of a recording: the folder below the data folder that holds it, "ptb-xl" for ptb-xl/g1/HR00001.hea.
 
-    Of several folders it is the one that is called as a source of the Challenge, or else the first. Folders named g1, g2, … only divide a source. Where no other folder says the source, the letters that the name
-    begins with do: A and Q are CPSC, I St Petersburg, S PTB, HR PTB-XL, E Georgia, JS Chapman-Shaoxing and Ningbo.
-    A name that begins otherwise has the source "unknown".
+    Folders named g1, g2, … only divide a source and do not count. Of several other folders, one that has the name of a
+    Challenge source is taken, or else the first. Where there is no such folder, the letters at the beginning of the
+    recording's name are its source: A and Q are CPSC, I St Petersburg, S PTB, HR PTB-XL, E Georgia, JS Chapman-Shaoxing
+    and Ningbo. A name that does not begin with a letter has the source "unknown".
+
+    Parameters
+    ----------
+    recording : path
+        Of the header, or of any other file of the recording.
     """
     recording = Path(recording)
     if recording.is_relative_to(data_folder):
@@ -32,15 +39,18 @@ def source_of(recording: str | Path, data_folder: str | Path) -> str:
     return letters.group() if letters else "unknown"
 
 
-EXPECTED = 5  # with so many positives expected and none seen, a source does not annotate a class (chance: 1 in 150)
+# If a source had a class as often as the others and so many of its recordings should have it, but none does, then it
+# does not annotate the class. By chance that happens once in 150 times.
+EXPECTED = 5
 
 
-def known_labels(labels: np.ndarray, sources, codes) -> np.ndarray:
-    """Which labels tell something: where a source never annotates a class, "absent" means that nobody looked.
+def known_labels(labels: np.ndarray, sources: Sequence[str], codes: Sequence[str]) -> np.ndarray:
+    """Which labels are known: if a source never annotates a class, nobody looked for it, and "no" means nothing.
 
-    For the Challenge's sources that is known (classes.NEVER_ANNOTATED) unless the headers show otherwise; for any other it
-    is learned: the class occurs elsewhere so often that `EXPECTED` positives would be due, and there is none. A class that
-    no source has is taken for absent: there is nothing to learn it from.
+    For the sources of the Challenge the classes that they never annotate are listed (classes.NEVER_ANNOTATED), which
+    holds unless a recording has one after all. For any other source the data decide: the class is so frequent elsewhere
+    that at least `EXPECTED` of its recordings should have it, and none has. A class that no source has counts as known,
+    and absent, since there is nothing to learn it from.
 
     Parameters
     ----------
@@ -52,14 +62,14 @@ def known_labels(labels: np.ndarray, sources, codes) -> np.ndarray:
     -------
     bool (recordings, classes)
     """
-    labels, sources = np.asarray(labels, dtype=bool), np.asarray(sources, dtype=str)
+    labels, of_recording = np.asarray(labels, dtype=bool), np.asarray(sources, dtype=str)
     known = np.ones_like(labels)
-    for source in np.unique(sources):
-        own = sources == source
-        here, elsewhere = labels[own].sum(axis=0), labels[~own].sum(axis=0)
+    for source in np.unique(of_recording):
+        inside = of_recording == source
+        positives, positives_elsewhere = labels[inside].sum(axis=0), labels[~inside].sum(axis=0)
         if source in NEVER_ANNOTATED:
             never = np.array([code in NEVER_ANNOTATED[source] for code in codes])
         else:
-            never = elsewhere * own.sum() >= EXPECTED * max((~own).sum(), 1)
-        known[np.ix_(own, never & (here == 0) & (elsewhere > 0))] = False
+            never = positives_elsewhere * inside.sum() >= EXPECTED * max((~inside).sum(), 1)
+        known[np.ix_(inside, never & (positives == 0) & (positives_elsewhere > 0))] = False
     return known

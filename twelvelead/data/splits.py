@@ -2,7 +2,7 @@
 
     fold = stratified_folds(labels, 5, seed=1, groups=patients)               # fold of each recording
     train, validation = stratified_parts(labels, 0.8, seed=1, groups=patients)
-    for source, test in leave_one_source_out(sources).items(): ...            # test is a mask over the recordings
+    for source, test in mask_of_each_source(sources).items(): ...             # test is a mask over the recordings
     write_splits("model/splits.json", {"member_00": {"train": [...], "validation": [...]}})
 
 A recording is labelled with all its classes at once, so a rare class can be shared out fairly only together with the
@@ -13,6 +13,7 @@ each of its recordings to the part that still lacks most of that class.
 from __future__ import annotations
 
 import json
+from collections.abc import Hashable, Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -21,8 +22,12 @@ from ..errors import UserError
 from ..files import write_json
 from .groups import read_groups as read_groups
 
+Seed = int | list[int]
 
-def stratified_folds(labels: np.ndarray, count: int, seed: int, groups=None) -> np.ndarray:
+
+def stratified_folds(
+    labels: np.ndarray, count: int, seed: Seed, groups: Sequence[Hashable] | None = None
+) -> np.ndarray:
     """Folds of equal size with equal shares of every class.
 
     Parameters
@@ -30,9 +35,11 @@ def stratified_folds(labels: np.ndarray, count: int, seed: int, groups=None) -> 
     labels : ndarray, bool, (recordings, classes)
     count : int
         Number of folds, at least 2.
-    seed : int
+    seed : int, or list of int
+        Several numbers are a seed together.
     groups : sequence of hashables, optional
-        A group for each recording, such as its patient; a group lies in one fold. None as an entry: a group of its own.
+        The group of each recording, such as its patient. All recordings of a group are in one fold. None as an entry
+        means that the recording is a group by itself.
 
     Returns
     -------
@@ -47,18 +54,20 @@ def stratified_folds(labels: np.ndarray, count: int, seed: int, groups=None) -> 
     if count < 2:
         raise UserError(f"cross-validation needs at least 2 folds, not {count}")
     group = _group_numbers(labels, groups)
-    found = group.max(initial=-1) + 1
-    if found < count:
+    group_count = group.max(initial=-1) + 1
+    if group_count < count:
         what = "recordings" if groups is None else "patients or other groups"
-        raise UserError(f"{count} folds need at least {count} {what}, there are {found}; ask for fewer folds")
+        raise UserError(f"{count} folds need at least {count} {what}, there are {group_count}; ask for fewer folds")
     return _stratify(labels, group, np.full(count, 1 / count), seed)
 
 
-def stratified_parts(labels: np.ndarray, fraction: float, seed: int, groups=None) -> tuple[np.ndarray, np.ndarray]:
+def stratified_parts(
+    labels: np.ndarray, fraction: float, seed: Seed, groups: Sequence[Hashable] | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """One random split into a training and a validation part with equal shares of every class.
 
-    What cannot be divided trains: the only recording of a class, the only recording of all, a single group. So the
-    validation part can be empty; the training part never is.
+    What cannot be divided is in the training part: the only recording of a class, the only recording of all, a single
+    group. So the validation part can be empty; the training part never is.
 
     Parameters
     ----------
@@ -78,26 +87,27 @@ def stratified_parts(labels: np.ndarray, fraction: float, seed: int, groups=None
     return part == 0, part == 1
 
 
-def _group_numbers(labels, groups):
-    """Group of each recording as a number from 0; None becomes a group of its own."""
+def _group_numbers(labels: np.ndarray, groups: Sequence[Hashable] | None) -> np.ndarray:
+    """The group of each recording as a number from 0; a recording whose group is None is a group by itself."""
     if groups is None:
         return np.arange(len(labels))
     if len(groups) != len(labels):
         raise ValueError(f"{len(groups)} groups for {len(labels)} recordings")
-    numbers: dict = {}
+    numbers: dict[Hashable, int] = {}
     keys = (object() if group is None else group for group in groups)
     return np.array([numbers.setdefault(key, len(numbers)) for key in keys], dtype=int)
 
 
-def _stratify(labels, group, shares, seed):
-    """Iterative stratification of whole groups into parts; the part of each recording.
+def _stratify(labels: np.ndarray, group: np.ndarray, shares: np.ndarray, seed: Seed) -> np.ndarray:
+    """Iterative stratification of whole groups into parts of these shares; returns the part of each recording.
 
-    Groups come in random order, the larger ones first, since the smaller ones can make up for them.
+    The groups are taken in random order, but larger ones before smaller ones, which can even out what the larger ones
+    left uneven.
     """
     labels = np.asarray(labels, dtype=bool)
     rng = np.random.default_rng(seed)
     sizes = np.bincount(group)
-    # what is to be shared out, by group: the recordings of each class and, in the last column, all recordings
+    # for each group the number of its recordings of each class and, in the last column, of all its recordings
     amounts = np.zeros((len(sizes), labels.shape[1] + 1), dtype=int)
     np.add.at(amounts, group, np.column_stack([labels, np.ones(len(labels))]).astype(int))
     wanted = shares[:, None] * amounts.sum(axis=0)
@@ -107,7 +117,7 @@ def _stratify(labels, group, shares, seed):
     while (waiting := np.flatnonzero(part_of < 0)).size:
         left = amounts[waiting].sum(axis=0)
         left[left == 0] = left[-1] + 1
-        column = int(np.argmin(left))  # the rarest class that is left; all recordings once no class is
+        column = int(np.argmin(left))  # the rarest class that is left, or all recordings once no class is left
         waiting = rng.permutation(waiting[amounts[waiting, column] > 0])
         for unit in waiting[np.argsort(-sizes[waiting], kind="stable")]:
             lacking = wanted - given
@@ -118,19 +128,21 @@ def _stratify(labels, group, shares, seed):
     return part_of[group]
 
 
-def leave_one_source_out(sources) -> dict[str, np.ndarray]:
-    """For each source, in alphabetical order, the recordings that test it, bool (recordings,); all others train.
+def mask_of_each_source(sources: Iterable[str]) -> dict[str, np.ndarray]:
+    """For each source, in alphabetical order, which recordings are from it, bool (recordings,).
+
+    For cross-validation that leaves one source out: these recordings test, all others train.
 
     Raises
     ------
     UserError
         If there is only one source: nothing would be left to train on.
     """
-    sources = np.asarray(sources, dtype=str)
-    names = sorted(set(sources.tolist()))
+    of_recording = np.asarray(list(sources), dtype=str)
+    names = sorted(set(of_recording.tolist()))
     if len(names) < 2:
         raise UserError(f"leave-one-source-out needs at least 2 sources, found: {', '.join(names) or 'none'}")
-    return {name: sources == name for name in names}
+    return {name: of_recording == name for name in names}
 
 
 def write_splits(path: str | Path, splits: dict[str, dict[str, list[str]]]) -> None:
@@ -175,8 +187,8 @@ def read_splits(path: str | Path) -> dict[str, dict[str, list[str]]]:
     return splits
 
 
-def _check_disjoint(path, splits):
-    """A recording in two parts of a split would be trained on and tested on."""
+def _check_disjoint(path: str | Path, splits: dict[str, dict[str, list[str]]]) -> None:
+    """Raises UserError if a recording is in two parts of a split: it would be both trained on and tested on."""
     for split, parts in splits.items():
         seen: dict[str, str] = {}
         for part, names in parts.items():

@@ -30,6 +30,7 @@ from ..recipes import Recipe, recipe_from_dict
 from ..thresholds.decisions import at_least_one_label, decide, vote
 from .predict import PackedRecordings, predict_each
 
+NEW = ".new"  # folder in a model folder; see `whole_model`
 FORMAT = 3  # of the model folder; raise it when a program of an older version could not read the folder
 # Format 2 had other names for fields of the recipe, for one layer and for one loss; its folders are still read.
 RENAMED_SINCE_2 = {
@@ -113,7 +114,7 @@ def load_ensemble(folder: str | Path, device: torch.device | str = "cpu") -> Ens
     UserError
         If the folder holds no model, one of another version, or a damaged one; the message names the file.
     """
-    folder, device = Path(folder), torch.device(device)
+    folder, device = whole_model(Path(folder)), torch.device(device)
     manifest = manifest_of(folder)
     if not manifest:
         raise UserError(f"{folder}: there is no trained model here (no readable recipe.json); run train_model.py first")
@@ -163,6 +164,15 @@ def _current_names(recipe: dict[str, Any]) -> dict[str, Any]:
 
 def _in_order(found: dict, classes: Classes) -> np.ndarray:
     return np.array([found["thresholds"][code] for code in classes.codes], dtype=np.float64)
+
+
+def whole_model(folder: Path) -> Path:
+    """Where the files of a folder's model are: in the folder itself.
+
+    Only if training was killed at the moment at which it replaced a model by another one, the whole new model is in a
+    subfolder, and the files in the folder itself are of both; see training/publishing.py.
+    """
+    return folder / NEW if (folder / NEW / "recipe.json").is_file() else folder
 
 
 def member_path(folder: Path, member: int) -> Path:

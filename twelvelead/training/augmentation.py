@@ -1,9 +1,10 @@
-"""What training does to a batch beyond stretching and gains: electrodes exchanged, leads off, filters, noise, facts hidden.
+"""Disturbances of training batches, besides stretching and gains, which batches.py applies while it cuts them.
 
-    x, metadata = disturb(x, metadata, recipe.augmentation, recipe.input.frequency_hz, random)    # x (batch, time, channels)
+    x, metadata = disturb(x, metadata, recipe.augmentation, recipe.input.frequency_hz, rng)    # x (batch, time, 12)
 
-All as tensor operations on the batch's device. Random numbers are drawn on the CPU by numpy, so that a seed gives the same
-batches on every device. Applies to the twelve leads; recipes with envelopes do not use it.
+Exchanged arm electrodes, missing leads, other filters, noise, and hidden or wrong metadata. All are tensor operations
+on the batch's device. Random numbers are drawn on the CPU by numpy, so that a seed gives the same batches on every
+device. They apply to the twelve leads; recipes whose input has other channels, such as envelopes, do not use them.
 """
 
 from __future__ import annotations
@@ -20,14 +21,27 @@ CHEST = range(6, 12)
 def disturb(
     x: torch.Tensor, metadata: torch.Tensor, augmentation: Augmentation, frequency_hz: float, rng: np.random.Generator
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """A batch x (batch, time, 12) and metadata (batch, 7) with the augmentations of the recipe; what is flat stays flat."""
+    """Applies the disturbances of a recipe, each with its probability, to each recording of a batch.
+
+    Parameters
+    ----------
+    x : float32 tensor (batch, time, 12)
+        In the recipe's unit. A lead that is zero all the time (missing) stays so.
+    metadata : float32 tensor (batch, 7)
+        See prepare.metadata_of.
+
+    Returns
+    -------
+    x, metadata
+        New tensors of the same shapes.
+    """
     batch = len(x)
     if augmentation.arm_swap_probability:
         swapped = torch.from_numpy(rng.random(batch) < augmentation.arm_swap_probability).to(x.device)
         x = torch.where(swapped[:, None, None], x @ torch.from_numpy(ARM_REVERSAL.T).to(x), x)
     if augmentation.band_probability or augmentation.noise_probability:
-        there = (x != 0).any(dim=1, keepdim=True)  # batch, 1, 12
-        x = _filtered_and_noisy(x, augmentation, frequency_hz, rng) * there
+        has_signal = (x != 0).any(dim=1, keepdim=True)  # batch, 1, 12
+        x = _filtered_and_noisy(x, augmentation, frequency_hz, rng) * has_signal
     if augmentation.lead_drop_probability:
         x = x * torch.from_numpy(_kept_leads(batch, augmentation.lead_drop_probability, rng)).to(x)[:, None, :]
     if augmentation.metadata_dropout:
@@ -36,9 +50,10 @@ def disturb(
 
 
 def _kept_leads(batch: int, probability: float, rng: np.random.Generator) -> np.ndarray:
-    """float32 (batch, 12), 0 for leads that are off: a few of the chest leads, all but one, or all.
+    """Factors float32 (batch, 12): 0 for the leads that are dropped, 1 for the others.
 
-    Limb leads are not dropped: any two of them give the others (leads.derive_limb_leads).
+    Dropped are one, two, three, five or all six of the chest leads. Limb leads are not dropped, since preparation
+    computes the missing ones from any two of them (leads.derive_limb_leads).
     """
     kept = np.ones((batch, 12), dtype=np.float32)
     for row in np.flatnonzero(rng.random(batch) < probability):
@@ -48,10 +63,10 @@ def _kept_leads(batch: int, probability: float, rng: np.random.Generator) -> np.
 
 
 def _hidden(metadata: torch.Tensor, probability: float, rng: np.random.Generator) -> torch.Tensor:
-    """Age, sex and amplitude each unknown with that probability; where it is not, an amplitude is wrong as often.
+    """Hides age, sex and amplitude, each with that probability, and falsifies amplitudes with the same probability.
 
-    A wrong one is off by up to a decade either way: so the network learns what a low voltage looks like, and to trust
-    no gain.
+    A falsified amplitude is up to ten times too small or too large. The network learns from it what low voltage looks
+    like in the signal, and not to rely on the gain that a header states.
     """
     hidden = rng.random((len(metadata), 3)) < probability
     wrong = (rng.random(len(metadata)) < probability) * rng.uniform(-1, 1, len(metadata))
@@ -64,7 +79,7 @@ def _hidden(metadata: torch.Tensor, probability: float, rng: np.random.Generator
 def _filtered_and_noisy(
     x: torch.Tensor, augmentation: Augmentation, frequency_hz: float, rng: np.random.Generator
 ) -> torch.Tensor:
-    """Band-passes and adds noise in the spectrum: one transform there, one back."""
+    """Filters recordings and adds noise to them, both in the spectrum, so that one Fourier transform serves both."""
     batch, time, leads = x.shape
     tone_hz = np.fft.rfftfreq(time, 1 / frequency_hz)
     spectrum = torch.fft.rfft(x, dim=1)  # batch, tones, leads
@@ -79,16 +94,20 @@ def _filtered_and_noisy(
         tones = np.flatnonzero(shape)
         noise = rng.standard_normal((len(rows), len(tones), leads, 2), dtype=np.float32) * shape[tones, None, None]
         noise = torch.view_as_complex(torch.from_numpy(noise)).to(x.device)
-        own = noise.abs().square().sum(dim=(1, 2)) * (2 / leads / time**2)  # mean square of the noise in time
-        below = torch.from_numpy(10 ** (rng.uniform(*augmentation.noise_db, len(rows)) / 10)).to(x)
+        noise_power = noise.abs().square().sum(dim=(1, 2)) * (2 / leads / time**2)  # mean square over time
+        signal_to_noise = torch.from_numpy(10 ** (rng.uniform(*augmentation.noise_db, len(rows)) / 10)).to(x)
         rows = torch.from_numpy(rows).to(x.device)
-        noise *= torch.sqrt(power[rows] / below / own.clamp(min=1e-12))[:, None, None]
+        noise *= torch.sqrt(power[rows] / signal_to_noise / noise_power.clamp(min=1e-12))[:, None, None]
         spectrum[rows[:, None], torch.from_numpy(tones).to(x.device)[None, :]] += noise
     return torch.fft.irfft(spectrum, time, dim=1)
 
 
 def _band(tone_hz: np.ndarray, batch: int, probability: float, rng: np.random.Generator) -> np.ndarray:
-    """Responses float32 (batch, tones): Butterworth's of order 2 from 0.05 to 1 Hz, and of order 4 to 20 Hz or more."""
+    """Amplitude responses float32 (batch, tones) of random band-pass filters; 1 for recordings that are not filtered.
+
+    A Butterworth high-pass of order 2 with its edge between 0.05 and 1 Hz, and a low-pass of order 4 with its edge
+    between 20 and 150 Hz.
+    """
     low = 10 ** rng.uniform(np.log10(0.05), 0, (batch, 1))
     high = 10 ** rng.uniform(np.log10(20), np.log10(150), (batch, 1))
     with np.errstate(divide="ignore"):
@@ -97,7 +116,11 @@ def _band(tone_hz: np.ndarray, batch: int, probability: float, rng: np.random.Ge
 
 
 def _noises(tone_hz: np.ndarray, frequency_hz: float, rng: np.random.Generator) -> list[np.ndarray]:
-    """Amplitudes by tone float32 (tones,) of baseline wander (falling to 0.8 Hz), mains hum (one tone), muscle (from 15 Hz)."""
+    """Amplitude spectra float32 (tones,) of three kinds of noise, in any unit.
+
+    Baseline wander falls with 1/f up to 0.8 Hz, mains hum is one tone at 50 or 60 Hz, and muscle noise is flat from
+    15 Hz on.
+    """
     wander = np.where((tone_hz > 0) & (tone_hz < 0.8), 1 / np.maximum(tone_hz, 0.05), 0)
     mains_hz = rng.choice([50, 60])
     hum = np.zeros(len(tone_hz))

@@ -1,11 +1,12 @@
-"""Batches cut out of stored recordings, on the device: order, pieces, augmentation, padding; without a data loader.
+"""Batches cut out of the stored recordings, on the device: their order, pieces, augmentation and padding.
 
     data = on_device(store, device)
-    for rows in epoch_order(data.lengths, train_rows, 32, random):
-        x, valid, metadata = gather(data, rows, recipe.input, recipe.augmentation, random)
+    for rows in epoch_order(data.lengths, train_rows, 32, rng):
+        x, valid, metadata = gather(data, rows, recipe.input, recipe.augmentation, rng)
         logits = model(x, valid, metadata)          # (batch, channels, time), bool (batch, time) or None, (batch, 7)
 
-Random numbers are drawn on the CPU by numpy, so that a seed gives the same batches on every device.
+There is no data loader: the recordings are prepared already, and a batch is an index into one tensor. Random numbers
+are drawn on the CPU by numpy, so that a seed gives the same batches on every device.
 """
 
 from __future__ import annotations
@@ -37,9 +38,10 @@ def on_device(store: Store, device: torch.device) -> PackedRecordings:
 
 
 def epoch_order(lengths: np.ndarray, rows: np.ndarray, batch_size: int, rng: np.random.Generator) -> list[np.ndarray]:
-    """One epoch's batches of rows: shuffled, but recordings of like length together.
+    """The batches of one epoch, each an int array of rows: in random order, with recordings of similar length together.
 
-    Each pool of 16 batches is sorted by length, so that little is padding and a batch still mixes hospitals.
+    The rows are shuffled and divided into pools of 16 batches, and each pool is sorted by length before it is cut into
+    batches. So a batch needs little padding, and still mixes hospitals.
     """
     rows = rng.permutation(rows)
     batches = []
@@ -56,20 +58,22 @@ def gather(
     augmentation: Augmentation | None = None,
     rng: np.random.Generator | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor]:
-    """A batch, augmented if asked for.
+    """A batch of recordings, or of pieces of long ones, augmented if asked for.
 
     Parameters
     ----------
     rows : int array
         Recordings of the batch.
     augmentation : Augmentation, optional
-    random : Generator, optional
-        Where pieces of long recordings and augmentations come from. Without it recordings are taken whole.
+        Used only with an `rng`.
+    rng : Generator, optional
+        For the pieces of long recordings and the augmentation. Without it recordings are taken whole, as they are.
 
     Returns
     -------
     x : float32 tensor (batch, channels, time)
-        Zero where not valid; in memory (batch, time, channels), as channels_last convolutions want it.
+        Zero where not valid. In memory it lies as (batch, time, channels), the order that convolutions in
+        channels_last format need.
     valid : bool tensor (batch, time), or None if all samples are valid
     metadata : float32 tensor (batch, 7)
     """
@@ -78,10 +82,11 @@ def gather(
     if rng is not None:
         piece = round(spec.piece_s * spec.frequency_hz)
         too_long = length > round(spec.longest_s * spec.frequency_hz)
-        late = rng.random(len(rows)) if spec.join != "first" else np.zeros(len(rows))
-        start = start + np.where(too_long, (late * (length - piece)).astype(np.int64), 0)
+        # inference uses the first piece alone if `join` is "first", and so does training then
+        position = rng.random(len(rows)) if spec.join != "first" else np.zeros(len(rows))
+        start = start + np.where(too_long, (position * (length - piece)).astype(np.int64), 0)
         length = np.where(too_long, piece, length)
-    if augmentation is None:
+    if augmentation is None or rng is None:
         return *cut_batch(data, start, length), metadata
     if augmentation.crop_probability:
         shortest = np.minimum(length, round(augmentation.crop_s * spec.frequency_hz))
@@ -104,7 +109,7 @@ def gather(
 def _around_one(
     rng: np.random.Generator, spread: float, probability: float, shape: tuple[int, ...]
 ) -> np.ndarray | None:
-    """1 + uniform(−spread, spread) with that probability, else 1; None if that is always 1."""
+    """Random factors of that shape: 1 + uniform(−spread, spread) with the probability, else 1; None if all are 1."""
     if not spread or not probability:
         return None
     return 1 + rng.uniform(-spread, spread, shape) * (rng.random(shape) < probability)

@@ -1,10 +1,11 @@
-"""What training minimises: functions of logits (batch, classes) and labels, on any device.
+"""The loss functions that training minimises.
 
     loss = LOSSES["challenge_loss"](logits, labels, Weighting(positive, negative, rewards), known)
 
-`known`, (batch, classes) or None: 0 where nobody knows whether the recording has the class, which then has no part in the
-loss. Every loss is a mean over the recordings, so that a batch may be taken in parts. Everything is computed in float32,
-whatever precision the network runs in.
+All have the same parameters: `logits` (batch, classes) of any precision, `labels` (batch, classes) of 0 and 1, the
+`Weighting`, and `known`, (batch, classes) or None, which is 0 where nobody knows whether the recording has the class;
+such a label takes no part in the loss. All return a scalar that is a mean over the recordings, so that the losses of
+the parts of a batch add up to that of the batch. All compute in float32.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from torch.nn import functional as F
 
 @dataclass(frozen=True)
 class Weighting:
-    """What the losses weigh with, float32 tensors on the training device.
+    """Weights that the losses use, float32 tensors on the training device.
 
     Attributes
     ----------
@@ -45,7 +46,7 @@ def class_weights(
     labels : ndarray, bool (recordings, classes)
         Labels of the recordings that are trained on, and of no others.
     known : ndarray, bool (recordings, classes), optional
-        Only these count.
+        Labels that are counted; all by default.
 
     Returns
     -------
@@ -55,9 +56,9 @@ def class_weights(
     count, positives = known.sum(axis=0), (labels & known).sum(axis=0)
     largest = np.inf if largest is None else largest
 
-    def weight(members):
+    def weight(recordings: np.ndarray) -> np.ndarray:
         with np.errstate(divide="ignore", invalid="ignore"):
-            return np.where(members > 0, np.minimum(count / members, largest), 0).astype(np.float32)
+            return np.where(recordings > 0, np.minimum(count / recordings, largest), 0).astype(np.float32)
 
     return weight(positives), weight(count - positives)
 
@@ -65,14 +66,16 @@ def class_weights(
 def frequency_log_odds(
     labels: np.ndarray, known: np.ndarray | None = None, weighted: bool = True, largest: float | None = None
 ) -> np.ndarray:
-    """What the frequency of each class adds to the log-odds of scores trained on these labels: log(w⁺N⁺ / w⁻N⁻).
+    """How far the frequency of each class shifts the log-odds of scores trained on these labels: log(w⁺N⁺ / w⁻N⁻).
 
-    0 for weights without a limit, which make up for it, and for a class without positives or without negatives.
+    It is 0 for class weights without a limit, which cancel the frequency, and for a class that all or none of the
+    recordings have.
 
     Parameters
     ----------
     weighted : bool
-        Trained with the weights of `class_weights`, whose arguments the others are; else w⁺ = w⁻ = 1.
+        Whether the scores were trained with the weights that `class_weights` gives for the other parameters. If not,
+        w⁺ = w⁻ = 1.
 
     Returns
     -------
@@ -81,8 +84,8 @@ def frequency_log_odds(
     known = np.ones_like(labels) if known is None else known
     count, positives = known.sum(axis=0), (labels & known).sum(axis=0)
     positive, negative = class_weights(labels, largest, known) if weighted else (1.0, 1.0)
-    there = (positives > 0) & (positives < count)
-    odds = np.divide(positive * positives, negative * (count - positives), out=np.ones(len(count)), where=there)
+    has_both = (positives > 0) & (positives < count)
+    odds = np.divide(positive * positives, negative * (count - positives), out=np.ones(len(count)), where=has_both)
     return np.log(odds)
 
 
@@ -105,7 +108,10 @@ def weighted_cross_entropy(
 def categorical_cross_entropy(
     logits: torch.Tensor, labels: torch.Tensor, weighting: Weighting, known: torch.Tensor | None = None
 ) -> torch.Tensor:
-    """−Σ L·log(R / Σ R) over the classes, mean over recordings, with R the sigmoids: what Keras makes of sigmoid outputs."""
+    """−Σ L·log(R / Σ R) over the classes, mean over recordings, with R the sigmoids of the logits.
+
+    This is Keras's `categorical_crossentropy` of a network with sigmoid outputs.
+    """
     log_scores = F.logsigmoid(logits.float())
     if known is not None:
         log_scores, labels = torch.where(known > 0, log_scores, -torch.inf), labels * known
@@ -127,7 +133,7 @@ def metric_loss(scores: torch.Tensor, labels: torch.Tensor, rewards: torch.Tenso
     """
     scores, labels = scores.float(), labels.float()
     count = (labels + scores - labels * scores).sum(dim=1, keepdim=True).clamp(min=1)
-    # Σ W∘(Lᵀ(R/N)) = Σ (L·W)∘(R/N): no (classes, classes) matrix is made
+    # Σ W∘(Lᵀ(R/N)) = Σ (L·W)∘(R/N), which needs no (classes, classes) confusion matrix
     return -((labels @ rewards) * (scores / count)).sum()
 
 

@@ -1,19 +1,17 @@
-"""Training of one member: loop, schedule, averaging, checkpoint, resume.
+"""Training of one member of an ensemble, from random weights or from where its checkpoint stands.
 
-    result = train_member(data, labels, train_rows, validation_rows, recipe, classes,
-                          seed=0, member=3, checkpoint=folder / "member_03.checkpoint")
-    result.state        # the best weights
-    result.scores       # their scores of the validation rows
+    trained = train_member(data, labels, train_rows, validation_rows, recipe, classes,
+                           seed=0, member=3, checkpoint=folder / "member_03.checkpoint")
+    trained.state        # the best weights
+    trained.scores       # their scores of the validation recordings
 
-Every random number derives from (seed, member, epoch), and a checkpoint is written after every epoch: a run that was
-killed goes on with the next epoch and ends where an uninterrupted one ends.
+Every random number derives from (seed, member, epoch), and a checkpoint is written after every epoch: a training that
+was killed goes on with the next epoch and ends with the weights that it would have ended with anyway.
 """
 
 from __future__ import annotations
 
-import copy
 import math
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -22,53 +20,41 @@ from typing import Any
 
 import numpy as np
 import torch
-from tqdm import tqdm
 
 from ..data.classes import Classes
 from ..errors import UserError
-from ..files import replace_file
 from ..inference.predict import PackedRecordings, predict
-from ..models.layers import MaskedBatchNorm
-from ..models.network import FilledLeads, Standardised, accelerated, new_model
-from ..recipes import Phase, Recipe, scale_phases
-from ..thresholds.objectives import objective_of
-from ..thresholds.search import common
-from .batches import epoch_order, gather
-from .losses import LOSSES, Weighting, class_weights
-
-OPTIMIZERS = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}
-# Samples of a batch that pass through the network together; a larger batch is taken in parts. 32 recordings of 10 s at
-# 125 Hz are a fifth of it, 32 of 90 s nearly twice, and would take 3 GB.
-PART_SAMPLES = 3 * 2**16
-WARM_UP = 0.1  # of a phase whose schedule is "cosine"
+from ..models.network import accelerated, new_model
+from ..recipes import Recipe, scale_phases
+from .averaging import average
+from .epoch import seed_of, train_epoch
+from .member_data import MemberData, fit_input_statistics, validate
+from .schedule import epochs_of
+from .training_state import CheckpointError, TrainingState
 
 
-class NaNLoss(UserError):
-    """Training has diverged."""
+class NaNLossError(UserError):
+    """The loss is no longer a finite number: training has diverged."""
 
 
 @dataclass(frozen=True)
 class TrainedMember:
-    """What training a member leaves.
+    """The result of training one member.
 
     Attributes
     ----------
     state : dict of str → tensor
         The best weights, float32 on the CPU.
     scores : ndarray, float32 (validation rows, classes)
-        Scores of the validation rows with these weights.
+        Scores of the validation recordings with these weights.
     history : list of dict
-        One row an epoch: member, epoch, loss, learning_rate, train_loss, validation_loss, metric, threshold, seconds.
+        One row for each epoch: member, epoch, loss, learning_rate, train_loss, validation_loss, metric, threshold,
+        seconds.
     """
 
     state: dict[str, torch.Tensor]
     scores: np.ndarray
     history: list[dict[str, Any]]
-
-
-def seed_of(*numbers: int) -> int:
-    """A 63-bit seed for torch that derives from several numbers."""
-    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> 1)
 
 
 def train_member(
@@ -82,6 +68,7 @@ def train_member(
     seed: int,
     member: int,
     checkpoint: Path,
+    key: str = "",
     known: np.ndarray | None = None,
     epochs_allowed: Callable[[int, float], int] | None = None,
     out_of_time: Callable[[], bool] = lambda: False,
@@ -91,7 +78,7 @@ def train_member(
 
     Parameters
     ----------
-    data : Data
+    data : PackedRecordings
         Recordings on the device that trains.
     labels : bool (recordings, classes)
     train_rows, validation_rows : int arrays
@@ -99,344 +86,141 @@ def train_member(
     classes : Classes
         Of the columns of `labels`.
     checkpoint : Path
-        File written after every epoch, by rename.
+        File that is written after every epoch, whole or not at all. One that is damaged, or that was written with
+        another key, is not used; the member starts anew then.
+    key : str
+        Of the training run that the member belongs to.
     known : bool (recordings, classes), optional
-        Labels that have a part in the loss; all by default.
+        Labels that take part in the loss; all by default.
     epochs_allowed : callable, optional
-        Told the epochs done and the seconds of the last one, returns how many the member may have in all, up to the
-        recipe's; the schedule is scaled to that (see recipes.scale_phases), which may be less or more than the time before.
+        Is told the epochs done and the seconds of the last one, and returns how many the member may have in all, at
+        most the recipe's. The schedule is scaled to that number (see recipes.scale_phases), which may be less or more
+        than the time before.
     out_of_time : callable
-        Asked after every batch; once it says so, the epoch ends early and training with it.
+        Asked after every batch; True ends the epoch early and the training with it.
 
     Raises
     ------
-    NaNLoss
+    NaNLossError
         If the loss is no longer a finite number.
+    UserError
+        If the checkpoint cannot be written.
     """
-    phases = recipe.training.phases
-    wanted = epochs = sum(phase.epochs for phase in phases)
-    torch.manual_seed(seed_of(seed, member))
-    model = accelerated(new_model(recipe, labels.shape[1]).to(data.device), training=True)
-    _fit_input_statistics(model, data, train_rows)
-    task = _MemberData(data, labels, train_rows, validation_rows, recipe, classes, known)
-    state = _TrainingState(model)
-    if checkpoint.is_file():
-        epochs = state.load(checkpoint, data.device, recipe)
-        log(f"member {member}: going on after epoch {state.epoch} of {epochs}")
-
+    member_data = MemberData(data, labels, train_rows, validation_rows, recipe, classes, known)
+    state, epochs = _start_or_resume(member_data, seed, member, checkpoint, key, log)
     while state.epoch < epochs:
-        started = time.perf_counter()
-        schedule = _by_epoch(scale_phases(phases, epochs))
-        phase, done = schedule[state.epoch]
-        state.start_phase(phase, recipe)
-        loss, whole = _train_epoch(
-            state,
-            task,
-            phase,
-            done,
-            random=[seed, member, state.epoch],
-            out_of_time=out_of_time,
-            title=f"member {member} epoch {state.epoch + 1}/{epochs}",
-        )
-        if not math.isfinite(loss):
-            raise NaNLoss(
-                f"member {member}, epoch {state.epoch + 1}: the loss ({phase.loss}) is {loss} at learning "
-                f"rate {phase.learning_rate:g}; lower the learning rate or look for damaged recordings"
-            )
-        state.epoch += 1
-        if not whole:
-            epochs = state.epoch
-        rate = state.rate_at(phase, (done + 0.5) / phase.epochs)  # in the middle of the epoch
-        state.stale, state.rate_stale = state.stale + 1, state.rate_stale + 1
-        found = state.keep_best(task)
-        state.reduce_rate_on_plateau(recipe)
-        seconds = time.perf_counter() - started
-        state.history.append(
-            dict(
-                member=member,
-                epoch=state.epoch,
-                loss=phase.loss,
-                learning_rate=rate,
-                train_loss=loss,
-                **found,
-                seconds=round(seconds, 2),
-            )
-        )
-        log(
-            f"member {member}  epoch {state.epoch}/{epochs}  {phase.loss} {loss:.4f}  rate {rate:.3g}  validation loss "
-            f"{found['validation_loss']:.4f}, metric {found['metric']:.3f} (one threshold, {found['threshold']:.2f})  "
-            f"{seconds:.1f} s"
-        )
-        if (
-            recipe.training.early_stopping_patience
-            and state.stale >= recipe.training.early_stopping_patience
-            and state.epoch < epochs
-        ):
-            log(f"member {member}: no better for {state.stale} epochs, training ends")
-            epochs = state.epoch
-        if epochs_allowed is not None and state.epoch < epochs:
-            epochs = max(state.epoch, min(wanted, epochs_allowed(state.epoch, seconds)))
-            schedule = _by_epoch(scale_phases(phases, epochs))
-        if whole:
-            _average(state, schedule, phase, task)
-        state.save(checkpoint, epochs)
-
-    model.load_state_dict(state.best)
-    model.eval()
-    scores = (
-        predict(model, data, validation_rows, recipe.input)
-        if len(validation_rows)
-        else np.zeros((0, labels.shape[1]), dtype=np.float32)
-    )
-    return TrainedMember(
-        {name: tensor.detach().cpu().clone() for name, tensor in state.best.items()}, scores, state.history
-    )
+        epochs = _next_epoch(state, member_data, epochs, seed, member, epochs_allowed, out_of_time, log)
+        state.save(checkpoint, key, epochs)
+    return _result(state, member_data)
 
 
-def _by_epoch(phases: tuple[Phase, ...]) -> list[tuple[Phase, int]]:
-    """For each epoch its phase, and how many epochs that phase has had before."""
-    return [(phase, done) for phase in phases for done in range(phase.epochs)]
-
-
-def _fit_input_statistics(model: torch.nn.Module, data: PackedRecordings, rows: np.ndarray) -> None:
-    """Sets what a network knows of its input: moments of the channels over all valid samples of these recordings."""
-    kinds = [module for module in model.modules() if isinstance(module, (Standardised, FilledLeads))]
-    if not kinds:
-        return
-    count, total, products = 0, 0.0, 0.0
-    for row in rows:
-        piece = slice(int(data.offsets[row]), int(data.offsets[row] + data.lengths[row]))
-        samples = data.samples[piece].float()
-        if data.valid is not None:
-            samples = samples[data.valid[piece]]
-        count, total = count + len(samples), total + samples.sum(dim=0).double()
-        products = products + (samples.T @ samples).double()
-    mean, products = total / max(count, 1), products / max(count, 1)
-    deviation = (products.diagonal() - mean**2).clamp(min=0).sqrt()
-    for module in kinds:
-        if isinstance(module, Standardised):
-            module.mean.copy_(mean[:, None])
-            module.deviation.copy_(torch.where(deviation > 0, deviation, 1.0)[:, None])
-        else:
-            module.covariance.copy_(products)
-
-
-class _MemberData:
-    """What a member learns from, and what stays the same while it does."""
-
-    def __init__(
-        self,
-        data: PackedRecordings,
-        labels: np.ndarray,
-        train_rows: np.ndarray,
-        validation_rows: np.ndarray,
-        recipe: Recipe,
-        classes: Classes,
-        known: np.ndarray | None,
-    ):
-        self.data, self.labels, self.recipe, self.classes = data, labels, recipe, classes
-        self.train_rows, self.validation_rows = train_rows, validation_rows
-        weights = class_weights(
-            labels[train_rows], recipe.training.largest_class_weight, None if known is None else known[train_rows]
-        )
-        self.weighting = Weighting(*(self._tensor(array) for array in (*weights, classes.weights)))
-        self.targets = self._tensor(labels)
-        self.known = None if known is None else self._tensor(known)
-
-    def _tensor(self, array: np.ndarray) -> torch.Tensor:
-        return torch.tensor(array, dtype=torch.float32, device=self.data.device)
-
-    def loss(self, phase_loss: str, logits: torch.Tensor, rows: np.ndarray) -> torch.Tensor:
-        """The loss of these recordings."""
-        rows = torch.from_numpy(rows).to(self.data.device)
-        return LOSSES[phase_loss](
-            logits, self.targets[rows], self.weighting, None if self.known is None else self.known[rows]
-        )
-
-
-class _TrainingState:
-    """What changes while a member trains, and what its checkpoint holds."""
-
-    SAVED = ("epoch", "best", "best_value", "stale", "rate", "rate_stale", "sum", "summed", "history")
-
-    def __init__(self, model: torch.nn.Module):
-        self.model = model
-        self.optimizer: torch.optim.Optimizer | None = None
-        device = next(model.parameters()).device
-        # bfloat16 needs no loss scaling; cards before Ampere (the Challenge's T4) only have float16
-        self.half = None
-        if device.type == "cuda":
-            self.half = torch.bfloat16 if torch.cuda.get_device_capability(device)[0] >= 8 else torch.float16
-        self.scaler = torch.amp.GradScaler(device.type, enabled=self.half == torch.float16)
-        self.loss = ""  # of the current cycle
-        self.epoch = 0
-        self.best: dict[str, torch.Tensor] = {}
-        self.best_value = -math.inf
-        self.stale = 0  # epochs since the best
-        self.rate = 1.0  # factor of the learning rate
-        self.rate_stale = 0  # epochs since the best, or since the rate was halved
-        self.sum: dict[str, torch.Tensor] = {}  # of the weights that are averaged
-        self.summed = 0
-        self.history: list[dict[str, Any]] = []
-
-    def start_phase(self, phase: Phase, recipe: Recipe) -> None:
-        """Another loss starts a new cycle with a fresh optimiser and average."""
-        if self.optimizer is None or phase.loss != self.loss:
-            self.loss, self.sum, self.summed = phase.loss, {}, 0
-            self.optimizer = OPTIMIZERS[recipe.training.optimizer](
-                self.model.parameters(), lr=phase.learning_rate, weight_decay=recipe.training.weight_decay
-            )
-
-    def rate_at(self, phase: Phase, position: float) -> float:
-        """The learning rate at a position, in [0, 1], of its phase."""
-        factor = self.rate
-        if phase.schedule == "cosine":
-            factor *= min(
-                position / WARM_UP, 0.5 + 0.5 * math.cos(math.pi * max(0.0, position - WARM_UP) / (1 - WARM_UP))
-            )
-        return phase.learning_rate * factor
-
-    def set_rate(self, phase: Phase, position: float) -> None:
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.rate_at(phase, position)
-
-    def keep_best(self, task: _MemberData) -> dict[str, float]:
-        """Scores the validation rows; a copy of the weights is kept if they are the best yet.
-
-        Returns validation_loss, metric and threshold (one for all classes) of the current weights.
-        """
-        select, rows = task.recipe.training.select, task.validation_rows
-        if len(rows) == 0:
-            self.best = copy.deepcopy(self.model.state_dict())
-            return dict(validation_loss=math.nan, metric=math.nan, threshold=math.nan)
-        self.model.eval()
-        scores = predict(self.model, task.data, rows, task.recipe.input)
-        found = common(objective_of(task.classes, task.labels[rows], scores))
-        loss = float(task.loss(self.loss, torch.from_numpy(scores).to(task.data.device).logit(1e-7), rows))
-        metric = found.stages[-1][1]
-        value = {"metric": metric, "loss": -loss, "last": float(self.epoch)}[select]
-        if value > self.best_value or not self.best:
-            self.best_value, self.best, self.stale, self.rate_stale = (
-                value,
-                copy.deepcopy(self.model.state_dict()),
-                0,
-                0,
-            )
-        return dict(validation_loss=loss, metric=metric, threshold=float(found.values[0]))
-
-    def reduce_rate_on_plateau(self, recipe: Recipe) -> None:
-        """Halves the learning rate if no epoch was better for too long."""
-        if recipe.training.rate_patience and self.rate_stale >= recipe.training.rate_patience:
-            self.rate, self.rate_stale = self.rate / 2, 0
-
-    def save(self, path: Path, epochs: int) -> None:
-        values = dict(
-            model=self.model.state_dict(),
-            optimizer=self.optimizer.state_dict(),
-            epochs=epochs,
-            scaler=self.scaler.state_dict(),
-            loss=self.loss,
-            **{name: getattr(self, name) for name in self.SAVED},
-        )
-        replace_file(path, lambda partial: torch.save(values, partial))
-
-    def load(self, path: Path, device: torch.device, recipe: Recipe) -> int:
-        """Restores everything; returns how many epochs the member was to have."""
+def _start_or_resume(
+    member_data: MemberData, seed: int, member: int, checkpoint: Path, key: str, log: Callable[[str], None]
+) -> tuple[TrainingState, int]:
+    """The state after the last epoch that has a checkpoint, or a new one; and how many epochs the member is to have."""
+    if checkpoint.is_file():
+        state = _new_state(member_data, seed, member)
         try:
-            values = torch.load(path, map_location=device, weights_only=True)
-        except Exception as error:  # torch raises anything from EOFError to UnpicklingError
-            raise UserError(
-                f"{path}: the checkpoint cannot be read ({error}); delete it to train this member anew"
-            ) from None
-        self.model.load_state_dict(values["model"])
-        self.start_phase(Phase(values["loss"], 0.0, 0), recipe)
-        self.optimizer.load_state_dict(values["optimizer"])
-        self.scaler.load_state_dict(values["scaler"])
-        for name in self.SAVED:
-            setattr(self, name, values[name])
-        return values["epochs"]
+            epochs = state.load(checkpoint, key)
+            log(f"member {member}: going on after epoch {state.epoch} of {epochs}")
+            return state, epochs
+        except CheckpointError as error:
+            log(f"{checkpoint}: the checkpoint cannot be used ({error}); member {member} starts anew")
+            checkpoint.unlink()
+    return _new_state(member_data, seed, member), sum(phase.epochs for phase in member_data.recipe.training.phases)
 
 
-def _train_epoch(
-    state: _TrainingState,
-    task: _MemberData,
-    phase: Phase,
-    done: int,
-    *,
-    random: list[int],
+def _new_state(member_data: MemberData, seed: int, member: int) -> TrainingState:
+    """A network with random weights, which knows the statistics of its input."""
+    recipe, data = member_data.recipe, member_data.data
+    torch.manual_seed(seed_of(seed, member))
+    model = accelerated(new_model(recipe, member_data.labels.shape[1]).to(data.device), training=True)
+    fit_input_statistics(model, data, member_data.train_rows)
+    return TrainingState(model, recipe)
+
+
+def _next_epoch(
+    state: TrainingState,
+    member_data: MemberData,
+    epochs: int,
+    seed: int,
+    member: int,
+    epochs_allowed: Callable[[int, float], int] | None,
     out_of_time: Callable[[], bool],
-    title: str,
-) -> tuple[float, bool]:
-    """One pass over the rows, after `done` epochs of the phase; returns the mean loss and whether time allowed all of it."""
-    torch.manual_seed(seed_of(*random))  # for dropout
-    generator = np.random.default_rng(random)
-    data, recipe, device = task.data, task.recipe, task.data.device
-    model, optimizer, scaler = state.model.train(), state.optimizer, state.scaler
-    total = torch.zeros((), device=device)
-    seen, whole = 0, True
-    order = epoch_order(data.lengths, task.train_rows, recipe.training.batch_size, generator)
-    for k, batch in enumerate(tqdm(order, desc=title, unit="batch", leave=False, file=sys.stderr, disable=None)):
-        state.set_rate(phase, (done + (k + 1) / len(order)) / phase.epochs)
-        x, valid, metadata = gather(data, batch, recipe.input, recipe.augmentation, generator)
-        optimizer.zero_grad(set_to_none=True)
-        parts = min(math.ceil(len(x) * x.shape[2] / PART_SAMPLES), len(x))
-        for part in np.array_split(np.arange(len(x)), parts):
-            inside = slice(part[0], part[-1] + 1)
-            with torch.autocast(device.type, dtype=state.half or torch.bfloat16, enabled=state.half is not None):
-                logits = model(x[inside], None if valid is None else valid[inside], metadata[inside])
-            loss = task.loss(phase.loss, logits, batch[inside]) * (len(part) / len(batch))
-            scaler.scale(loss).backward()
-            total += loss.detach() * len(batch)  # read once an epoch: a GPU is not made to wait
-        scaler.step(optimizer)
-        scaler.update()
-        seen += len(batch)
-        if out_of_time():
-            whole = False
-            break
-    return float(total) / seen, whole
-
-
-def _average(state: _TrainingState, schedule: list[tuple[Phase, int]], phase: Phase, task: _MemberData) -> None:
-    """Stochastic weight averaging (Izmailov et al. 2018) over the end of each loss's last phase.
-
-    At the end of the cycle the average competes with the best epoch; training itself goes on from its own weights.
-    """
-    losses = [phase.loss for phase, _ in schedule]
-    last = state.epoch == len(losses) or losses[state.epoch] != phase.loss
-    cycle_end = state.epoch
-    while cycle_end < len(losses) and losses[cycle_end] == phase.loss:
-        cycle_end += 1
-    span = round(schedule[cycle_end - 1][0].epochs * task.recipe.training.averaged_epochs)
-    if state.epoch <= cycle_end - span:
-        return
-    weights = {name: tensor for name, tensor in state.model.state_dict().items() if tensor.is_floating_point()}
-    state.sum = {name: tensor.double() + state.sum.get(name, 0) for name, tensor in weights.items()}
-    state.summed += 1
-    if not last or state.summed < 2:
-        return
-    own = copy.deepcopy(state.model.state_dict())
-    state.model.load_state_dict(
-        {**own, **{name: (total / state.summed).to(own[name].dtype) for name, total in state.sum.items()}}
+    log: Callable[[str], None],
+) -> int:
+    """Trains one epoch and decides what follows from it; returns how many epochs the member is to have now."""
+    started = time.perf_counter()
+    phases = member_data.recipe.training.phases
+    schedule = epochs_of(scale_phases(phases, epochs))
+    phase, epochs_before = schedule[state.epoch]
+    state.start_phase(phase)
+    loss, whole = train_epoch(
+        state,
+        member_data,
+        phase,
+        epochs_before,
+        seeds=[seed, member, state.epoch],
+        out_of_time=out_of_time,
+        title=f"member {member} epoch {state.epoch + 1}/{epochs}",
     )
-    _update_batch_norm(state.model, task.data, task.train_rows, task.recipe)
-    state.keep_best(task)
-    state.model.load_state_dict(own)
+    if not math.isfinite(loss):
+        raise NaNLossError(
+            f"member {member}, epoch {state.epoch + 1}: the loss ({phase.loss}) is {loss} at learning "
+            f"rate {phase.learning_rate:g}; lower the learning rate or look for damaged recordings"
+        )
+    state.epoch += 1
+    if not whole:
+        epochs = state.epoch
+    rate_in_the_middle = state.rate_at(phase, (epochs_before + 0.5) / phase.epochs)
+    state.count_stale_epoch()
+    validation = validate(state.model, member_data, phase.loss)
+    state.keep_best(validation)
+    state.reduce_rate_on_plateau()
+    seconds = time.perf_counter() - started
+    row = dict(
+        member=member,
+        epoch=state.epoch,
+        loss=phase.loss,
+        learning_rate=rate_in_the_middle,
+        train_loss=loss,
+        validation_loss=validation.loss,
+        metric=validation.metric,
+        threshold=validation.threshold,
+        seconds=round(seconds, 2),
+    )
+    state.history.append(row)
+    log(_line_of(row, epochs))
+    if state.should_stop_early() and state.epoch < epochs:
+        log(f"member {member}: no better for {state.stale} epochs, training ends")
+        epochs = state.epoch
+    if epochs_allowed is not None and state.epoch < epochs:
+        wanted = sum(phase.epochs for phase in phases)
+        epochs = max(state.epoch, min(wanted, epochs_allowed(state.epoch, seconds)))
+        schedule = epochs_of(scale_phases(phases, epochs))
+    if whole:
+        average(state, schedule, phase, member_data)
+    return epochs
 
 
-@torch.no_grad()
-def _update_batch_norm(
-    model: torch.nn.Module, data: PackedRecordings, rows: np.ndarray, recipe: Recipe, most: int = 2048
-) -> None:
-    """Batch-norm statistics of weights that were never trained with: a mean over batches of unaugmented recordings."""
-    norms = [module for module in model.modules() if isinstance(module, MaskedBatchNorm)]
-    momenta = [norm.momentum for norm in norms]
-    for norm in norms:
-        norm.reset_running_stats()
-        norm.momentum = None
-    model.train()
-    random = np.random.default_rng(0)
-    rows = random.permutation(rows)[:most]
-    for batch in epoch_order(data.lengths, rows, recipe.training.batch_size, random):
-        model(*gather(data, batch, recipe.input, None, random))
-    for norm, momentum in zip(norms, momenta):
-        norm.momentum = momentum
+def _line_of(row: dict[str, Any], epochs: int) -> str:
+    """What the log says after an epoch, from its row of the history."""
+    return (
+        f"member {row['member']}  epoch {row['epoch']}/{epochs}  {row['loss']} {row['train_loss']:.4f}  "
+        f"rate {row['learning_rate']:.3g}  validation loss {row['validation_loss']:.4f}, metric {row['metric']:.3f} "
+        f"(one threshold, {row['threshold']:.2f})  {row['seconds']:.1f} s"
+    )
+
+
+def _result(state: TrainingState, member_data: MemberData) -> TrainedMember:
+    """The best weights, and their scores of the validation recordings."""
+    rows = member_data.validation_rows
+    state.model.load_state_dict(state.best)
+    state.model.eval()
+    scores = (
+        predict(state.model, member_data.data, rows, member_data.recipe.input)
+        if len(rows)
+        else np.zeros((0, member_data.labels.shape[1]), dtype=np.float32)
+    )
+    weights = {name: tensor.detach().cpu().clone() for name, tensor in state.best.items()}
+    return TrainedMember(weights, scores, state.history)

@@ -1,15 +1,18 @@
-"""The model folder while members are trained: it grows by each member that is done, and is a model at any moment.
+"""The model folder while members are trained: a whole model of the members that are done, after each of them.
 
-book = Book(job, …)
-book.collect_finished()          # takes in members that have been finished since
-book.complete()
+    model_folder = ModelFolder(run, seconds_used, started, until, log)
+    model_folder.collect_finished()     # again and again: takes in members that were finished since the last call
+    model_folder.complete()
+
+If the folder holds a finished model of another run, that one stays until the new one is complete.
 """
 
 from __future__ import annotations
 
-import json
+import shutil
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,22 +22,36 @@ from .. import __version__
 from ..data.classes import DIAGNOSES
 from ..errors import UserError
 from ..files import replace_file, write_json
-from ..inference.ensemble import FORMAT, member_path
+from ..inference.ensemble import FORMAT, manifest_of, member_path
 from ..plots.progress import draw_progress, write_history
 from ..recipes import to_dict
 from ..thresholds.objectives import METRIC_OF, objective_of
 from ..thresholds.search import Thresholds, optimise, shrink
 from .losses import frequency_log_odds
 from .member import TrainedMember
+from .member_files import ResultError, delete_result, read_result
+from .publishing import MANIFEST, hashes_of, link_or_copy, publish
 from .run import TrainingRun
 from .time_budget import Deadline
 
+NOTE_S = 2  # run.json says so often how much time was used
+
 
 class ModelFolder:
-    """Keeps the model folder a model of the members that are done, and run.json of the time that was used."""
+    """Collects members that are done, searches thresholds, and puts the model into its folder.
 
-    def __init__(self, run: TrainingRun, used: float, started: float, until: Deadline, log: Callable[[str], None]):
-        self.run, self.used, self.started, self.until, self.log = run, used, started, until, log
+    Parameters
+    ----------
+    seconds_used : float
+        Of the time budget, by earlier runs that were killed.
+    started : float
+        When this run started, time.time().
+    """
+
+    def __init__(
+        self, run: TrainingRun, seconds_used: float, started: float, until: Deadline, log: Callable[[str], None]
+    ):
+        self.run, self.seconds_used, self.started, self.until, self.log = run, seconds_used, started, until, log
         self.labels = run.classes.labels(run.store.codes)
         self.truth = run.threshold_labels(self.labels)
         added = (self.truth & ~self.labels).sum(axis=0)
@@ -45,78 +62,109 @@ class ModelFolder:
                 + " and ".join(f"{DIAGNOSES[code][1]} in {count} recordings" for code, count in self.added.items())
             )
         self.results: dict[int, TrainedMember] = {}
-        self.found: dict[int, Thresholds] = {}
-        self.validation: dict[int, np.ndarray] = {}  # rows of the store
-        self.noted = 0.0
+        self.thresholds: dict[int, Thresholds] = {}
+        self.validation: dict[int, np.ndarray] = {}  # rows of the store that validate each member
+        self.ensemble: tuple[list[int], Thresholds, int] | None = None  # members, their thresholds, from so many rows
+        self.time_of_note = 0.0
         self.log_odds = _log_odds(run, self.labels) if run.recipe.voting.shrinkage else 0.0
+        manifest = manifest_of(run.folder)
+        self.keeps_other_model = bool(manifest.get("complete")) and manifest.get("key") != self.run.model_key
         self.collect_finished()
 
     def collect_finished(self) -> None:
-        """Takes in members that have been finished since the last look."""
-        if time.time() - self.noted > 2:
-            self.noted = time.time()
-            write_json(
-                self.run.work / "run.json",
-                dict(
-                    key=self.run.key,
-                    seconds=self.used + self.noted - self.started,
-                    deadline=None if np.isinf(self.until.at) else self.until.at,
-                ),
-            )
-        grown = False
+        """Takes in members that have been finished since the last call, and notes how much time was used."""
+        if time.time() - self.time_of_note > NOTE_S:
+            self._note_time()
+        has_grown = False
         for member in range(self.run.recipe.voting.members):
-            weights, result = member_path(self.run.folder, member), self.run.result_path(member)
-            if member in self.results or not (weights.is_file() and result.is_file()):
+            if member in self.results:
                 continue
-            with np.load(result) as arrays:
-                self.results[member] = TrainedMember({}, arrays["scores"], json.loads(str(arrays["history"])))
+            try:
+                trained = read_result(self.run, member)
+            except ResultError as error:
+                self.log(f"{self.run.result_path(member)}: not used, {error}; member {member} is trained again")
+                delete_result(self.run, member)
+                continue
+            if trained is None:
+                continue
+            self.results[member] = trained
             rows = self.validation[member] = self.run.member_rows(self.labels, member)[1]
-            self.found[member] = self._optimise(rows, self.results[member].scores, f"member {member}")
-            grown = True
-        if grown:
-            self._write_parts()
-            self._write_manifest(complete=False)
+            self.thresholds[member] = self._optimise(rows, trained.scores, f"member {member}")
+            has_grown = True
+        if has_grown and not self.keeps_other_model:
+            self._publish(complete=False)
 
     def complete(self) -> None:
+        """Makes the model of all members that are done the finished model of the folder.
+
+        Raises
+        ------
+        UserError
+            If there is none.
+        """
         if not self.results:
-            raise UserError(f"{self.job.folder}: no member was trained")
-        self._write_manifest(complete=True)
+            raise UserError(f"{self.run.folder}: no member was trained")
+        self._publish(complete=True)
+
+    def _note_time(self) -> None:
+        """Writes run.json: the time used, and for other ranks the deadline."""
+        self.time_of_note = time.time()
+        write_json(
+            self.run.work / "run.json",
+            dict(
+                key=self.run.key,
+                seconds=self.seconds_used + self.time_of_note - self.started,
+                deadline=None if np.isinf(self.until.at) else self.until.at,
+            ),
+        )
 
     def _optimise(self, rows: np.ndarray, scores: np.ndarray, title: str) -> Thresholds:
+        """Thresholds for scores (rows, classes) of the recordings of these rows."""
         classes, voting = self.run.classes, self.run.recipe.voting
         objective = objective_of(classes, self.truth[rows], scores)
-        found = optimise(objective, voting.threshold_method, self.run.seed, **voting.threshold_options)
-        found = shrink(objective, found, voting.shrinkage, self.log_odds)
+        thresholds = optimise(objective, voting.threshold_method, self.run.seed, **voting.threshold_options)
+        thresholds = shrink(objective, thresholds, voting.shrinkage, self.log_odds)
         self.log(
             f"{title}: thresholds from {len(rows)} recordings, {METRIC_OF[classes.year]} there: "
-            + ", ".join(f"{stage} {value:.3f}" for stage, value in found.stages)
+            + ", ".join(f"{stage} {value:.3f}" for stage, value in thresholds.stages)
         )
-        return found
+        return thresholds
 
-    def _write_parts(self) -> None:
-        """All files but the members' and the manifest."""
-        run, classes, store, folder = self.run, self.run.classes, self.run.store, self.run.folder
+    def _ensemble_thresholds(self) -> tuple[Thresholds, int]:
+        """Thresholds of the members' mean score, and from how many recordings.
+
+        A recording counts if some members did not train on it ("out of bag"), with the mean score of these members.
+        """
         members = sorted(self.results)
-        validation = {member: self.validation[member] for member in members}
-        scores, count = np.zeros(self.labels.shape), np.zeros(len(self.labels), dtype=int)
-        for member, rows in validation.items():  # out of bag: scored by members that did not train on them
-            scores[rows] += self.results[member].scores
-            count[rows] += 1
-        bag = np.flatnonzero(count)
-        together = self._optimise(
-            bag, scores[bag] / count[bag, None], f"out of bag, {len(members)} member{'s' * (len(members) > 1)}"
-        )
+        if self.ensemble is None or self.ensemble[0] != members:
+            total, count = np.zeros(self.labels.shape), np.zeros(len(self.labels), dtype=int)
+            for member in members:
+                rows = self.validation[member]
+                total[rows] += self.results[member].scores
+                count[rows] += 1
+            rows = np.flatnonzero(count)
+            title = f"out of bag, {len(members)} member{'s' * (len(members) > 1)}"
+            self.ensemble = members, self._optimise(rows, total[rows] / count[rows, None], title), len(rows)
+        return self.ensemble[1:]
 
-        def as_dict(found: Thresholds, recordings: int) -> dict[str, Any]:
-            return dict(
-                recordings=recordings,
-                thresholds=dict(zip(classes.codes, found.values.tolist())),
-                metric_after=dict(found.stages),
-            )
+    def _publish(self, complete: bool) -> None:
+        """Assembles the model of the members that are done in .work/model, and puts it into the model folder."""
+        snapshot = self.run.work / "model"
+        shutil.rmtree(snapshot, ignore_errors=True)
+        snapshot.mkdir()
+        for member in self.results:
+            link_or_copy(self.run.weights_path(member), member_path(snapshot, member))
+        self._write_descriptions(snapshot)
+        write_json(snapshot / MANIFEST, self._manifest(complete, hashes_of(snapshot)))
+        publish(snapshot, self.run.folder)
 
-        history = [row for member in members for row in self.results[member].history]
+    def _write_descriptions(self, snapshot: Path) -> None:
+        """All files of a model but its weights and recipe.json."""
+        run, classes, headers = self.run, self.run.classes, self.run.store.headers
+        members = sorted(self.results)
+        ensemble, recordings = self._ensemble_thresholds()
         write_json(
-            folder / "classes.json",
+            snapshot / "classes.json",
             dict(
                 **classes.to_dict(),
                 abbreviations=classes.abbreviations,
@@ -124,47 +172,54 @@ class ModelFolder:
             ),
         )
         write_json(
-            folder / "thresholds.json",
+            snapshot / "thresholds.json",
             dict(
                 used=run.recipe.voting.thresholds,
                 labels_added_by_rate=self.added,
-                ensemble=as_dict(together, len(bag)),
-                members={member: as_dict(self.found[member], len(rows)) for member, rows in validation.items()},
-            ),
-        )
-        write_json(
-            folder / "splits.json",
-            dict(
-                recordings=[store.headers[row] for row in run.rows],
-                validation_of_member={
-                    member: [store.headers[row] for row in rows] for member, rows in validation.items()
+                ensemble=self._described(ensemble, recordings),
+                members={
+                    member: self._described(self.thresholds[member], len(self.validation[member])) for member in members
                 },
             ),
         )
-        replace_file(folder / "history.csv", lambda path: write_history(history, path))
-        replace_file(folder / "progress.png", lambda path: draw_progress(history, path))
-
-    def _write_manifest(self, complete: bool) -> None:
-        """recipe.json, without which there is no model: it names the members."""
-        run = self.run
         write_json(
-            run.folder / "recipe.json",
+            snapshot / "splits.json",
             dict(
-                format=FORMAT,
-                twelvelead=__version__,
-                torch=torch.__version__,
-                complete=complete,
-                members=sorted(self.results),
-                seed=run.seed,
-                recordings=len(run.rows),
-                key=run.key,
-                recipe=to_dict(run.recipe),
+                recordings=[headers[row] for row in run.rows],
+                validation_of_member={member: [headers[row] for row in self.validation[member]] for member in members},
             ),
+        )
+        history = [row for member in members for row in self.results[member].history]
+        replace_file(snapshot / "history.csv", lambda partial: write_history(history, partial))
+        replace_file(snapshot / "progress.png", lambda partial: draw_progress(history, partial))
+
+    def _described(self, thresholds: Thresholds, recordings: int) -> dict[str, Any]:
+        """Thresholds as thresholds.json has them."""
+        return dict(
+            recordings=recordings,
+            thresholds=dict(zip(self.run.classes.codes, thresholds.values.tolist())),
+            metric_after=dict(thresholds.stages),
+        )
+
+    def _manifest(self, complete: bool, files: dict[str, str]) -> dict[str, Any]:
+        """Content of recipe.json, without which there is no model: it names the members, and the hash of each file."""
+        run = self.run
+        return dict(
+            format=FORMAT,
+            twelvelead=__version__,
+            torch=torch.__version__,
+            complete=complete,
+            members=sorted(self.results),
+            seed=run.seed,
+            recordings=len(run.rows),
+            key=self.run.model_key,
+            recipe=to_dict(run.recipe),
+            files=files,
         )
 
 
 def _log_odds(run: TrainingRun, labels: np.ndarray) -> np.ndarray:
-    """What each class's frequency among the training recordings adds to its scores' log-odds."""
+    """How far each class's frequency among the training recordings shifts its scores' log-odds; float64 (classes,)."""
     training, known = run.recipe.training, run.known_labels(labels)
     weighted = any(phase.loss == "weighted_cross_entropy" for phase in training.phases)
     return frequency_log_odds(

@@ -1,18 +1,20 @@
-"""What all processes that train members share: data, recipe, splits, in MODEL/.work.
+"""A training run: what all processes that train its members share, in MODEL/.work.
 
-job, used = prepare_job(headers, folder, recipe, classes, …)     # once, by the process that leads
-job = read_job(folder / ".work")                                 # by the others
-train_rows, validation_rows = job.member_rows(labels, member)
+    run, seconds = prepare_run(headers, folder, recipe, classes, …)     # once, by the process that leads
+    run = open_run(folder / ".work")                                    # by the others
+    train_rows, validation_rows = run.member_rows(labels, member)
+
+A run that was killed is prepared again by the same call, and goes on where it stood.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -21,26 +23,37 @@ from ..data.sources import known_labels, source_of
 from ..data.splits import stratified_folds, stratified_parts
 from ..errors import UserError
 from ..files import write_json
-from ..inference.ensemble import FORMAT, manifest_of
+from ..inference.ensemble import manifest_of
 from ..preprocessing.heart_rate import add_rate_labels
 from ..recipes import Recipe, recipe_from_dict, to_dict
+from .identity import changes, digest, identity_of
+from .label_check import check_labels
+from .publishing import damaged_file, finish_publishing, remove_rest
 from .store import Store, build_store, open_store
 
 MOST_REPAIRED = 20  # repaired recordings that are named; a hospital may have written every header in its own way
+AS_READ = "recordings that could be read"  # the part of a run's identity that is known only after reading them
+Log = Callable[[str], None]
 
 
 @dataclass(frozen=True)
 class TrainingRun:
-    """What every process that trains members has to know; training_run.json holds all but `store`.
+    """What every process that trains members has to know; training_run.json holds all of it but `store`.
 
     Attributes
     ----------
+    work : Path
+        MODEL/.work.
     key : str
-        Changes with everything that decides what training ends with, the time budget apart.
-    rows : int array
-        Rows of the store that training may use: those with a diagnosis.
+        Changes with everything that the trained model depends on, the time budget apart: with `identity`, and with
+        the recordings that could be read.
+    store_key : str
+        Of the store, see store.fingerprint.
     groups : list of str or None
         Patient of each row of the store.
+    store : Store
+    identity : dict of str → str
+        See identity.identity_of.
     """
 
     work: Path
@@ -51,24 +64,35 @@ class TrainingRun:
     seed: int
     groups: list[str | None]
     store: Store
+    identity: dict[str, str] = field(default_factory=dict)
 
     @property
     def folder(self) -> Path:
+        """The model folder."""
         return self.work.parent
 
     @property
+    def model_key(self) -> dict[str, str]:
+        """By what a later start recognises the finished model, before it reads any signal."""
+        return {part: value for part, value in self.identity.items() if part != AS_READ}
+
+    @property
     def rows(self) -> np.ndarray:
+        """Rows of the store that training may use, int64: those with a diagnosis."""
         return np.array([row for row, codes in enumerate(self.store.codes) if codes], dtype=np.int64)
 
     @property
     def epochs(self) -> int:
+        """Epochs of one member, if time allows all of them."""
         return sum(phase.epochs for phase in self.recipe.training.phases)
 
     def write(self) -> None:
+        """Writes training_run.json."""
         write_json(
             self.work / "training_run.json",
             dict(
                 key=self.key,
+                identity=self.identity,
                 store_key=self.store_key,
                 recipe=to_dict(self.recipe),
                 classes=self.classes.to_dict(),
@@ -78,9 +102,9 @@ class TrainingRun:
         )
 
     def member_rows(self, labels: np.ndarray, member: int) -> tuple[np.ndarray, np.ndarray]:
-        """The member's training part and the rest, stratified, one patient on one side.
+        """The rows that a member trains on and those that validate it: stratified, one patient on one side.
 
-        A random part of its own; in a recipe with folds all folds but the member's.
+        Each member has a random part. In a recipe with folds, member k has all folds but the k-th.
         """
         rows, voting = self.rows, self.recipe.voting
         groups = [self.groups[row] for row in rows]
@@ -91,52 +115,61 @@ class TrainingRun:
         return rows[train], rows[~train]
 
     def known_labels(self, labels: np.ndarray) -> np.ndarray | None:
-        """Labels that have a part in the loss, bool like `labels`; None: all of them."""
+        """Labels that take part in the loss, bool like `labels`; None means all of them."""
         if self.recipe.training.unknown_labels == "negative":
             return None
         sources = [source_of(Path(header), Path(".")) for header in self.store.headers]
         return known_labels(labels, sources, self.classes.codes)
 
     def threshold_labels(self, labels: np.ndarray) -> np.ndarray:
-        """What the search for thresholds takes for true, bool like `labels`, which are the annotated ones."""
+        """The truth by which thresholds are searched, bool like `labels`, which are the annotated ones.
+
+        If the recipe says so, a heart rate that is slow or fast counts as its diagnosis although nobody wrote it down.
+        """
         if not self.recipe.voting.rate_labels:
             return labels
         return add_rate_labels(labels, self.store.rates, self.classes.codes)
 
+    def checkpoint_path(self, member: int) -> Path:
+        """Of a member in training."""
+        return self.work / f"member_{member:02d}.checkpoint"
+
+    def weights_path(self, member: int) -> Path:
+        """Best weights of a member that is done."""
+        return self.work / f"member_{member:02d}.safetensors"
+
     def result_path(self, member: int) -> Path:
+        """Scores of the validation recordings and history of a member that is done; see member_files.py."""
         return self.work / f"member_{member:02d}.npz"
 
 
 def open_run(work: Path) -> TrainingRun:
-    """The job that another process wrote."""
-    values = json.loads((work / "training_run.json").read_text())
-    store = open_store(work / "store", values["store_key"])
-    if store is None:
-        raise UserError(f"{work}: the store of preprocessed recordings is gone; start training again")
-    return TrainingRun(
-        work,
-        values["key"],
-        values["store_key"],
-        recipe_from_dict(values["recipe"]),
-        Classes.from_dict(values["classes"]),
-        values["seed"],
-        values["groups"],
-        store,
-    )
+    """The training run that another process prepared.
 
-
-def _key(recipe: Recipe, classes: Classes, seed: int, store: Store, groups: list[str | None]) -> str:
-    parts = [
-        FORMAT,
-        to_dict(recipe),
-        classes.to_dict(),
-        seed,
-        [
-            [header, codes, int(offset), group]
-            for header, codes, offset, group in zip(store.headers, store.codes, store.offsets, groups)
-        ],
-    ]
-    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+    Raises
+    ------
+    UserError
+        If training_run.json or the store cannot be read.
+    """
+    path = work / "training_run.json"
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        store = open_store(work / "store", values["store_key"])
+        if store is None:
+            raise UserError(f"{work / 'store'}: the store of prepared recordings is gone; start training again")
+        return TrainingRun(
+            work,
+            values["key"],
+            values["store_key"],
+            recipe_from_dict(values["recipe"]),
+            Classes.from_dict(values["classes"]),
+            values["seed"],
+            values["groups"],
+            store,
+            values["identity"],
+        )
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{path}: cannot be read ({error}); start training again") from None
 
 
 def prepare_run(
@@ -149,67 +182,105 @@ def prepare_run(
     limit: int | None,
     patients: dict[str, str] | None,
     jobs: int,
-    log: Callable[[str], None],
+    log: Log,
 ) -> tuple[TrainingRun | None, float]:
-    """Builds the store and writes the job; keeps what a killed run of the same job left, deletes what any other left.
+    """Prepares the recordings and writes training_run.json; keeps what a killed run of the same kind has done.
 
-    Parameters are those of members.train_ensemble.
+    The caller holds the lock of the folder. Parameters are those of workers.train_ensemble.
 
     Returns
     -------
-    job : Job or None
-        None if the folder holds the finished model of this job already.
-    used : float
+    run : TrainingRun or None
+        None if the folder holds the finished model of this run already.
+    seconds : float
         Seconds of the time budget that killed runs have used.
+
+    Raises
+    ------
+    UserError
+        If no recording can be used, or the folder cannot be written.
     """
     work = folder / ".work"
-    _make_writable(work)
+    work.mkdir(exist_ok=True)
+    remove_rest(folder)
+    finish_publishing(folder)
     if limit is not None and limit < len(headers):
         chosen = np.random.default_rng(seed).choice(len(headers), limit, replace=False)
         headers = [headers[k] for k in np.sort(chosen)]
+    identity = identity_of(headers, root, recipe, classes, seed, patients)
+    # before the store is opened: a run that was killed while it tidied up may have left half a store
+    if _is_finished(folder, identity, log):
+        shutil.rmtree(work)
+        return None, 0.0
     store = build_store(headers, recipe.input, work / "store", root=root, jobs=jobs)
+    _report_recordings(store, log)
+    groups = [patient or (patients or {}).get(name) for patient, name in zip(store.patients, store.names)]
+    classes = classes.spelled_as(store.codes)
+    as_read = digest([store.headers, store.codes, store.offsets.tolist(), groups])
+    identity_as_read = {**identity, AS_READ: as_read}
+    run = TrainingRun(work, digest(identity_as_read), store.key, recipe, classes, seed, groups, store, identity_as_read)
+    check_labels(store, run.rows, classes, recipe.name, log)
+    seconds = _resume(run, log)
+    run.write()
+    return run, seconds
+
+
+def _is_finished(folder: Path, identity: dict[str, str], log: Log) -> bool:
+    """Whether the folder holds the whole model of a run with that identity."""
+    manifest = manifest_of(folder)
+    if not (manifest.get("complete") and manifest.get("key") == identity):
+        return False
+    damaged = damaged_file(folder, manifest)
+    if damaged is not None:
+        log(f"{folder / damaged}: the file is damaged or gone; the model is trained again")
+        return False
+    log(f"{folder}: this model is already trained; delete the folder to train it again")
+    return True
+
+
+def _report_recordings(store: Store, log: Log) -> None:
     for line in store.left_out:
         log(f"left out: {line}")
     for line in store.repaired[:MOST_REPAIRED]:
         log(f"repaired: {line}")
     if len(store.repaired) > MOST_REPAIRED:
         log(f"repaired: {len(store.repaired) - MOST_REPAIRED} more recordings")
-    groups = [patient or (patients or {}).get(name) for patient, name in zip(store.patients, store.names)]
-    classes = classes.spelled_as(store.codes)
-    run = TrainingRun(work, _key(recipe, classes, seed, store, groups), store.key, recipe, classes, seed, groups, store)
-    # without a diagnosis a recording's classes are unknown, not absent
-    if len(run.rows) < len(store):
-        log(f"left out: {len(store) - len(run.rows)} recordings without a diagnosis (#Dx)")
-    if len(run.rows) == 0:
-        raise UserError(f"none of the {len(store)} recordings has a diagnosis (#Dx) to train on")
-    manifest = manifest_of(folder)
-    if manifest.get("key") == run.key and manifest.get("complete"):
-        log(f"{folder}: this model is already trained; delete the folder to train it again")
-        shutil.rmtree(work)
-        return None, 0.0
+
+
+def _resume(run: TrainingRun, log: Log) -> float:
+    """Says whether an interrupted run goes on or a new one starts, and why; returns the seconds used so far.
+
+    Files of members of another run are left to whoever meets them: each names its run and is not used by another.
+    """
+    described = _read_json(run.work / "training_run.json")
+    progress = _read_json(run.work / "run.json")
+    if run.key in (described.get("key"), progress.get("key")):
+        seconds = progress.get("seconds") if progress.get("key") == run.key else None
+        if isinstance(seconds, (int, float)):
+            log(f"{run.folder}: going on with a run that was interrupted after {seconds:.0f} s")
+            return float(seconds)
+        log(f"{run.work / 'run.json'}: damaged or gone; going on, but the time used so far is not known")
+        return 0.0
+    if described:
+        changed = changes(described.get("identity"), run.identity)
+        log(
+            f"{run.folder}: an interrupted run is here, but since then there was a change of {', '.join(changed)}; "
+            "training starts anew"
+        )
+    elif (run.work / "training_run.json").exists():
+        log(f"{run.work / 'training_run.json'}: damaged; members that were trained by this very run are kept")
+    manifest = manifest_of(run.folder)
+    changed = changes(manifest.get("key"), run.model_key) if manifest else []
+    if changed:
+        when = "once the new one is complete" if manifest.get("complete") else "with the first new member"
+        log(f"{run.folder}: another model is here (other {', '.join(changed)}); it is replaced {when}")
+    return 0.0
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    """The content of a JSON file; empty where it is absent or damaged."""
     try:
-        before = json.loads((work / "run.json").read_text())
+        values = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        before = {}
-    used = 0.0
-    if before.get("key") == run.key:
-        used = float(before["seconds"])
-        log(f"{folder}: going on with a run that was interrupted after {used:.0f} s")
-    else:
-        if manifest:
-            log(f"{folder}: another model is here; it is replaced")
-        (folder / "recipe.json").unlink(missing_ok=True)  # first: without it the rest is no model
-        for path in [*folder.glob("member_*.safetensors"), *work.glob("member_*")]:
-            path.unlink()
-    run.write()
-    return run, used
-
-
-def _make_writable(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / "probe"
-        probe.write_bytes(b"")
-        probe.unlink()
-    except OSError as error:
-        raise UserError(f"{folder.parent}: the model folder cannot be written ({error.strerror or error})") from None
+        return {}
+    return values if isinstance(values, dict) else {}

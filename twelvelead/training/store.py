@@ -4,8 +4,9 @@
     store.samples       # float16 (all samples, channels), recordings one behind another
     store.valid         # bool (all samples,)
 
-The files lie in `folder` (never in the data folder); a store that was built from the same files with the same input
-recipe is reused, any other is built anew. A recording that cannot be read is left out and reported, and costs no other.
+The files lie in `folder` (never in the data folder). A store that was built from the same files with the same input
+recipe is reused, any other is built anew, and so is one with a file that is missing or has another size. A recording
+that cannot be read is left out and reported, and costs no other.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import hashlib
 import json
 import os
 import sys
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -27,9 +29,11 @@ from ..files import replace_file
 from ..preprocessing.heart_rate import heart_rate
 from ..preprocessing.loading import load
 from ..recipes import Input
+from .processes import deaf_to_ctrl_c, follow_parent
 
 VERSION = 4  # raise it when preparing a recording gives other numbers than before
-CHUNK = 64  # recordings a job
+CHUNK = 64  # recordings that a process reads before it hands them over
+FILES = ("samples.f16", "valid.u8")
 
 
 @dataclass(frozen=True)
@@ -39,7 +43,7 @@ class Store:
     Attributes
     ----------
     key : str
-        The fingerprint that it was built for.
+        The fingerprint of the files and of the input recipe that it was built from.
     samples : memmap, float16 (all samples, channels)
         In the input recipe's unit, recordings one behind another.
     valid : memmap, bool (all samples,)
@@ -50,9 +54,9 @@ class Store:
     names, headers, codes, patients : tuples
         Record name, path of the header below the data folder, SNOMED CT codes, patient or None.
     metadata : float32 (recordings, 7)
-        See prepare.side_of.
+        See prepare.metadata_of.
     rates : float64 (recordings,)
-        Heart rates, beats a minute, NaN where there are not three beats; see heart_rate.heart_rate.
+        Heart rates in beats a minute, NaN where fewer than three beats were detected; see heart_rate.heart_rate.
     left_out : tuple of str
         One line for each recording that could not be read.
     repaired : tuple of str
@@ -84,13 +88,14 @@ def build_store(headers: list[Path], spec: Input, folder: Path, *, root: Path | 
     ----------
     headers : list of Path
         Header files.
-    recipe : Input
+    spec : Input
     folder : Path
         Made if absent; holds samples.f16, valid.u8 and store.json.
     root : Path, optional
         Folder that `Store.headers` are relative to.
     jobs : int
-        As in joblib: −1 for every core. A `joblib.parallel_config` around the call chooses another backend.
+        Processes, as in joblib: −1 for every core. More than four for each core are not started. A
+        `joblib.parallel_config` around the call chooses another backend.
 
     Raises
     ------
@@ -105,12 +110,19 @@ def build_store(headers: list[Path], spec: Input, folder: Path, *, root: Path | 
             _write(headers, spec, folder, key, root, jobs)
             store = open_store(folder, key)
     except OSError as error:
-        raise UserError(f"{folder}: the store of preprocessed recordings cannot be written ({error})") from None
+        for name in FILES:  # what was written would keep a full disk full
+            with suppress(OSError):
+                (folder / name).unlink(missing_ok=True)
+        raise UserError(
+            f"{folder}: the store of prepared recordings cannot be written ({error.strerror or error})"
+        ) from None
+    if store is None:
+        raise UserError(f"{folder}: the store of prepared recordings was changed while it was written; start again")
     return store
 
 
 def fingerprint(headers: list[Path], spec: Input) -> str:
-    """Changes when the input recipe does, or any header or signal file (by path, size and time of change)."""
+    """A key that changes with the input recipe, and with any header or signal file by path, size or time of change."""
     digest = hashlib.sha256(json.dumps([VERSION, asdict(spec)]).encode())
     for header in headers:
         for path in (header, header.with_suffix(".mat"), header.with_suffix(".dat")):
@@ -148,18 +160,20 @@ def _prepare_chunk(headers: list[Path], spec: Input) -> list[dict | str]:
 
 
 def _write(headers: list[Path], spec: Input, folder: Path, key: str, root: Path | None, jobs: int) -> None:
-    """Writes a store into `folder`; store.json, without which there is none, comes last."""
+    """Writes a store into `folder`. Its index, store.json, comes last, when the other files are on the disk."""
     (folder / "store.json").unlink(missing_ok=True)
     chunks = [headers[k : k + CHUNK] for k in range(0, len(headers), CHUNK)]
-    # a pool of processes costs a second to start: not for a handful
-    jobs = 1 if len(chunks) < 8 else jobs
-    results = joblib.Parallel(n_jobs=jobs, return_as="generator")(
-        joblib.delayed(_prepare_chunk)(chunk, spec) for chunk in chunks
-    )
+    processes = _processes(jobs, len(chunks))
+    # the processes of a pool on this machine end when this one does; other backends do not look at the initializer
+    how = dict(initializer=follow_parent, initargs=(os.getpid(),)) if processes != 1 else {}
+    with deaf_to_ctrl_c():
+        results = joblib.Parallel(n_jobs=processes, return_as="generator", **how)(
+            joblib.delayed(_prepare_chunk)(chunk, spec) for chunk in chunks
+        )
     rows, lengths, left_out = [], [], []
     with (
-        open(folder / "samples.f16", "wb") as samples,
-        open(folder / "valid.u8", "wb") as valid,
+        open(folder / FILES[0], "wb") as samples,
+        open(folder / FILES[1], "wb") as valid,
         tqdm(total=len(headers), desc="reading", unit="rec", file=sys.stderr, disable=None) as bar,
     ):
         for chunk, chunk_results in zip(chunks, results):
@@ -172,8 +186,18 @@ def _write(headers: list[Path], spec: Input, folder: Path, key: str, root: Path 
                 valid.write(result.pop("valid").data)
                 rows.append({**result, "header": str(header.relative_to(root) if root else header)})
             bar.update(len(chunk))
+        for file in (samples, valid):
+            file.flush()
+            os.fsync(file.fileno())
     values = json.dumps(dict(key=key, channels=spec.channels, lengths=lengths, rows=rows, left_out=left_out))
-    replace_file(folder / "store.json", lambda partial: partial.write_text(values))
+    replace_file(folder / "store.json", lambda partial: partial.write_text(values, encoding="utf-8"))
+
+
+def _processes(jobs: int, chunks: int) -> int:
+    """How many processes read so many chunks, for joblib; a request for 99,999 would otherwise start as many."""
+    if chunks < 8:  # a pool takes a second to start, in which this process has read them
+        return 1
+    return jobs if jobs < 0 else min(jobs, chunks, 4 * joblib.effective_n_jobs(-1))
 
 
 def open_store(folder: Path, key: str) -> Store | None:
@@ -185,28 +209,27 @@ def open_store(folder: Path, key: str) -> Store | None:
         If it holds no recording.
     """
     try:
-        values = json.loads((folder / "store.json").read_text())
-    except (OSError, ValueError):
+        values = json.loads((folder / "store.json").read_text(encoding="utf-8"))
+        if values.get("key") != key:
+            return None
+        rows, left_out, channels = values["rows"], tuple(values["left_out"]), values["channels"]
+        offsets = np.concatenate([[0], np.cumsum(values["lengths"], dtype=np.int64)])
+        total = int(offsets[-1])
+        sizes = [(folder / name).stat().st_size for name in FILES]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None  # absent or damaged
+    if sizes != [total * channels * 2, total]:
         return None
-    if values.get("key") != key:
-        return None
-    rows, left_out = values["rows"], tuple(values["left_out"])
     if not rows:
         raise UserError(
             f"none of the {len(left_out)} recordings can be used; the first: {left_out[0]}"
             if left_out
             else "there are no recordings to train on"
         )
-    offsets = np.concatenate([[0], np.cumsum(values["lengths"], dtype=np.int64)])
-    total = int(offsets[-1])
-    sizes = [(folder / name).stat().st_size for name in ("samples.f16", "valid.u8")]
-    channels = values["channels"]
-    if sizes != [total * channels * 2, total]:
-        return None
     return Store(
         key=key,
-        samples=np.memmap(folder / "samples.f16", np.float16, "r", shape=(total, channels)),
-        valid=np.memmap(folder / "valid.u8", np.bool_, "r", shape=(total,)),
+        samples=np.memmap(folder / FILES[0], np.float16, "r", shape=(total, channels)),
+        valid=np.memmap(folder / FILES[1], np.bool_, "r", shape=(total,)),
         offsets=offsets,
         leads=np.array([row["leads"] for row in rows], dtype=bool),
         names=tuple(row["name"] for row in rows),

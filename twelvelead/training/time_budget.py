@@ -1,8 +1,12 @@
 """A time budget for training: how many members and epochs still fit before the deadline.
 
-First epochs are taken away, down to a third of the schedule; then members, down to one; then the epoch that is running
-is cut short. What has been trained by then is always a model that can be used. What did not fit comes back when it does
-again: a machine may have been busy for a while.
+    until = deadline(hours, used_seconds, started)
+    budget = EpochBudget(members, recipe_epochs, until, log)
+    epochs = budget.epochs_allowed(place, epochs_done, seconds_of_the_last_epoch)       # after every epoch
+
+When time is short, members first get fewer epochs, down to a third of the recipe's. Then members are left out, down to
+one. At the deadline the running epoch ends early. So there is always a usable model at the end. Members and epochs that
+were taken away are given back if there is time for them after all: the machine may only have been busy for a while.
 """
 
 from __future__ import annotations
@@ -14,15 +18,14 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-# Scoring, thresholds and files at the end, and epochs that take longer than the one that was measured.
-RESERVE = 0.08
-FEWEST_EPOCHS = 1 / 3
-RECENT = 5  # epochs whose median says how long one takes: a single slow one costs no member its schedule
+RESERVE = 0.08  # share of the budget for scoring, thresholds and files at the end, and for epochs slower than measured
+FEWEST_EPOCHS = 1 / 3  # share of the recipe's epochs; rather than give a member fewer, it is left out
+RECENT = 5  # the median of so many epochs says how long one takes, so that a single slow one changes nothing
 
 
 @dataclass(frozen=True)
 class Deadline:
-    """When training has to end, on the wall clock, so that all processes mean the same moment."""
+    """When training has to end: seconds as time.time() counts them, so that all processes mean the same moment."""
 
     at: float = math.inf
 
@@ -35,9 +38,15 @@ class Deadline:
 
 
 def deadline(hours: float | None, used_seconds: float, started: float) -> Deadline:
-    """The deadline of a run of so many hours that started at `started` (time.time()).
+    """The deadline for a budget of so many hours; without hours there is none.
 
-    `used_seconds` of the budget were used by earlier runs that were killed.
+    Parameters
+    ----------
+    hours : float or None
+    used_seconds : float
+        Seconds of the budget that earlier runs, which were killed, have used.
+    started : float
+        When this run started, time.time().
     """
     return Deadline() if hours is None else Deadline(started - used_seconds + hours * 3600 * (1 - RESERVE))
 
@@ -48,11 +57,11 @@ def affordable(left: float, epoch_seconds: float, members: int, epochs: int, don
     Parameters
     ----------
     left : float
-        Seconds.
+        Seconds until the deadline; may be negative.
     epoch_seconds : float
         Seconds of one epoch of one member.
     members, epochs : int
-        What the recipe wants: members still to come, the one in training included, and the epochs of each.
+        Members still to be trained, the one in training included, and the recipe's epochs of each.
     done : int
         Epochs that the member in training has had.
 
@@ -61,28 +70,44 @@ def affordable(left: float, epoch_seconds: float, members: int, epochs: int, don
     members, epochs : int
         At least 1, and at least `done`, whatever the time.
     """
-    fits = left / max(epoch_seconds, 1e-9) + done  # epochs in all
-    if fits >= members * epochs:
+    affordable_epochs = left / max(epoch_seconds, 1e-9) + done  # of all members together
+    if affordable_epochs >= members * epochs:
         return members, epochs
     fewest = max(1, round(epochs * FEWEST_EPOCHS))
-    if fits < members * fewest:
-        members = max(1, int(fits // fewest))
-    return members, max(1, done, min(epochs, int(fits // members)))
+    if affordable_epochs < members * fewest:
+        members = max(1, int(affordable_epochs // fewest))
+    return members, max(1, done, min(epochs, int(affordable_epochs // members)))
 
 
 class EpochBudget:
-    """What still fits of the members that one process trains one after another, decided anew after every epoch."""
+    """Decides after every epoch how many of the members that one process trains, and of their epochs, still fit.
+
+    Attributes
+    ----------
+    wanted : int
+        So many of `members`, from the first, are to be trained.
+    """
 
     def __init__(self, members: Sequence[int], epochs: int, until: Deadline, log: Callable[[str], None]):
         self.members, self.epochs, self.until, self.log = members, epochs, until, log
-        self.wanted = len(members)  # the first so many are to be trained
+        self.wanted = len(members)
         self._seconds: deque[float] = deque(maxlen=RECENT)
 
     def epochs_allowed(self, place: int, done: int, epoch_seconds: float) -> int:
-        """How many epochs the member at this place of `members` may have, after `done` of them and the last one's seconds."""
+        """How many epochs the member in training may have in all.
+
+        Parameters
+        ----------
+        place : int
+            Of the member in `members`.
+        done : int
+            Epochs that it has had.
+        epoch_seconds : float
+            Seconds of the last one.
+        """
         self._seconds.append(epoch_seconds)
-        left = len(self.members) - place
-        fit, epochs = affordable(self.until.left(), statistics.median(self._seconds), left, self.epochs, done)
+        members_left = len(self.members) - place
+        fit, epochs = affordable(self.until.left(), statistics.median(self._seconds), members_left, self.epochs, done)
         if place + fit < self.wanted:
             self.log(f"time budget: members {self.members[place + fit : self.wanted]} are left out")
         elif place + fit > self.wanted:

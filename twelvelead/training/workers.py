@@ -1,11 +1,12 @@
-"""Training of all members: shared out over processes, continued where a killed run stood, assembled to a model folder.
+"""Training of all members of an ensemble: shared out over processes, continued after a kill, put into a model folder.
 
     ensemble = train_ensemble(find_recordings(data), folder, get_recipe("butt"), classes, root=data)
     torchrun --nproc-per-node=4 train_model.py DATA MODEL       # the same, members shared out over ranks
 
-A member's training is independent of the others', so processes share members, not batches: on a CPU one member a core
-is faster than all cores on one member. Everything that the processes share lies in MODEL/.work: training_run.json, the store, a
-checkpoint of each member in training, member_03.npz of each that is done. After each member the folder is a model.
+Members do not depend on each other, so processes share members and not batches: on a CPU, one member a core is faster
+than all cores on one member. Everything that the processes share lies in MODEL/.work: training_run.json, the store of
+prepared recordings, a checkpoint of each member in training, and weights and result of each that is done. After each
+member the folder is a model.
 """
 
 from __future__ import annotations
@@ -14,28 +15,30 @@ import datetime
 import json
 import os
 import shutil
-import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
-import numpy as np
 import torch
-from safetensors.torch import save_file
 
 from ..data.classes import Classes
 from ..errors import UserError
-from ..files import replace_file
-from ..inference.ensemble import Ensemble, load_ensemble, manifest_of, member_path
+from ..inference.ensemble import Ensemble, load_ensemble
+from ..inference.predict import PackedRecordings
 from ..recipes import Recipe
 from .batches import on_device
+from .lock import Lock, locked
 from .member import train_member
+from .member_files import write_result
 from .model_folder import ModelFolder
+from .processes import follow_parent, run_processes
 from .run import TrainingRun, open_run, prepare_run
 from .time_budget import Deadline, EpochBudget, deadline
 
 Log = Callable[[str], None]
+GO_ON = "; what was done up to the last epoch is kept: start training again to go on"
 
 
 def log_line(line: str) -> None:
@@ -59,211 +62,222 @@ def train_ensemble(
     workers: int | None = None,
     log: Log = log_line,
 ) -> Ensemble:
-    """Trains all members and writes the model folder; a killed run is continued by calling it again.
+    """Trains all members and writes the model folder; a run that was killed is continued by calling it again.
 
     Parameters
     ----------
     headers : list of Path
         Header files of the training recordings.
     folder : Path
-        The model folder, made if absent. A model of other data or another recipe in it is replaced.
+        The model folder, made if absent. A finished model of other data or another recipe in it stays until the new
+        one is complete.
     root : Path, optional
         The data folder, for shorter names in splits.json.
     limit : int, optional
         Train on so many of the recordings, chosen at random by the seed.
     budget_hours : float, optional
-        Finish within that time (see budget.py), the time of earlier, killed runs included.
+        Finish within that time (see time_budget.py), the time of earlier, killed runs included.
     patients : dict, optional
         Recording name → patient, where the headers do not tell it. One patient's recordings stay on one side.
     jobs : int
         Processes that read recordings.
     workers : int, optional
-        Processes that train members: by default one a core on a CPU, one a GPU else. Under torchrun every rank is one.
+        Processes that train members: by default one for each core of a CPU, or one for each GPU. 1 trains in this
+        process, which then dies with whatever happens to it. Under torchrun every rank is such a process.
     log : callable
-        Told one line at a time. Worker processes write to standard output instead.
+        Told one line at a time. Other processes write to standard output instead.
 
     Raises
     ------
     UserError
-        If there is nothing to train on, the folder cannot be written, or the loss diverges.
+        If there is nothing to train on, the folder cannot be written or is in use by another training, the loss
+        diverges, or a training process fails. What was done up to then is kept.
     """
     started = time.time()
     folder, device = Path(folder), torch.device(device)
-    rank, ranks = _rank()
-    if rank:
-        _barrier()  # rank 0 has written the job
-        if not manifest_of(folder).get("complete"):
-            run = open_run(folder / ".work")
-            until = Deadline(json.loads((run.work / "run.json").read_text())["deadline"] or np.inf)
-            train_members(run, range(rank, recipe.voting.members, ranks), _device_of_rank(device, rank), until, log)
-        _barrier()  # all members are trained
-        _barrier()  # the model is complete
-        return load_ensemble(folder, device)
-    run, used = prepare_run(headers, folder, recipe, classes, root, seed, limit, patients, jobs, log)
-    if run is None:
-        for _ in range(3):
-            _barrier()
-        return load_ensemble(folder, device)
-    until = deadline(budget_hours, used, started)
-    model_folder = ModelFolder(run, used, started, until, log)
-    members = recipe.voting.members
-    workers = 1 if ranks > 1 else min(workers or _default_workers(device), members)
+    rank, _ = _rank()
+    with _system_faults_as_user_errors(folder):
+        if rank:
+            _train_as_rank(folder, recipe.voting.members, device, log)
+        else:
+            with locked(folder) as lock:
+                prepared = prepare_run(headers, folder, recipe, classes, root, seed, limit, patients, jobs, log)
+                run, seconds_used = prepared
+                if run is None:
+                    for _ in range(3):  # as often as the other ranks wait in _train_as_rank
+                        _barrier()
+                else:
+                    until = deadline(budget_hours, seconds_used, started)
+                    _lead(run, ModelFolder(run, seconds_used, started, until, log), until, device, workers, lock, log)
+    return load_ensemble(folder, device)
+
+
+def _lead(
+    run: TrainingRun,
+    model_folder: ModelFolder,
+    until: Deadline,
+    device: torch.device,
+    workers: int | None,
+    lock: Lock,
+    log: Log,
+) -> None:
+    """Trains the members, in this process and other ranks or in processes of its own, and completes the model."""
+    _, ranks = _rank()
+    members = run.recipe.voting.members
+    processes = 0 if workers == 1 or ranks > 1 else min(workers or _default_workers(device), members)
     log(
-        f"training {members} members of '{recipe.name}', {run.epochs} epochs each, on {len(run.rows)} recordings, "
-        f"{model_folder.labels[run.rows].any(axis=0).sum()} of {len(classes.codes)} classes present, device {device}, "
-        f"{max(workers, ranks)} at a time"
+        f"training {members} members of '{run.recipe.name}', {run.epochs} epochs each, on {len(run.rows)} recordings, "
+        f"{model_folder.labels[run.rows].any(axis=0).sum()} of {len(run.classes.codes)} classes present, "
+        f"device {device}, {max(processes, ranks)} at a time"
     )
+
+    def watch() -> None:
+        lock.check()
+        model_folder.collect_finished()
+
     _barrier()
-    if workers == 1:
-        train_members(
-            run,
-            range(0, members, ranks),
-            _device_of_rank(device, 0) if ranks > 1 else device,
-            until,
-            log,
-            model_folder.collect_finished,
-        )
+    if processes:
+        _train_in_processes(run, members, processes, device, until, watch)
     else:
-        _run_workers(run, members, workers, device, until, model_folder)
+        own_device = _device_of_rank(device, 0) if ranks > 1 else device
+        train_members(run, range(0, members, ranks), own_device, until, log, watch)
     _barrier()
-    model_folder.collect_finished()
+    watch()
     model_folder.complete()
     shutil.rmtree(run.work)
     _barrier()
-    return load_ensemble(folder, device)
 
 
 def train_members(
     run: TrainingRun,
-    members: range,
+    members: Sequence[int],
     device: torch.device,
     until: Deadline,
     log: Log,
-    collect_finished: Callable[[], None] = lambda: None,
-    orphaned: Callable[[], bool] = lambda: False,
+    watch: Callable[[], None] = lambda: None,
 ) -> None:
-    """Trains some of the members one after another; each leaves its weights, its scores and its history as files.
+    """Trains some of the members one after another; each leaves its weights and its result as files.
 
-    `collect_finished` is called after every epoch and member, `orphaned` after every batch: True ends the process.
+    `watch` is called after every epoch and every member.
     """
-    labels, data = run.classes.labels(run.store.codes), on_device(run.store, device)
-    known = run.known_labels(labels)
-    members = list(members)
+    data = on_device(run.store, device)
     budget = EpochBudget(members, run.epochs, until, log)
-
-    def out_of_time() -> bool:
-        if orphaned():
-            sys.exit("the process that started this one is gone")
-        return until.is_over()
-
     for place, member in enumerate(members):
         if place >= budget.wanted:
             break
-        if run.result_path(member).is_file() and member_path(run.folder, member).is_file():
+        if run.result_path(member).is_file() and run.weights_path(member).is_file():
             log(f"member {member}: trained before")
             continue
         if member > 0 and until.is_over():  # member 0 is trained whatever the time: there must be one
             log(f"time budget: member {member} and those after it are left out")
             break
-        train_rows, validation_rows = run.member_rows(labels, member)
-
-        def epochs_allowed(done: int, epoch_seconds: float) -> int:
-            collect_finished()
-            return budget.epochs_allowed(place, done, epoch_seconds)
-
-        checkpoint = run.work / f"member_{member:02d}.checkpoint"
-        trained = train_member(
-            data,
-            labels,
-            train_rows,
-            validation_rows,
-            run.recipe,
-            run.classes,
-            seed=run.seed,
-            member=member,
-            checkpoint=checkpoint,
-            known=known,
-            epochs_allowed=epochs_allowed,
-            out_of_time=out_of_time,
-            log=log,
-        )
-        replace_file(member_path(run.folder, member), lambda path: save_file(trained.state, path))
-        replace_file(
-            run.result_path(member),
-            lambda path: np.savez(path, scores=trained.scores, history=json.dumps(trained.history)),
-        )
-        checkpoint.unlink(missing_ok=True)
-        collect_finished()
+        _train_one(run, data, member, place, budget, until, log, watch)
+        watch()
 
 
-# --------------------------------------------------------------------------------------------------------- processes
+def _train_one(
+    run: TrainingRun,
+    data: PackedRecordings,
+    member: int,
+    place: int,
+    budget: EpochBudget,
+    until: Deadline,
+    log: Log,
+    watch: Callable[[], None],
+) -> None:
+    """Trains one member, the one at this place of the budget's, and writes its result."""
+    labels = run.classes.labels(run.store.codes)
+    train_rows, validation_rows = run.member_rows(labels, member)
+
+    def epochs_allowed(done: int, epoch_seconds: float) -> int:
+        watch()
+        return budget.epochs_allowed(place, done, epoch_seconds)
+
+    trained = train_member(
+        data,
+        labels,
+        train_rows,
+        validation_rows,
+        run.recipe,
+        run.classes,
+        seed=run.seed,
+        member=member,
+        checkpoint=run.checkpoint_path(member),
+        key=run.key,
+        known=run.known_labels(labels),
+        epochs_allowed=epochs_allowed,
+        out_of_time=until.is_over,
+        log=log,
+    )
+    write_result(run, member, trained)
+
+
+@contextmanager
+def _system_faults_as_user_errors(folder: Path, advice: str = GO_ON) -> Iterator[None]:
+    """Turns what a full disk, a lack of memory or a folder that is gone raises into one line that says what to do."""
+    try:
+        yield
+    except BrokenPipeError:  # nobody reads the log any more; the command line ends quietly
+        raise
+    except OSError as error:
+        raise UserError(f"{error.filename or folder}: {error.strerror or error}{advice}") from error
+    except (MemoryError, RuntimeError) as error:
+        if not _is_lack_of_memory(error):
+            raise
+        raise UserError(f"{folder}: not enough memory; train fewer members at a time (workers){advice}") from error
+
+
+def _is_lack_of_memory(error: Exception) -> bool:
+    """Also by its text: on a CPU torch raises a plain RuntimeError."""
+    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "alloc" in str(error)
+
+
+# ------------------------------------------------------------------------------------------------- training processes
 
 
 def _default_workers(device: torch.device) -> int:
     return torch.get_num_threads() if device.type == "cpu" else torch.cuda.device_count()
 
 
-def _device_of_rank(device: torch.device, rank: int) -> torch.device:
-    """The device of a process among several: on a machine with GPUs they take them in turn."""
-    if device.type == "cuda" and device.index is None:
-        return torch.device("cuda", int(os.environ.get("LOCAL_RANK", rank)) % torch.cuda.device_count())
-    return device
-
-
-def _run_workers(
-    run: TrainingRun, members: int, workers: int, device: torch.device, until: Deadline, model_folder: ModelFolder
+def _train_in_processes(
+    run: TrainingRun, members: int, processes: int, device: torch.device, until: Deadline, watch: Callable[[], None]
 ) -> None:
-    """Trains member k in process k mod workers, and keeps the model folder up to date."""
-    here = str(Path(__file__).resolve().parents[2])
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [here, os.environ.get("PYTHONPATH")]))}
+    """Trains member k in process k mod `processes`."""
+    package = str(Path(__file__).resolve().parents[2])
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH")]))}
     if device.type == "cpu":
-        environment["OMP_NUM_THREADS"] = str(max(1, torch.get_num_threads() // workers))
-    logs = [run.work / f"worker_{worker}.log" for worker in range(workers)]
-    processes = []
-    try:
-        for worker, path in enumerate(logs):
-            arguments = [run.work, worker, members, workers, _device_of_rank(device, worker), until.at, os.getpid()]
-            with open(path, "w") as errors:
-                if worker == 0 and sys.stderr.isatty():
-                    errors = None  # one process shows its progress bars, and its error, on the terminal
-                processes.append(
-                    subprocess.Popen(
-                        [sys.executable, "-m", "twelvelead.training.workers", *map(str, arguments)],
-                        env=environment,
-                        stderr=errors,
-                    )
-                )
-        while any(process.poll() is None for process in processes):
-            if any(process.poll() for process in processes):
-                break  # one has failed; what the others have done is in their checkpoints
-            time.sleep(0.2)
-            model_folder.collect_finished()
-    finally:
-        for process in processes:
-            if process.poll() is None:
-                process.kill()
-                process.wait()
-                process.returncode = 0
-    for worker, (process, path) in enumerate(zip(processes, logs)):
-        if process.returncode:
-            reason = path.read_text().strip().splitlines() or [f"exit code {process.returncode}, see above"]
-            raise UserError(f"training process {worker} failed: {reason[-1]}; start training again to go on")
+        environment["OMP_NUM_THREADS"] = str(max(1, torch.get_num_threads() // processes))
+    commands = []
+    for first in range(processes):
+        arguments = [run.work, first, members, processes, _device_of_rank(device, first), until.at, os.getpid()]
+        commands.append([sys.executable, "-m", "twelvelead.training.workers", *map(str, arguments)])
+    run_processes(commands, [run.work / f"process_{first}.log" for first in range(processes)], environment, watch)
 
 
 def main(arguments: list[str]) -> None:
-    """A training process: WORK FIRST MEMBERS STEP DEVICE DEADLINE PARENT."""
+    """A training process, started by `_train_in_processes`: WORK FIRST MEMBERS STEP DEVICE DEADLINE PARENT.
+
+    What goes wrong is one line on standard error, which the parent repeats.
+    """
     work, first, members, step, device, at, parent = arguments
+    follow_parent(int(parent))
     try:
-        train_members(
-            open_run(Path(work)),
-            range(int(first), int(members), int(step)),
-            torch.device(device),
-            Deadline(float(at)),
-            log_line,
-            orphaned=lambda: os.getppid() != int(parent),
-        )
+        with _system_faults_as_user_errors(Path(work), advice=""):  # the parent says what to do
+            train_members(
+                open_run(Path(work)),
+                range(int(first), int(members), int(step)),
+                torch.device(device),
+                Deadline(float(at)),
+                log_line,
+            )
     except UserError as error:
         sys.exit(str(error))
+    except BrokenPipeError:
+        sys.stdout = sys.stderr  # or Python would complain of the closed one once more on its way out
+        sys.exit("standard output was closed")
+
+
+# -------------------------------------------------------------------------------------------------------------- ranks
 
 
 def _rank() -> tuple[int, int]:
@@ -280,6 +294,26 @@ def _barrier() -> None:
     if not dist.is_initialized():  # members may take days, and the slowest rank is waited for
         dist.init_process_group("gloo", timeout=datetime.timedelta(days=14))
     dist.barrier()
+
+
+def _device_of_rank(device: torch.device, rank: int) -> torch.device:
+    """The device of a process among several: on a machine with GPUs they take them in turn."""
+    if device.type == "cuda" and device.index is None:
+        return torch.device("cuda", int(os.environ.get("LOCAL_RANK", rank)) % torch.cuda.device_count())
+    return device
+
+
+def _train_as_rank(folder: Path, members: int, device: torch.device, log: Log) -> None:
+    """What every rank but the first does."""
+    rank, ranks = _rank()
+    _barrier()  # rank 0 has prepared the run
+    if (folder / ".work" / "training_run.json").is_file():  # else the model was finished before
+        run = open_run(folder / ".work")
+        at = json.loads((run.work / "run.json").read_text(encoding="utf-8"))["deadline"]
+        until = Deadline() if at is None else Deadline(at)
+        train_members(run, range(rank, members, ranks), _device_of_rank(device, rank), until, log)
+    _barrier()  # all members are trained
+    _barrier()  # the model is complete
 
 
 if __name__ == "__main__":

@@ -1,0 +1,90 @@
+"""Says what is odd about the labels of the training recordings, and stops a training that could learn nothing.
+
+check_labels(store, rows, classes, recipe.name, log)
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from ..data.classes import CPSC, CPSC_EQUIVALENT, DIAGNOSES, Classes
+from ..data.sources import source_of
+from ..errors import UserError
+from ..evaluation.task import UNSCORED
+from .store import Store
+
+LARGE_SHARE = 0.2  # of a source's recordings without a label that means anything
+MOST_CODES = 10  # codes that a line names
+
+
+def check_labels(store: Store, rows: np.ndarray, classes: Classes, recipe: str, log: Callable[[str], None]) -> None:
+    """Names unknown codes with counts, and sources of which a large share of the recordings is unlabelled.
+
+    Parameters
+    ----------
+    rows : int array
+        Recordings of the store that training uses: those with a diagnosis.
+    classes : Classes
+        Of the recipe, whose name is `recipe`.
+
+    Raises
+    ------
+    UserError
+        If no recording has a diagnosis at all, or none has one of the classes.
+    """
+    # without a diagnosis nobody knows which classes a recording has, so it teaches nothing
+    if len(rows) < len(store):
+        log(f"left out: {len(store) - len(rows)} recordings without a diagnosis (#Dx)")
+    if len(rows) == 0:
+        raise UserError(f"none of the {len(store)} recordings has a diagnosis (#Dx) to train on")
+    unknown = Counter(code for codes in store.codes for code in set(codes) if not is_known(code, classes))
+    if unknown:
+        concerned = [name for name, codes in zip(store.names, store.codes) if set(codes) & unknown.keys()]
+        log(
+            "labels: recordings labelled with codes that are in no table of the Challenges "
+            f"[{_listed(unknown)}]: {len(concerned)} ({', '.join(concerned[:3])}{', ...' if concerned[3:] else ''})"
+        )
+    _warn_of_unlabelled_sources(store, classes, log)
+    if not classes.labels(store.codes[row] for row in rows).any():
+        codes = Counter(code for codes in store.codes for code in codes)
+        raise UserError(
+            f"none of the {len(rows)} recordings has one of the {len(classes.codes)} classes of recipe '{recipe}'; "
+            f"their diagnoses (#Dx) are {_listed(codes)}; training would learn nothing"
+        )
+
+
+def is_known(code: str, classes: Classes) -> bool:
+    """Whether a code is one of the classes, or in any table of the Challenges."""
+    return any(code in table for table in (classes.index, DIAGNOSES, UNSCORED, CPSC, CPSC_EQUIVALENT, CPSC.values()))
+
+
+def _warn_of_unlabelled_sources(store: Store, classes: Classes, log: Callable[[str], None]) -> None:
+    recordings: Counter[str] = Counter()
+    unlabelled: Counter[str] = Counter()
+    for header, codes in zip(store.headers, store.codes):
+        source = source_of(Path(header), Path("."))
+        recordings[source] += 1
+        unlabelled[source] += not any(is_known(code, classes) for code in codes)
+    for source, count in sorted(unlabelled.items()):
+        share = count / recordings[source]
+        if share >= LARGE_SHARE:
+            log(
+                f"WARNING: {count} of the {recordings[source]} recordings of source '{_printable(source)}' "
+                f"({share:.0%}) have no diagnosis that a table of the Challenges knows; look at the lines #Dx of "
+                "their headers before you trust a model that was trained on them"
+            )
+
+
+def _listed(codes: Counter[str]) -> str:
+    """The most frequent codes, each with the number of recordings."""
+    more = ", ..." if len(codes) > MOST_CODES else ""
+    return ", ".join(f"{_printable(code)} in {count}" for code, count in codes.most_common(MOST_CODES)) + more
+
+
+def _printable(text: str) -> str:
+    """A text from a file, short and without control characters, which could change the terminal."""
+    return "".join(character if character.isprintable() else "?" for character in text[:40])

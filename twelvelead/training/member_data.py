@@ -1,0 +1,137 @@
+"""The recordings that one member trains on and is validated with, and what is computed from them.
+
+member_data = MemberData(data, labels, train_rows, validation_rows, recipe, classes)
+loss = member_data.loss("cross_entropy", logits, rows)
+validation = validate(model, member_data, "cross_entropy")
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from ..data.classes import Classes
+from ..inference.predict import PackedRecordings, predict
+from ..models.network import FilledLeads, Standardised
+from ..recipes import Recipe
+from ..thresholds.objectives import objective_of
+from ..thresholds.search import common
+from .losses import LOSSES, Weighting, class_weights
+
+
+class MemberData:
+    """Recordings, labels and class weights of one member. Nothing here changes while the member trains.
+
+    Parameters
+    ----------
+    data : PackedRecordings
+        Recordings on the device that trains.
+    labels : bool (recordings, classes)
+    train_rows, validation_rows : int arrays
+        Rows of `data` and `labels`.
+    classes : Classes
+        Of the columns of `labels`.
+    known : bool (recordings, classes) or None
+        Labels that take part in the loss; None means all of them.
+    """
+
+    def __init__(
+        self,
+        data: PackedRecordings,
+        labels: np.ndarray,
+        train_rows: np.ndarray,
+        validation_rows: np.ndarray,
+        recipe: Recipe,
+        classes: Classes,
+        known: np.ndarray | None = None,
+    ):
+        self.data, self.labels, self.recipe, self.classes = data, labels, recipe, classes
+        self.train_rows, self.validation_rows = train_rows, validation_rows
+        weights = class_weights(
+            labels[train_rows], recipe.training.largest_class_weight, None if known is None else known[train_rows]
+        )
+        self.weighting = Weighting(*(self._tensor(array) for array in (*weights, classes.weights)))
+        self.targets = self._tensor(labels)
+        self.known = None if known is None else self._tensor(known)
+
+    def _tensor(self, array: np.ndarray) -> torch.Tensor:
+        return torch.tensor(array, dtype=torch.float32, device=self.data.device)
+
+    def loss(self, name: str, logits: torch.Tensor, rows: np.ndarray) -> torch.Tensor:
+        """The loss of that name, a scalar, of the logits (rows, classes) for the recordings of these rows."""
+        index = torch.from_numpy(rows).to(self.data.device)
+        return LOSSES[name](
+            logits, self.targets[index], self.weighting, None if self.known is None else self.known[index]
+        )
+
+
+@dataclass(frozen=True)
+class Validation:
+    """How well a network does on the validation recordings; the figures are NaN where there are none.
+
+    Attributes
+    ----------
+    recordings : int
+    loss : float
+        Of the loss in training.
+    metric : float
+        The recipe's metric with the best common threshold.
+    threshold : float
+        That threshold.
+    """
+
+    recordings: int
+    loss: float
+    metric: float
+    threshold: float
+
+
+def validate(model: torch.nn.Module, member_data: MemberData, loss: str) -> Validation:
+    """Scores the validation recordings with the model as it is now, which is left in evaluation mode."""
+    rows = member_data.validation_rows
+    if len(rows) == 0:
+        return Validation(0, math.nan, math.nan, math.nan)
+    model.eval()
+    scores = predict(model, member_data.data, rows, member_data.recipe.input)
+    best = common(objective_of(member_data.classes, member_data.labels[rows], scores))
+    logits = torch.from_numpy(scores).to(member_data.data.device).logit(1e-7)
+    value = float(member_data.loss(loss, logits, rows))
+    return Validation(len(rows), value, best.stages[-1][1], float(best.values[0]))
+
+
+def fit_input_statistics(model: torch.nn.Module, data: PackedRecordings, rows: np.ndarray) -> None:
+    """Sets the statistics of the input that some networks keep: moments of the channels over all valid samples.
+
+    `Standardised` needs each channel's mean and standard deviation, `FilledLeads` the second moments between leads.
+
+    Parameters
+    ----------
+    rows : int array
+        The training recordings. The validation recordings must not take part.
+    """
+    modules = [module for module in model.modules() if isinstance(module, (Standardised, FilledLeads))]
+    if not modules:
+        return
+    channels, device = data.samples.shape[1], data.device
+    count = 0
+    total = torch.zeros(channels, dtype=torch.float64, device=device)
+    products = torch.zeros(channels, channels, dtype=torch.float64, device=device)
+    for row in rows:
+        piece = slice(int(data.offsets[row]), int(data.offsets[row] + data.lengths[row]))
+        samples = data.samples[piece].float()
+        if data.valid is not None:
+            samples = samples[data.valid[piece]]
+        count += len(samples)
+        total += samples.sum(dim=0).double()
+        products += (samples.T @ samples).double()
+    mean, products = total / max(count, 1), products / max(count, 1)
+    deviation = (products.diagonal() - mean**2).clamp(min=0).sqrt()
+    for module in modules:
+        if isinstance(module, Standardised):
+            module.get_buffer("mean").copy_(mean[:, None])
+            module.get_buffer("deviation").copy_(torch.where(deviation > 0, deviation, 1.0)[:, None])
+        else:
+            module.get_buffer("covariance").copy_(products)
