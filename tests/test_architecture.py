@@ -11,8 +11,9 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parent.parent / "twelvelead"
 LAYERS = [  # from the ground up
-    {"errors", "files", "recipes", "settings"},
+    {"errors", "files", "recipes", "settings", "console"},
     {"data"},
+    {"recipe_checks"},
     {"synthetic"},
     {"preprocessing"},
     {"thresholds"},

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import sys
 from pathlib import Path
 
 from . import commands
+from .console import exit_code_of, open_standard_streams, printable, sigterm_as_interrupt, warn
 from .errors import UserError
 from .settings import TYPES, Settings, checked, from_environment
 
@@ -49,7 +49,9 @@ def _train(arguments) -> int:
 
 
 def _classify(arguments) -> int:
-    return commands.classify(arguments.model, arguments.data, arguments.outputs, _settings(arguments))
+    return commands.classify(
+        arguments.model, arguments.data, arguments.outputs, _settings(arguments), notes=arguments.notes
+    )
 
 
 def _recipes(arguments) -> int:
@@ -142,6 +144,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     for name in ("model", "data", "outputs"):
         classify.add_argument(name, type=Path, metavar=name.upper())
+    classify.add_argument("--notes", type=Path, metavar="FILE.csv", help="recording,note of all repaired recordings")
     _add_settings(classify, ("device", "jobs"))
     classify.set_defaults(run=_classify)
 
@@ -200,11 +203,18 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(argv: list[str] | None = None) -> int:
     """Runs a command; returns the exit code. A fault of the user's is one line, a traceback comes with --debug only."""
+    open_standard_streams()
     arguments = build_parser().parse_args(argv)
     try:
-        return arguments.run(arguments)
+        with sigterm_as_interrupt():
+            return arguments.run(arguments)
     except UserError as error:
         if arguments.debug:
             raise
-        print(f"twelvelead {arguments.command}: {error}", file=sys.stderr)
+        warn(f"twelvelead {arguments.command}: {printable(error)}")
         return 2
+    except KeyboardInterrupt as interrupt:
+        if arguments.debug:
+            raise
+        warn(f"twelvelead {arguments.command}: stopped by {'SIGTERM' if interrupt.args else 'Ctrl-C'}")
+        return exit_code_of(interrupt)

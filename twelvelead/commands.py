@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
+from .console import printable, say, warn
 from .data.classes import classes_for, load_weights
 from .data.folders import find_recordings, orphan_signals
 from .errors import UserError
@@ -78,24 +78,32 @@ def find_patients(data: Path, file: str | None) -> dict[str, str]:
     return {}
 
 
-def classify(model: Path, data: Path, outputs: Path, settings: Settings) -> int:
-    """Writes a CSV for each recording; returns the exit code: 1 if more than 5 % of them fell back."""
+def classify(model: Path, data: Path, outputs: Path, settings: Settings, notes: Path | None = None) -> int:
+    """Writes a CSV for each recording, and a CSV of recording,note for those that were repaired if `notes` is given.
+
+    Returns
+    -------
+    int
+        The exit code: 1 if more than 5 % of the recordings fell back or an output could not be written, else 0.
+    """
     from .inference.classify import classify_folder
     from .inference.ensemble import load_ensemble
 
     ensemble = load_ensemble(model, find_device(settings.device))
-    report = classify_folder(ensemble, data, outputs, jobs=settings.jobs, log=_log_error)
+    report = classify_folder(ensemble, data, outputs, jobs=settings.jobs, notes=notes, log=_log_error)
     _log(
-        f"{report.recordings} recordings classified into {outputs}, "
+        f"{report.recordings} recordings classified into {printable(outputs)}, "
         f"{len(report.faults)} of them fell back to sinus rhythm"
     )
+    if report.unwritten:
+        _log_error(f"{len(report.unwritten)} outputs could not be written")
     if report.share_of_faults > MOST_FAULTS:
         _log_error(
             f"{report.share_of_faults:.0%} of the recordings fell back, more than {MOST_FAULTS:.0%}: "
             "something is wrong with the data or the model"
         )
         return 1
-    return 0
+    return 1 if report.unwritten else 0
 
 
 def experiment(
@@ -153,8 +161,8 @@ def experiment(
 
 
 def _log(line: str) -> None:
-    print(line, flush=True)
+    say(line)
 
 
 def _log_error(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
+    warn(line)

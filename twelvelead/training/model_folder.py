@@ -7,6 +7,7 @@ book.complete()
 
 from __future__ import annotations
 
+import hashlib
 import json
 import time
 from collections.abc import Callable
@@ -20,6 +21,7 @@ from ..data.classes import DIAGNOSES
 from ..errors import UserError
 from ..files import replace_file, write_json
 from ..inference.ensemble import FORMAT, member_path
+from ..inference.model_files import sealed
 from ..plots.progress import draw_progress, write_history
 from ..recipes import to_dict
 from ..thresholds.objectives import METRIC_OF, objective_of
@@ -28,6 +30,9 @@ from .losses import frequency_log_odds
 from .member import TrainedMember
 from .run import TrainingRun
 from .time_budget import Deadline
+
+# The files of a model folder besides the members' weights and recipe.json itself.
+PARTS = ("classes.json", "thresholds.json", "splits.json", "history.csv", "progress.png")
 
 
 class ModelFolder:
@@ -149,16 +154,25 @@ class ModelFolder:
         run = self.run
         write_json(
             run.folder / "recipe.json",
-            dict(
-                format=FORMAT,
-                twelvelead=__version__,
-                torch=torch.__version__,
-                complete=complete,
-                members=sorted(self.results),
-                seed=run.seed,
-                recordings=len(run.rows),
-                key=run.key,
-                recipe=to_dict(run.recipe),
+            sealed(
+                dict(
+                    format=FORMAT,
+                    twelvelead=__version__,
+                    torch=torch.__version__,
+                    complete=complete,
+                    members=sorted(self.results),
+                    seed=run.seed,
+                    recordings=len(run.rows),
+                    key=run.key,
+                    recipe=to_dict(run.recipe),
+                    files={
+                        path.name: hashlib.sha256(path.read_bytes()).hexdigest()
+                        for path in [
+                            *(member_path(run.folder, member) for member in sorted(self.results)),
+                            *(run.folder / name for name in PARTS),
+                        ]
+                    },
+                )
             ),
         )
 
