@@ -14,8 +14,10 @@ import sys
 if __name__ == "__main__":
     try:
         from twelvelead.cli import main
+        from twelvelead.terminal import open_standard_streams
     except KeyboardInterrupt:  # importing takes a moment, in which main cannot answer yet
         sys.exit(130)
+    open_standard_streams()
     if len(sys.argv) < 4 and not {"-h", "--help"} & set(sys.argv):
         sys.exit("usage: python driver.py MODEL DATA OUTPUTS [--notes NOTES.csv]")
     sys.exit(main(["classify", *sys.argv[1:]]))

@@ -14,13 +14,13 @@ from functools import lru_cache
 from pathlib import Path
 
 from twelvelead.commands import train
-from twelvelead.console import printable, warn
 from twelvelead.errors import UserError
 from twelvelead.inference.classify import classify, fallback_row
 from twelvelead.inference.ensemble import Ensemble, load_ensemble
 from twelvelead.inference.notes import Tally
 from twelvelead.preprocessing.loading import load_given
 from twelvelead.settings import find_device, from_environment
+from twelvelead.terminal import printable, warn
 
 
 def training_code(data_directory, model_directory):

@@ -11,7 +11,7 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parent.parent / "twelvelead"
 LAYERS = [  # from the ground up
-    {"errors", "files", "recipes", "settings", "console"},
+    {"errors", "files", "recipes", "settings", "console", "terminal"},
     {"data"},
     {"recipe_checks"},
     {"synthetic"},

@@ -7,7 +7,7 @@ import dataclasses
 from pathlib import Path
 
 from . import commands
-from .console import exit_code_of, open_standard_streams, printable, sigterm_as_interrupt, warn
+from .console import run_command
 from .errors import UserError
 from .settings import TYPES, Settings, checked, from_environment
 
@@ -203,18 +203,5 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(argv: list[str] | None = None) -> int:
     """Runs a command; returns the exit code. A fault of the user's is one line, a traceback comes with --debug only."""
-    open_standard_streams()
     arguments = build_parser().parse_args(argv)
-    try:
-        with sigterm_as_interrupt():
-            return arguments.run(arguments)
-    except UserError as error:
-        if arguments.debug:
-            raise
-        warn(f"twelvelead {arguments.command}: {printable(error)}")
-        return 2
-    except KeyboardInterrupt as interrupt:
-        if arguments.debug:
-            raise
-        warn(f"twelvelead {arguments.command}: stopped by {'SIGTERM' if interrupt.args else 'Ctrl-C'}")
-        return exit_code_of(interrupt)
+    return run_command(f"twelvelead {arguments.command}", lambda: arguments.run(arguments), debug=arguments.debug)

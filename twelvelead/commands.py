@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from .console import printable, say, warn
+from .terminal import printable, say, warn
 from .data.classes import classes_for, load_weights
 from .data.folders import find_recordings, orphan_signals
 from .errors import UserError

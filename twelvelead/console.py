@@ -1,105 +1,118 @@
-"""What reaches the terminal: lines that cannot fail and cannot hide control characters, and signals as exit codes.
+"""How a command ends: exit codes, errors of one line, interruptions and closed streams.
 
-open_standard_streams()                 # first of all, in a script
-warn(f"{printable(path)}: …")           # a line on standard error, whatever has become of standard error
-with sigterm_as_interrupt(): ...        # SIGTERM raises KeyboardInterrupt, like Ctrl-C
+    sys.exit(run_command("twelvelead train", work))         # work() returns an exit code or raises
+
+The exit codes are listed in `EXIT_CODES`, which the command line shows at the end of its help.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import sys
-from collections.abc import Iterator
+import threading
+import traceback
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import TextIO
+
+from .errors import UserError
+
+FAILED, INTERRUPTED, BROKEN_PIPE, TERMINATED = 2, 130, 141, 143
+EXIT_CODES = f"""exit codes:
+  0    done
+  1    classify: more than 5 % of the recordings could not be classified
+  {FAILED}    an error of one line: a wrong option, a file that is missing or broken, findings with --strict
+  {INTERRUPTED}  interrupted by Ctrl-C
+  {BROKEN_PIPE}  the reader of standard output closed it, as `head` does
+  {TERMINATED}  ended by SIGTERM"""
 
 
-def printable(text: object) -> str:
-    r"""The text with everything that is no visible character written as an escape, such as ``\x1b`` or ``\n``.
+def run_command(name: str, work: Callable[[], int], *, debug: bool = False, prefix: str | None = None) -> int:
+    """Runs a command and turns every way in which it can end into an exit code and at most one line.
 
-    File names and the content of files may hold control characters, which a terminal would obey, and bytes that are
-    not UTF-8, which Python holds as lone surrogates and which cannot be printed. Printable text comes back unchanged.
+    Parameters
+    ----------
+    name : str
+        What stands before the line on standard error, such as "twelvelead train".
+    work : callable
+        Returns the exit code. May raise UserError.
+    debug : bool
+        Show the traceback of a UserError before its line.
+    prefix : str, optional
+        What stands before an error instead of `name`.
+
+    Returns
+    -------
+    int
+        The exit code of `work`, or one of `EXIT_CODES`.
     """
-    text = str(text)
-    if text.isprintable():
-        return text
-    with suppress(UnicodeEncodeError):  # some C locales decode paths as ASCII: then UTF-8 comes as surrogates
-        text = os.fsencode(text).decode("utf-8", "surrogateescape")
-    return "".join(character if character.isprintable() else _escaped(character) for character in text)
-
-
-def _escaped(character: str) -> str:
-    if "\udc80" <= character <= "\udcff":  # one byte of a file name
-        return f"\\x{ord(character) - 0xDC00:02x}"
-    return character.encode("unicode_escape").decode("ascii")
-
-
-def say(line: str) -> None:
-    """Prints a line on standard output; see `_print`."""
-    _print(line, sys.stdout)
-
-
-def warn(line: str) -> None:
-    """Prints a line on standard error; see `_print`."""
-    _print(line, sys.stderr)
-
-
-def _print(line: str, stream: TextIO | None) -> None:
-    """Prints a line, or drops it where nobody can read it any more (a closed stream, a pipe without a reader).
-
-    A run must not lose recordings because its output was piped into `head`. The stream then leads to nowhere, so that
-    neither later lines nor Python's own flush at the end fail.
-    """
-    if stream is None:
-        return
+    _replace_closed_streams()
     try:
-        print(line, file=stream, flush=True)
-    except (OSError, ValueError):
-        try:
-            nowhere = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(nowhere, stream.fileno())
-            os.close(nowhere)
-        except (OSError, ValueError):
-            pass  # the stream has no descriptor, or there are none left: nothing can be printed, and nothing need be
+        with _sigterm_as_exit():
+            code = work()
+            sys.stdout.flush()  # here, since Python's own flush at exit could only end in a traceback
+            return code
+    except UserError as error:
+        if debug:
+            with suppress(OSError):
+                traceback.print_exc()
+        return _fail(f"{prefix or name}: {error}", FAILED)
+    except KeyboardInterrupt:
+        return _fail(f"{name}: interrupted", INTERRUPTED)
+    except _Terminated:
+        return _fail(f"{name}: terminated", TERMINATED)
+    except BrokenPipeError:
+        _discard_output()
+        return BROKEN_PIPE
+    except OSError as error:
+        if error.errno != errno.ENOSPC:  # any other failure that no function turned into a UserError is a fault of ours
+            raise
+        if error.filename is None:
+            _discard_output()
+        return _fail(f"{name}: {error.filename or 'output'} cannot be written: no space left on device", FAILED)
 
 
-def open_standard_streams() -> None:
-    """Makes standard input, output and error usable, whatever the caller has closed.
+def _discard_output() -> None:
+    """Sends what is buffered for standard output, and would fail again at exit, to the null device."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, sys.stdout.fileno())
+    os.close(null)
 
-    A program whose standard error is closed gets its descriptor for the next file that it opens, and a line that a
-    library prints would land in that file. Characters that a stream's encoding lacks are printed as escapes.
-    """
-    for descriptor, name in enumerate(("stdin", "stdout", "stderr")):
-        try:
-            os.fstat(descriptor)
-        except OSError:
-            os.open(os.devnull, os.O_RDWR)  # takes the lowest free descriptor, which is this one
-        if getattr(sys, name) is None:
-            setattr(sys, name, open(os.devnull, "r" if name == "stdin" else "w", encoding="utf-8"))  # noqa: SIM115
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="backslashreplace")
+
+class _Terminated(BaseException):
+    """SIGTERM has arrived. Like KeyboardInterrupt no Exception, so that no handler of ordinary errors swallows it."""
 
 
 @contextmanager
-def sigterm_as_interrupt() -> Iterator[None]:
-    """While it lasts, SIGTERM raises KeyboardInterrupt(SIGTERM), so that one `except` serves it and Ctrl-C."""
+def _sigterm_as_exit() -> Iterator[None]:
+    """SIGTERM raises an exception meanwhile, so that worker processes and partial files are cleaned up."""
 
-    def interrupt(number, frame):
-        raise KeyboardInterrupt(signal.SIGTERM)
+    def terminate(signum, frame):
+        raise _Terminated
 
-    try:
-        before = signal.signal(signal.SIGTERM, interrupt)
-    except ValueError:  # only the main thread may handle signals
+    if threading.current_thread() is not threading.main_thread():  # Python allows handlers in the main thread only
         yield
         return
+    before = signal.signal(signal.SIGTERM, terminate)
     try:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
 
 
-def exit_code_of(interrupt: KeyboardInterrupt) -> int:
-    """130 for Ctrl-C and 143 for SIGTERM, as shells count: 128 and the signal's number."""
-    return 128 + (interrupt.args[0] if interrupt.args else signal.SIGINT)
+def _replace_closed_streams() -> None:
+    """Opens the null device for a standard stream that the caller closed (`2>&-`).
+
+    Python sets such a stream to None, and `print(file=None)` would write errors to standard output.
+    """
+    if sys.stdout is None:
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - a standard stream stays open
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115
+
+
+def _fail(line: str, code: int) -> int:
+    with suppress(OSError):  # the reader of standard error may be gone too
+        print(line, file=sys.stderr, flush=True)
+    return code

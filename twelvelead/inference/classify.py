@@ -19,13 +19,13 @@ import joblib
 import numpy as np
 from tqdm import tqdm
 
-from ..console import printable, warn
 from ..data.folders import find_recordings, orphan_signals
 from ..data.recording import Recording
 from ..errors import UserError
 from ..preprocessing.loading import load
 from ..preprocessing.prepare import Prepared, prepare
 from ..recipes import Input
+from ..terminal import printable, warn
 from .ensemble import Ensemble, labels_of, member_scores
 from .notes import MOST_LINES, NotesFile
 from .outputs import first_line_name, make_output_folder, old_outputs, output_names, write_output

@@ -18,13 +18,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch.overrides import TorchFunctionMode
 
-from ..console import printable, warn
 from ..data.classes import Classes
 from ..errors import UserError
 from ..models.cpu.winograd import prepared_for_scoring
 from ..models.network import fuse, new_model
 from ..recipes import Recipe
+from ..terminal import printable, warn
 from ..thresholds.decisions import at_least_one_label, decide, vote
 from .model_files import FORMAT as FORMAT  # training writes it, and looks here for it
 from .model_files import Description, damaged, member_path, read_description, read_weights
@@ -85,7 +86,7 @@ def member_scores(ensemble: Ensemble, data: PackedRecordings) -> np.ndarray:
         results = pool.map(lambda task: predict_each([models[k] for k in task[0]], data, task[1], spec), tasks)
         for (group, part), values in zip(tasks, results):
             scores[np.ix_(group, part)] = values
-    except KeyboardInterrupt:  # tasks that have not begun would otherwise be finished before the program ends
+    except BaseException:  # such as Ctrl-C: tasks that have not begun would be finished before the program ends
         pool.shutdown(wait=False, cancel_futures=True)
         _threads.cache_clear()
         raise
@@ -161,10 +162,24 @@ def load_ensemble(
     )
 
 
+class _WithoutFilling(TorchFunctionMode):
+    """While it lasts, tensors are not filled with numbers. torch offers no other way than to derive a mode.
+
+    On the meta device there is nothing to fill, but trying to makes torch import its compiler, which takes two seconds.
+    """
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        if func in (torch.Tensor.normal_, torch.Tensor.uniform_):
+            return args[0]
+        if func is torch.eye:
+            func, args = torch.empty, (args[0], args[-1])
+        return func(*args, **(kwargs or {}))
+
+
 def _expected_tensors(description: Description) -> dict[str, torch.Tensor]:
     """The state of the recipe's network on torch's meta device, where tensors have shapes but take no memory."""
     try:
-        with torch.device("meta"):
+        with torch.device("meta"), _WithoutFilling():
             return new_model(description.recipe, len(description.classes.codes)).state_dict()
     except Exception as error:  # whatever an architecture makes of options that are out of its range
         damaged(description.folder / "recipe.json", f"the network cannot be built: {error}")

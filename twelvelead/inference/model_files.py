@@ -28,11 +28,11 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 
-from ..console import printable
 from ..data.classes import CPSC, OUTPUT_CODES, SINUS_RHYTHM, Classes
 from ..errors import UserError
 from ..recipe_checks import check_recipe
 from ..recipes import Recipe, recipe_from_dict
+from ..terminal import printable
 
 FORMAT = 3  # of the model folder; raise it when a program of an older version could not read the folder
 # Format 2 had other names for fields of the recipe, for one layer and for one loss; its folders are still read.

@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..console import printable
 from ..errors import UserError
+from ..terminal import printable
 
 MOST_LINES = 20  # repaired recordings that are named one by one; a hospital may write every header in the same odd way
 MOST_KINDS = 200  # kinds of note that a Tally tells apart, so that a long run needs no more memory than a short one

@@ -16,9 +16,9 @@ from collections import Counter
 from collections.abc import Collection, Sequence
 from pathlib import Path, PurePosixPath
 
-from ..console import printable
 from ..errors import UserError
 from ..files import replace_file
+from ..terminal import printable
 
 
 def output_names(headers: Sequence[Path], data: Path) -> list[str]:
