@@ -138,9 +138,10 @@ def load_ensemble(
             "changes of their values cannot be seen"
         )
     expected = _expected_tensors(description)
-    with ThreadPoolExecutor(4) as pool:  # reading and hashing let other threads run, also while the network is built
+    with ThreadPoolExecutor(4) as pool:  # reading and hashing let other threads run
         weights = [pool.submit(read_weights, description, member, expected) for member in description.members]
-        # A deep copy keeps the random weights, drawing them again would take ten times as long.
+        weights[0].result()  # Only now is it known that the network is no larger than the files.
+        # Its deep copies keep the random weights, since drawing new ones would take ten times as long.
         template = new_model(description.recipe, len(description.classes.codes))
         models: list[torch.nn.Module] = []
         file_of: dict[str, Path] = {}  # by digest

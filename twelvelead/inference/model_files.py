@@ -120,7 +120,7 @@ def read_regular(path: Path, most_bytes: int) -> bytes:
             raise OSError("it is no regular file")
         if status.st_size > most_bytes:
             raise OSError(f"it has {status.st_size} bytes, more than {most_bytes}")
-        return file.read(most_bytes + 1)
+        return file.read(status.st_size + 1)
 
 
 def damaged(path: Path, reason: object) -> NoReturn:
