@@ -3,5 +3,6 @@
 from team_code import training_code
 
 
-def train_12ECG_classifier(input_directory, output_directory):
+def train_12ECG_classifier(input_directory, output_directory):  # noqa: N802, the organizers' name
+    """Trains on a folder of recordings and writes the model folder."""
     training_code(input_directory, output_directory)

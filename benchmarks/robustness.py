@@ -39,7 +39,8 @@ from twelvelead.experiments.compare import MAIN, difference, score
 from twelvelead.experiments.tables import NAMES
 from twelvelead.files import write_json
 from twelvelead.inference.classify import CHUNK, rows_of
-from twelvelead.inference.ensemble import Ensemble, load_ensemble, manifest_of
+from twelvelead.inference.ensemble import Ensemble, load_ensemble
+from twelvelead.inference.model_files import manifest_of
 from twelvelead.preprocessing.prepare import Prepared, prepare
 from twelvelead.recipes import Input
 

@@ -28,7 +28,8 @@ from twelvelead.data.classes import load_weights, scored_classes  # noqa: E402
 from twelvelead.data.folders import find_recordings
 from twelvelead.data.recording import read_recording  # noqa: E402
 from twelvelead.files import write_json  # noqa: E402
-from twelvelead.inference.ensemble import FORMAT, member_path  # noqa: E402
+from twelvelead.inference.ensemble import member_path  # noqa: E402
+from twelvelead.inference.model_files import FORMAT
 from twelvelead.inference.predict import stack  # noqa: E402
 from twelvelead.models.layers import MaskedBatchNorm  # noqa: E402
 from twelvelead.models.network import new_model  # noqa: E402

@@ -25,7 +25,7 @@ EXAMPLES = {
   TWELVELEAD_RECIPE=se-resnet twelvelead train training_data model""",
     "classify": """
   twelvelead classify model test_data outputs
-  twelvelead classify model test_data outputs --device cpu --jobs 4""",
+  twelvelead classify model test_data outputs --notes repaired.csv --device cpu --jobs 4""",
     "evaluate": """
   twelvelead evaluate test_data outputs
   twelvelead evaluate test_data outputs scores.csv class_scores.csv --by-source
@@ -109,6 +109,9 @@ def _add_train_and_classify(add: Add) -> None:
     classify.add_argument("model", type=Path, metavar="MODEL", help="folder that training wrote")
     classify.add_argument("data", type=Path, metavar="DATA", help="folder of .hea files with their signals")
     classify.add_argument("outputs", type=Path, metavar="OUTPUTS", help="gets one CSV file for each recording")
+    classify.add_argument(
+        "--notes", type=Path, metavar="FILE.csv", help="gets recording,note of all recordings that had to be repaired"
+    )
     configuration.add_options(classify, ("device", "jobs"))
 
 
@@ -186,7 +189,7 @@ def _classify(arguments: argparse.Namespace) -> int:
     from . import commands
 
     settings = configuration.from_options(arguments)
-    return commands.classify(arguments.model, arguments.data, arguments.outputs, settings)
+    return commands.classify(arguments.model, arguments.data, arguments.outputs, settings, arguments.notes)
 
 
 def _evaluate(arguments: argparse.Namespace) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +10,7 @@ from .data.folders import find_recordings, orphan_signals
 from .data.groups import column_names, read_groups
 from .errors import UserError
 from .settings import Settings, find_device
+from .terminal import printable, say, warn
 
 if TYPE_CHECKING:
     from .inference.ensemble import Ensemble
@@ -83,13 +83,14 @@ def find_patients(data: Path, file: str | None) -> dict[str, str]:
     return {}
 
 
-def classify(model: Path, data: Path, outputs: Path, settings: Settings) -> int:
-    """Writes a CSV file for each recording below `data`.
+def classify(model: Path, data: Path, outputs: Path, settings: Settings, notes: Path | None = None) -> int:
+    """Writes a CSV file for each recording, and with `notes` one of recording,note for those that were repaired.
 
     Returns
     -------
     int
-        The exit code: 1 if more than 5 % of the recordings could not be classified and got sinus rhythm, else 0.
+        The exit code: 1 if more than 5 % of the recordings could not be classified and got sinus rhythm, or if an
+        output could not be written, else 0.
 
     Raises
     ------
@@ -100,18 +101,20 @@ def classify(model: Path, data: Path, outputs: Path, settings: Settings) -> int:
     from .inference.ensemble import load_ensemble
 
     ensemble = load_ensemble(model, find_device(settings.device))
-    report = classify_folder(ensemble, data, outputs, jobs=settings.jobs, log=_log_error)
+    report = classify_folder(ensemble, data, outputs, jobs=settings.jobs, notes=notes, log=_log_error)
     _log(
-        f"{report.recordings} recordings classified into {outputs}, "
+        f"{report.recordings} recordings classified into {printable(outputs)}, "
         f"{len(report.faults)} of them fell back to sinus rhythm"
     )
+    if report.unwritten:
+        _log_error(f"{len(report.unwritten)} outputs could not be written")
     if report.share_of_faults > MOST_FAULTS:
         _log_error(
             f"{report.share_of_faults:.0%} of the recordings fell back, more than {MOST_FAULTS:.0%}: "
             "something is wrong with the data or the model"
         )
         return 1
-    return 0
+    return 1 if report.unwritten else 0
 
 
 def experiment(
@@ -188,8 +191,8 @@ def synthesize(folder: Path, hospitals: list[str] | None, count: int, seed: int)
 
 
 def _log(line: str) -> None:
-    print(line, flush=True)
+    say(line)
 
 
 def _log_error(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
+    warn(line)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import os
@@ -30,10 +31,20 @@ def read_bytes(path: str | Path) -> bytes:
 
 
 def replace_file(path: Path, write: Callable[[Path], Any]) -> None:
-    """Writes by another name, a hidden one with the same extension, and renames: a killed run leaves the old file or the new."""
-    partial = path.with_name(f".{path.name}.part{path.suffix}")
-    write(partial)
-    os.replace(partial, path)
+    """Writes a file under another name and renames it, so that a killed run leaves the old file or the new one.
+
+    The other name is hidden and has the same extension. What lies there already, such as a link that leads elsewhere, is
+    removed first, and nothing is left there if writing fails.
+    """
+    stem = path.name if len(os.fsencode(path.name)) <= 200 else hashlib.sha256(os.fsencode(path.name)).hexdigest()
+    partial = path.with_name(f".{stem}.part{path.suffix}")
+    partial.unlink(missing_ok=True)
+    try:
+        write(partial)
+        os.replace(partial, path)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
 
 
 def write_json(path: Path, values: Any) -> None:

@@ -19,7 +19,7 @@ distributed = pytest.importorskip("distributed", reason="needs dask.distributed:
 @pytest.fixture(scope="module")
 def cluster():
     """A client of two worker processes on this machine; joblib's backend "dask" finds it."""
-    with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0") as local:
+    with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0") as local:  # noqa: SIM117
         with distributed.Client(local) as client:
             yield client
 

@@ -34,7 +34,8 @@ from ..data.splits import read_splits, write_splits
 from ..errors import UserError
 from ..files import replace_file, write_json
 from ..inference.classify import classified
-from ..inference.ensemble import Ensemble, manifest_of
+from ..inference.ensemble import Ensemble
+from ..inference.model_files import manifest_of
 from ..models.network import new_model
 from ..recipes import Recipe, to_dict
 from ..settings import Settings, find_device

@@ -1,4 +1,4 @@
-"""Scores of many recordings: batches cut out of recordings that lie one behind another, long ones in pieces.
+"""Scores of many recordings: padded batches on one device, and long recordings scored in pieces.
 
 data = stack([prepared, ...], device)                   # or training.batches.on_device(store, device)
 scores = predict(model, data, rows, recipe.input)       # float32 (rows, classes)
@@ -16,19 +16,21 @@ import torch
 from ..preprocessing.prepare import Prepared, windows_of
 from ..recipes import Input
 
-MULTIPLE = 64  # batches are padded to this many samples, the largest stride of a network here
+MULTIPLE = 64  # batches are padded to a multiple of this many samples, the largest stride of any network here
+CPU_BATCH = 16  # recordings of 10 s at 125 Hz in one batch; larger batches are not faster on a CPU
+GPU_BATCH = 128
 
 
 @dataclass(frozen=True)
 class PackedRecordings:
-    """Recordings one behind another on a device: recording i is samples[offsets[i]:offsets[i] + lengths[i]].
+    """Recordings laid end to end on a device: recording i is samples[offsets[i]:offsets[i] + lengths[i]].
 
     Attributes
     ----------
     samples : float16 tensor (all samples, channels)
     valid : bool tensor (all samples,), or None if every sample is valid
     metadata : float32 tensor (recordings, 7)
-        See prepare.side_of.
+        See preprocessing.prepare.metadata_of.
     offsets, lengths : int64 arrays (recordings,)
     """
 
@@ -44,7 +46,11 @@ class PackedRecordings:
 
 
 def stack(prepared: list[Prepared], device: torch.device) -> PackedRecordings:
-    """Prepared recordings as `PackedRecordings`. Rounded to float16 as in the store: a recording has one score, not two."""
+    """Packs prepared recordings.
+
+    Samples are rounded to float16, as they are in the store of preprocessed recordings that training reads. A recording
+    therefore gets the same score during training and afterwards.
+    """
     lengths = np.array([len(item.valid) for item in prepared], dtype=np.int64)
     samples = np.concatenate([item.signal.T for item in prepared]).astype(np.float16)
     valid = np.concatenate([item.valid for item in prepared])
@@ -66,32 +72,49 @@ def cut_batch(
     gain: np.ndarray | None = None,
     shift: np.ndarray | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """Samples start … start + length of each recording as one padded batch: x and valid, see `gather`.
+    """Cuts one piece out of each of several recordings and pads the pieces to one length.
 
-    `shift` samples are moved from the beginning to the end.
+    Parameters
+    ----------
+    data : PackedRecordings
+    start, length : int64 (batch,)
+        Each piece is data.samples[start:start + length].
+    stretch : float (batch,), optional
+        Factor on the duration of each piece; samples are interpolated linearly.
+    gain : float (batch, channels), optional
+        Factor on each channel.
+    shift : int64 (batch,), optional
+        Each piece is rotated: its first `shift` samples are moved to its end.
+
+    Returns
+    -------
+    x : float32 tensor (batch, channels, time)
+        Zero where a sample is padding or not valid. `time` is a multiple of `MULTIPLE`.
+    valid : bool tensor (batch, time), or None if every sample is valid
     """
     device = data.device
-    out_length = length if stretch is None else np.maximum(np.rint(length * stretch), 1).astype(np.int64)
-    time = math.ceil(out_length.max() / MULTIPLE) * MULTIPLE
-    start, length = (torch.from_numpy(np.asarray(a)).to(device)[:, None] for a in (start, length))
+    stretched_length = length if stretch is None else np.maximum(np.rint(length * stretch), 1).astype(np.int64)
+    time = math.ceil(stretched_length.max() / MULTIPLE) * MULTIPLE
+    starts, lengths = (torch.from_numpy(np.asarray(values)).to(device)[:, None] for values in (start, length))
+    shifts = None if shift is None else torch.from_numpy(shift).to(device)[:, None]
     t = torch.arange(time, device=device)[None, :]
     valid = None
-    if (out_length != time).any():
-        valid = t < torch.from_numpy(out_length).to(device)[:, None]
+    if (stretched_length != time).any():
+        valid = t < torch.from_numpy(stretched_length).to(device)[:, None]
 
-    def at(sample: torch.Tensor) -> torch.Tensor:
-        """Where a recording's sample lies in the store."""
-        sample = torch.minimum(sample, length - 1)
-        return start + (sample if shift is None else (sample + torch.from_numpy(shift).to(device)[:, None]) % length)
+    def packed_index(sample: torch.Tensor) -> torch.Tensor:
+        """Index into data.samples of a piece's sample; what lies beyond the end is its last sample."""
+        sample = torch.minimum(sample, lengths - 1)
+        return starts + (sample if shifts is None else (sample + shifts) % lengths)
 
     if stretch is None:
-        before = at(t)
+        before = packed_index(t)
         x = data.samples[before].float()  # batch, time, channels
     else:
         position = t / torch.from_numpy(stretch).to(device, torch.float32)[:, None]
-        sample = torch.minimum(position.long(), length - 1)
+        sample = torch.minimum(position.long(), lengths - 1)
         share = (position - sample).clamp(max=1)[:, :, None]
-        before, after = at(sample), at(sample + 1)
+        before, after = packed_index(sample), packed_index(sample + 1)
         x = torch.lerp(data.samples[before].float(), data.samples[after].float(), share)
     if data.valid is not None:
         valid = data.valid[before] if valid is None else valid & data.valid[before]
@@ -105,7 +128,7 @@ def cut_batch(
 def predict(
     model, data: PackedRecordings, rows: np.ndarray, spec: Input, batch_samples: int | None = None
 ) -> np.ndarray:
-    """Scores float32 (rows, classes): sigmoid of the model's logits; see `predict_each`."""
+    """Scores float32 (rows, classes) of one model: the sigmoid of its logits. Parameters as in `predict_each`."""
     return predict_each([model], data, rows, spec, batch_samples)[0]
 
 
@@ -113,45 +136,59 @@ def predict(
 def predict_each(
     models: Sequence, data: PackedRecordings, rows: np.ndarray, spec: Input, batch_samples: int | None = None
 ) -> np.ndarray:
-    """Scores float32 (models, rows, classes) of several models; long recordings in pieces, joined as the recipe says.
+    """Scores float32 (models, rows, classes) of several models.
+
+    A recording longer than spec.longest_s is scored in pieces, whose scores are joined as spec.join says.
 
     Parameters
     ----------
     models : sequence of callables
         (x, valid, metadata) → logits (batch, classes).
+    data : PackedRecordings
+    rows : int array
+        The recordings of `data` to score.
+    spec : Input
+        The recipe's input.
     batch_samples : int, optional
-        Samples of a batch, padding included; a longer piece is a batch of its own. By default 16 recordings of 10 s at 125 Hz
-        on a CPU, where more gain nothing, and 128 elsewhere.
+        Most samples in one batch, padding included; a piece that is longer is a batch of its own. By default those of
+        16 recordings of 10 s at 125 Hz on a CPU, and of 128 on a GPU.
     """
-    batch_samples = batch_samples or (16 if data.device.type == "cpu" else 128) * 1280
-    rate = spec.frequency_hz
-    piece, overlap = round(spec.piece_s * rate), round(spec.overlap_s * rate)
-    pieces = []  # (place in rows, start, length)
-    for place, row in enumerate(rows):
-        length = int(data.lengths[row])
-        cuts = windows_of(length, piece, overlap) if length > spec.longest_s * rate else [(0, length)]
-        cuts = cuts[:1] if spec.join == "first" else cuts
-        pieces += [(place, data.offsets[row] + start, stop - start) for start, stop in cuts]
-    place, start, length = np.array(pieces, dtype=np.int64).reshape(-1, 3).T
+    batch_samples = batch_samples or (CPU_BATCH if data.device.type == "cpu" else GPU_BATCH) * 1280
+    place, start, length = _pieces(data, rows, spec)
     metadata = data.metadata[torch.from_numpy(np.asarray(rows)).to(data.device)]
     scores = None
-    order = np.argsort(length, kind="stable")
+    by_length = np.argsort(length, kind="stable")
     first = 0
-    while first < len(order):
-        # lengths ascend, so the last of a batch is the one that it is padded to
+    while first < len(by_length):
+        # lengths ascend, so that the last piece of a batch is the one that the others are padded to
         last = first + 1
-        while last < len(order) and (last + 1 - first) * (length[order[last]] + MULTIPLE) <= batch_samples:
+        while last < len(by_length) and (last + 1 - first) * (length[by_length[last]] + MULTIPLE) <= batch_samples:
             last += 1
-        part = order[first:last]
-        x, valid = cut_batch(data, start[part], length[part])
-        known = metadata[torch.from_numpy(place[part]).to(data.device)]
+        batch = by_length[first:last]
+        x, valid = cut_batch(data, start[batch], length[batch])
+        known = metadata[torch.from_numpy(place[batch]).to(data.device)]
         for k, model in enumerate(models):
-            batch = torch.sigmoid(model(x, valid, known).float()).cpu().numpy()
+            batch_scores = torch.sigmoid(model(x, valid, known).float()).cpu().numpy()
             if scores is None:
-                scores = np.zeros((len(models), len(pieces), batch.shape[1]), dtype=np.float32)
-            scores[k, part] = batch
+                scores = np.zeros((len(models), len(place), batch_scores.shape[1]), dtype=np.float32)
+            scores[k, batch] = batch_scores
         first = last
-    firsts = np.searchsorted(place, np.arange(len(rows)))  # places ascend
+    assert scores is not None, "there are no recordings to score"
+    first_pieces = np.searchsorted(place, np.arange(len(rows)))  # places ascend
     if spec.join == "mean":
-        return np.add.reduceat(scores, firsts, axis=1) / np.bincount(place)[:, None].astype(np.float32)
-    return np.maximum.reduceat(scores, firsts, axis=1)
+        return np.add.reduceat(scores, first_pieces, axis=1) / np.bincount(place)[:, None].astype(np.float32)
+    return np.maximum.reduceat(scores, first_pieces, axis=1)
+
+
+def _pieces(data: PackedRecordings, rows: np.ndarray, spec: Input) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The pieces to score: for each its place in `rows` (ascending), its start in data.samples and its length."""
+    rate = spec.frequency_hz
+    piece, overlap = round(spec.piece_s * rate), round(spec.overlap_s * rate)
+    pieces = []
+    for k, row in enumerate(rows):
+        n_samples = int(data.lengths[row])
+        cuts = windows_of(n_samples, piece, overlap) if n_samples > spec.longest_s * rate else [(0, n_samples)]
+        cuts = cuts[:1] if spec.join == "first" else cuts
+        pieces += [(k, data.offsets[row] + begin, end - begin) for begin, end in cuts]
+    place, start, length = np.array(pieces, dtype=np.int64).reshape(-1, 3).T
+    return place, start, length

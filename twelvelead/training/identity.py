@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from ..data.classes import Classes
-from ..inference.ensemble import FORMAT
+from ..inference.model_files import FORMAT
 from ..recipes import Recipe, to_dict
 from .store import VERSION
 

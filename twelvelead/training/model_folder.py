@@ -22,7 +22,7 @@ from .. import __version__
 from ..data.classes import DIAGNOSES
 from ..errors import UserError
 from ..files import replace_file, write_json
-from ..inference.ensemble import FORMAT, manifest_of, member_path
+from ..inference.model_files import FORMAT, manifest_of, member_path, sealed
 from ..plots.progress import draw_progress, write_history
 from ..recipes import to_dict
 from ..thresholds.objectives import METRIC_OF, objective_of
@@ -155,7 +155,7 @@ class ModelFolder:
         for member in self.results:
             link_or_copy(self.run.weights_path(member), member_path(snapshot, member))
         self._write_descriptions(snapshot)
-        write_json(snapshot / MANIFEST, self._manifest(complete, hashes_of(snapshot)))
+        write_json(snapshot / MANIFEST, sealed(self._manifest(complete, hashes_of(snapshot))))
         publish(snapshot, self.run.folder)
 
     def _write_descriptions(self, snapshot: Path) -> None:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from ..files import replace_file
-from ..inference.ensemble import NEW, manifest_of
+from ..inference.model_files import NEW, manifest_of
 
 MANIFEST = "recipe.json"
 

@@ -23,7 +23,7 @@ from ..data.sources import known_labels, source_of
 from ..data.splits import stratified_folds, stratified_parts
 from ..errors import UserError
 from ..files import write_json
-from ..inference.ensemble import manifest_of
+from ..inference.model_files import manifest_of
 from ..preprocessing.heart_rate import add_rate_labels
 from ..recipes import Recipe, recipe_from_dict, to_dict
 from .identity import changes, digest, identity_of
