@@ -14,7 +14,7 @@ import math
 import os
 import re
 from dataclasses import dataclass, replace
-from functools import lru_cache, partial
+from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -32,7 +32,6 @@ _PREFIXED = re.compile(r"(?:lead|ecg)[\s_:-]*(\w+)", re.IGNORECASE)
 _FORMAT = re.compile(r"(\d{1,3})(?:x(\d{1,6}))?(?::(\d{1,9}))?(?:\+(\d{1,12}))?", re.ASCII)
 _GAIN = re.compile(r"([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)?(?:\(([+-]?\d{1,10})\))?(?:/(\S*))?", re.ASCII)
 _NUMBERS = re.compile(r"((?:[+-]?\d{1,10}(?:\s+|$)){0,5})(.*)", re.ASCII)  # up to five integers, then the description
-_INTEGERS = re.compile(r"(?:[+-]?\d{1,10} )*[+-]?\d{1,10}", re.ASCII)
 _SEGMENT = re.compile(r"(~|[\w.-]+)\s+(\d{1,12})", re.ASCII)
 _AGE = re.compile(r"(\d+(?:\.\d+)?)\s*(?:y|yr|yrs|year|years)?\.?", re.IGNORECASE | re.ASCII)
 _SEX = {"f": "female", "female": "female", "m": "male", "male": "male"}
@@ -184,9 +183,6 @@ def _segment_lines(lines: list[str], n_segments: int, where: str) -> tuple[tuple
 
 
 def _signal_lines(lines: list[str], n_leads: int, where: str, notes: list[str]) -> tuple[Signal, ...]:
-    usual = _usual_lines(lines) if 0 < len(lines) == n_leads else None
-    if usual is not None:
-        return usual
     signals: list[Signal] = []
     faults: dict[str, list[str]] = {}  # fault of a gain → leads
     for line in lines:
@@ -216,40 +212,6 @@ def _signal_lines(lines: list[str], n_leads: int, where: str, notes: list[str]) 
         notes.append(f"the header announces {n_leads} leads and lists {len(signals)}")
     notes.extend(f"{fault} ({', '.join(leads)})" for fault, leads in faults.items())
     return tuple(signals)
-
-
-_WORDS = 9
-_signal = partial(tuple.__new__, Signal)  # a Signal of its values: Signal._make in half the time
-
-
-def _usual_lines(lines: list[str]) -> tuple[Signal, ...] | None:
-    """Signals of lines of nine words each, `A0001.mat 16+24 1000/mV 16 0 -119 1716 0 II`, all of one file, without a fault.
-
-    As most headers have them; read column by column in half the time. None for any other, and where that is not sure.
-    """
-    words = " ".join(lines).split()
-    files = words[::_WORDS]
-    if len(words) != _WORDS * len(lines) or files.count(files[0]) < len(lines):
-        return None
-    layout = _layout(tuple(words[1::_WORDS]), tuple(words[2::_WORDS]), tuple(words[4::_WORDS]), tuple(words[8::_WORDS]))
-    initial = words[5::_WORDS]
-    numbers = words[3::_WORDS] + initial + words[6::_WORDS] + words[7::_WORDS]
-    if layout is None or not _INTEGERS.fullmatch(" ".join(numbers)):
-        return None
-    storage, leads = layout
-    return tuple(map(_signal, zip(files, *storage, map(int, initial), leads)))
-
-
-@lru_cache(maxsize=1024)
-def _layout(formats: tuple[str, ...], gains: tuple[str, ...], zeros: tuple[str, ...], leads: tuple[str, ...]):
-    """Columns of `Signal` from the format to the baseline, and the leads; None if a word is not as usual."""
-    stored, scales = [_format(word) for word in formats], [_gain(word) for word in gains]
-    names = tuple(_STANDARD.get(word.lower()) for word in leads)
-    faulty = any(scale is None or scale[2] for scale in scales)
-    if faulty or None in stored or None in names or not _INTEGERS.fullmatch(" ".join(zeros)):
-        return None
-    baselines = [int(zero) if scale[1] is None else scale[1] for scale, zero in zip(scales, zeros)]
-    return (*zip(*stored), tuple(scale[0] for scale in scales), baselines), names
 
 
 @lru_cache(maxsize=1024)

@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
@@ -70,24 +70,6 @@ class Recording:
     codes: tuple[str, ...]
     notes: tuple[str, ...]
     patient: str | None = None
-
-    adc = None  # see _Stored
-
-
-class _Stored(Recording):
-    """A recording of the twelve leads as a block of ADC units without a missing sample, all of one gain and with baseline 0.
-
-    Its millivolts are computed when they are asked for: `prepare` takes the block, which is four times the size of what it makes.
-
-    Attributes
-    ----------
-    adc : ndarray of integers, (12, samples)
-    gain_per_mv : float
-    """
-
-    @cached_property
-    def signal_mv(self) -> np.ndarray:
-        return _in_millivolts(self.adc, self.gain_per_mv, 0)
 
 
 def read_recording(header_path: str | Path) -> Recording:
@@ -245,8 +227,6 @@ def _recording(
     if isinstance(rows, np.ndarray) and _alike_and_whole(rows, signals):
         block = rows if in_order else rows[list(chosen)]
         gain, baseline = signals[0].gain_per_mv, signals[0].baseline
-        if leads == LEADS and not baseline:
-            return _stored(header, block, gain, notes)
         return _described(header, _in_millivolts(block, gain, baseline), leads, notes)
     n_missing, n_samples = 0, min(map(len, rows))
     signal_mv = np.empty((n_samples, len(leads)), np.float32).T
@@ -335,12 +315,6 @@ def _ordered(leads: Iterable[str]) -> tuple[str, ...]:
 
 def _described(header: Header, signal_mv: np.ndarray, leads: tuple[str, ...], notes: list[str]) -> Recording:
     return Recording(signal_mv=signal_mv, leads=leads, **_facts(header, signal_mv.shape[1], notes))
-
-
-def _stored(header: Header, block: np.ndarray, gain_per_mv: float, notes: list[str]) -> Recording:
-    recording = object.__new__(_Stored)  # without millivolts, which are a field of what it is
-    recording.__dict__.update(_facts(header, block.shape[1], notes), leads=LEADS, adc=block, gain_per_mv=gain_per_mv)
-    return recording
 
 
 def _facts(header: Header, n_samples: int, notes: list[str]) -> dict[str, Any]:

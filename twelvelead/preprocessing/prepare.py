@@ -29,8 +29,6 @@ from .leads import derive_limb_leads, fill_gaps, undo_arm_reversal
 LARGEST_INPUT = 10_000.0
 # The same for a signal in units of its own amplitude: an artefact, not a heart.
 LARGEST_OWN = 20.0
-# What 16 bits can hold, and filters make of it, by far.
-MOST_ADC = 2.0**19
 METADATA = 7
 # Amplitudes of `amplitude_of` in mV that a heart can have. What is outside is a wrong gain, and tells nothing.
 POSSIBLE_MV = (0.08, 8.0)
@@ -69,19 +67,10 @@ def prepare(recording: Recording, spec: Input) -> Prepared:
     RecordingError
         If no standard lead holds a signal: empty, all missing, all flat or no known lead name.
     """
-    unit_mv, most, missing = (
-        1.0,
-        math.inf,
-        None,
-    )  # of the numbers in `signal`; nothing until they are scaled depends on the unit
-    if _is_usual(recording):
-        most = MOST_ADC
-        signal, present, unit_mv = recording.adc, np.ones(len(LEADS), dtype=bool), 1 / recording.gain_per_mv
-    else:
-        signal, present, missing = _standard_leads(recording)
-        signal, present = derive_limb_leads(signal, present)
-        if not present.any():
-            raise RecordingError(f"{recording.name}: no lead holds a signal (all are missing, flat or of unknown name)")
+    signal, present, missing = _standard_leads(recording)
+    signal, present = derive_limb_leads(signal, present)
+    if not present.any():
+        raise RecordingError(f"{recording.name}: no lead holds a signal (all are missing, flat or of unknown name)")
     signal = resample(signal, recording.frequency_hz, spec.frequency_hz)
     valid = np.ones(signal.shape[1], dtype=bool)
     if missing is not None:
@@ -96,10 +85,9 @@ def prepare(recording: Recording, spec: Input) -> Prepared:
     scale_mv, largest = spec.unit_mv, LARGEST_INPUT
     if spec.per_recording_scale:
         own = signal if present.all() else signal[present]
-        scale_mv, largest = amplitude_of(own if missing is None else own[:, valid]) * abs(unit_mv), LARGEST_OWN
-    signal *= np.float32(unit_mv / scale_mv)
-    if most * abs(unit_mv) > largest * scale_mv:
-        signal.clip(-largest, largest, out=signal)
+        scale_mv, largest = amplitude_of(own if missing is None else own[:, valid]), LARGEST_OWN
+    signal *= np.float32(1 / scale_mv)
+    signal.clip(-largest, largest, out=signal)
     if spec.envelopes_hz:
         signal = np.concatenate([signal, envelopes(signal, spec.frequency_hz, spec.envelopes_hz)])
     if missing is not None:
@@ -136,11 +124,6 @@ def amplitude_of(signal: np.ndarray) -> float:
     reached = magnitude[:, below] + (place - below) * (magnitude[:, above] - magnitude[:, below])
     amplitude = float(np.median(reached)) or float(magnitude.max())
     return amplitude if amplitude > 0 and math.isfinite(1 / amplitude) else 1.0
-
-
-def _is_usual(recording: Recording) -> bool:
-    """Whether a recording has all twelve leads in ADC units without a gap, and it is quick to say that none is flat."""
-    return recording.adc is not None and _none_is_flat(recording.adc)
 
 
 def _none_is_flat(signal: np.ndarray) -> bool:
