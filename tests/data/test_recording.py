@@ -6,14 +6,11 @@ header's unit is not mV the oracle rounds once more on the way, so there it mean
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import os
-import pickle
 import subprocess
 import sys
 from pathlib import Path
-from unittest import mock
 
 import made
 import numpy as np
@@ -24,7 +21,6 @@ import wfdb
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from twelvelead.data import header as header_module
 from twelvelead.data.folders import find_recordings, orphan_signals
 from twelvelead.data.header import LEADS, parse_header, read_header
 from twelvelead.data.recording import read_recording, recording_from
@@ -758,41 +754,6 @@ def test_a_mangled_header_is_read_or_named(tmp_path_factory, data):
             assert_sound(read())
         except RecordingError as error:
             assert str(error) and "\n" not in str(error)
-
-
-USUAL = made.header(leads=("I", "II", "V1"), n_samples=20, initial=[-119, 7, +0]).encode()
-
-
-@settings(deadline=None, max_examples=500)
-@given(st.one_of(mangled(USUAL), mangled(USUAL.replace(b" 0 V1", b" 0 V1 3")), st.just(USUAL), st.just(HEADER)))
-def test_the_short_cut_for_usual_signal_lines_changes_nothing(data):
-    def parsed():
-        try:
-            return parse_header(data.decode("latin-1"))
-        except RecordingError as error:
-            return str(error)
-
-    short = parsed()
-    with mock.patch.object(header_module, "_usual_lines", return_value=None):
-        assert repr(parsed()) == repr(short)  # NaN is not itself
-
-
-def test_usual_signal_lines_take_the_short_cut():
-    lines = made.header().splitlines()[1:13]
-    assert [signal.lead for signal in header_module._usual_lines(lines)] == list(LEADS)
-
-
-def test_a_recording_whose_millivolts_were_not_asked_for_is_one_like_any_other(tmp_path):
-    path = made.write_mat(tmp_path, "A0001", made.adc(12, 50))
-    recording, expected = read_recording(path), np.float32(made.adc(12, 50) / 1000)
-    assert "signal_mv" not in recording.__dict__
-    sent = pickle.loads(pickle.dumps(recording))
-    changed = dataclasses.replace(recording, signal_mv=recording.signal_mv[:, :10])
-    np.testing.assert_array_equal(changed.signal_mv, expected[:, :10])
-    assert changed.adc is None  # nobody takes the old signal for the new one
-    np.testing.assert_array_equal(recording.signal_mv, expected)
-    np.testing.assert_array_equal(sent.signal_mv, expected)
-    assert "A0001" in repr(recording) and recording.signal_mv is recording.signal_mv
 
 
 @settings(deadline=None, max_examples=150)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import math
 
-import made
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -14,12 +13,12 @@ from scipy import signal as scipy_signal
 
 from twelvelead.data.folders import find_recordings
 from twelvelead.data.header import LEADS
-from twelvelead.data.recording import Recording, read_recording, recording_from
+from twelvelead.data.recording import Recording, read_recording
 from twelvelead.errors import RecordingError
 from twelvelead.preprocessing.filters import envelopes, high_pass, resample
 from twelvelead.preprocessing.leads import derive_limb_leads, undo_arm_reversal
 from twelvelead.preprocessing.prepare import amplitude_of, metadata_of, prepare, windows_of
-from twelvelead.recipes import RECIPES, Input
+from twelvelead.recipes import Input
 from twelvelead.synthetic import make_recording
 
 RATES = (100, 125, 128, 250, 257, 300, 360, 400, 500, 1000)
@@ -174,36 +173,6 @@ def test_prepare_does_not_change_the_recording():
     before = source.signal_mv.copy()
     prepare(source, dataclasses.replace(Input(), frequency_hz=500.0))
     np.testing.assert_array_equal(source.signal_mv, before)
-
-
-@pytest.mark.parametrize("recipe", [value.input for value in RECIPES.values()], ids=list(RECIPES))
-@pytest.mark.parametrize(
-    "gain, samples, flat",
-    [
-        ("1000/mV", 5000, None),
-        ("-200/mV", 5000, None),
-        ("9.5367431640625e-07/mV", 700, None),
-        ("0.5/uV", 300, None),
-        ("1000/mV", 5000, 7),
-        ("1000(12)/mV", 5000, None),
-    ],
-)
-def test_units_of_the_recorder_are_prepared_as_their_millivolts_are(recipe, gain, samples, flat):
-    adc = np.round(1000 * ecg_like(samples / 500)).astype(np.int16)
-    if flat is not None:
-        adc[flat] = 40
-    stored = recording_from(made.header(n_samples=samples, gain=gain), adc)
-    usual = "(" not in gain  # without a baseline
-    assert (stored.adc is not None) == usual
-    prepared = prepare(stored, recipe)
-    if usual and flat is None and samples > 512:
-        assert "signal_mv" not in stored.__dict__  # nobody asked for them
-    millivolts = dataclasses.replace(stored)
-    assert millivolts.adc is None
-    expected = prepare(millivolts, recipe)
-    np.testing.assert_allclose(prepared.signal, expected.signal, rtol=1e-4, atol=1e-5 * np.abs(expected.signal).max())
-    np.testing.assert_allclose(prepared.metadata, expected.metadata, rtol=1e-5)
-    assert (prepared.leads == expected.leads).all() and (prepared.valid == expected.valid).all()
 
 
 @given(samples=st.integers(1, 40000), window=st.integers(2, 5000), share=st.floats(0, 0.9))

@@ -184,9 +184,13 @@ class Classes:
 
     @cached_property
     def index(self) -> dict[str, int]:
-        """Position of the class of each code; for the nine classes also of their text labels."""
+        """Position of the class of each code, equivalent codes and the labels of the unofficial phase included."""
         index = {code: k for k, code in enumerate(self.codes)}
-        others = {**CPSC, **CPSC_EQUIVALENT} if self.year == "unofficial" else EQUIVALENT
+        if self.year == "unofficial":
+            others = {**CPSC, **CPSC_EQUIVALENT}
+        else:
+            codes = {**CPSC, **{name: code for code, (name, _) in DIAGNOSES.items() if name in CPSC}}
+            others = {**EQUIVALENT, **{label: EQUIVALENT.get(code, code) for label, code in codes.items()}}
         index.update({code: index[twin] for code, twin in others.items() if twin in index})
         return index
 

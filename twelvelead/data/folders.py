@@ -7,42 +7,77 @@ for path in orphan_signals("data"): ...             # signal files that no heade
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from ..errors import RecordingError, UserError
-from .header import read_header
+from ..errors import RecordingError, UserError, printable
+from .header import read_header, split_lines
+
+_FIRST_BYTES = 512  # of a header, enough for the first line
 
 
 def find_recordings(folder: str | Path) -> list[Path]:
-    """Paths of all headers (.hea) in a folder tree, in natural order (g2 before g10).
+    """Paths of all headers (.hea, .HEA) of recordings in a folder tree, in natural order (g2 before g10).
 
-    Symbolic links are followed, each folder is visited once, hidden files and folders are left out.
-    Raises UserError if there is no such folder.
+    Headers of segments and layouts, which a multi-segment record in the same folder names, are no recordings of their
+    own. Symbolic links are followed, each folder is visited once, hidden files and folders are left out.
+
+    Raises
+    ------
+    UserError
+        If there is no such folder.
     """
-    paths = [
-        os.path.join(directory, file) for directory, files in _walk(folder) for file in files if file.endswith(".hea")
-    ]
+    paths = []
+    for directory, files in _walk(folder):
+        headers = [file for file in files if file.lower().endswith(".hea")]
+        segments = _segment_headers(directory, headers)
+        paths += [os.path.join(directory, file) for file in headers if file[:-4] not in segments]
     return [Path(path) for path in sorted(paths, key=_natural)]
 
 
 def orphan_signals(folder: str | Path) -> list[Path]:
     """Paths of all signal files (.mat, .dat) in a folder tree that no header beside them names, in natural order."""
-    orphans = []
+    orphans: list[str] = []
     for directory, files in _walk(folder):
-        headers = [file for file in files if file.endswith(".hea")]
-        named = {file[:-4] for file in headers}
-        strays = {file for file in files if file.endswith((".mat", ".dat")) and file[:-4] not in named}
+        headers = [file for file in files if file.lower().endswith(".hea")]
+        named = {file[:-4].lower() for file in headers}
+        strays = {file for file in files if file.lower().endswith((".mat", ".dat")) and file[:-4].lower() not in named}
         for header in headers if strays else ():  # a record of several files names them inside
-            try:
+            with contextlib.suppress(RecordingError):  # whoever reads this recording is told
                 strays -= {signal.file for signal in read_header(os.path.join(directory, header)).signals}
-            except RecordingError:
-                pass  # whoever reads this recording is told
         orphans.extend(os.path.join(directory, file) for file in strays)
     return [Path(path) for path in sorted(orphans, key=_natural)]
+
+
+def _segment_headers(directory: str, headers: list[str]) -> set[str]:
+    """Names (without .hea) of the segments that the multi-segment records among some headers consist of."""
+    records, segments = set(), set()
+    for file in headers:
+        path = os.path.join(directory, file)
+        if "/" in _record_name(path):
+            records.add(file[:-4])
+            with contextlib.suppress(RecordingError):
+                segments |= {name for name, _ in read_header(path).segments}
+    return segments - records
+
+
+def _record_name(header_path: str) -> str:
+    """The first field of a header's first line, `A0001` or `A0001/3`; empty if it cannot be read."""
+    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0)
+    try:
+        file = os.open(header_path, flags)
+        try:
+            text = os.read(file, _FIRST_BYTES).decode("latin-1")
+        finally:
+            os.close(file)
+    except OSError:  # also a FIFO that nobody writes to
+        return ""
+    lines, _ = split_lines(text)
+    return lines[0].split()[0] if lines else ""
 
 
 def _walk(folder: str | Path) -> Iterator[tuple[str, list[str]]]:
@@ -61,10 +96,11 @@ def _walk(folder: str | Path) -> Iterator[tuple[str, list[str]]]:
 
 
 def _warn_unreadable(error: OSError) -> None:
-    logging.getLogger(__name__).warning("%s: the folder cannot be read (%s)", error.filename, error.strerror)
+    name = printable(os.fsdecode(error.filename or "?"))
+    logging.getLogger(__name__).warning("%s: the folder cannot be read (%s)", name, error.strerror)
 
 
 def _natural(path: str) -> tuple[list[int | str], str]:
-    parts = re.split(r"([0-9]+)", path)
-    parts[1::2] = map(int, parts[1::2])
+    parts: list[int | str] = list(re.split(r"([0-9]+)", path))
+    parts[1::2] = [int(part[:4000]) for part in map(str, parts[1::2])]
     return parts, path

@@ -1,43 +1,36 @@
-"""The text of a WFDB header (.hea): record, signals, and the Challenge's comments (#Age, #Sex, #Dx).
+"""The text of a WFDB header (.hea): record, signals or segments, and comments.
 
     header = read_header("A0001.hea")
     header.leads, header.frequency_hz, header.n_samples, header.codes
 
-Follows https://physionet.org/physiotools/wag/header-5.htm and, where that leaves a choice, the wfdb package. What had
-to be repaired stands in `Header.notes`; a text that is no header raises RecordingError. About 45 µs for twelve leads,
-since training reads the labels of 43,101 headers.
+Follows https://physionet.org/physiotools/wag/header-5.htm and, where that leaves a choice, the wfdb package. Fields are
+read in header_fields.py, names of leads in leads.py, comments in comments.py. What had to be repaired stands in
+`Header.notes`; a text that is no header, or whose meaning would have to be guessed, raises RecordingError.
 """
 
 from __future__ import annotations
 
-import math
 import os
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from functools import lru_cache, partial
 from pathlib import Path
 from typing import NamedTuple
 
-from ..errors import RecordingError
+from ..errors import RecordingError, printable
 from ..files import read_bytes
+from . import limits
+from .comments import read_comments
+from .header_fields import DEFAULT_FREQUENCY_HZ, DEFAULT_GAIN, Format, Gain, parse_format, parse_frequency, parse_gain
+from .leads import LEADS as LEADS  # callers that read headers take the leads from here
+from .leads import Lead, lead_names
 
-LEADS = ("I", "II", "III", "aVR", "aVL", "aVF", "V1", "V2", "V3", "V4", "V5", "V6")
-
-DEFAULT_GAIN = 200.0  # per mV; what WFDB takes for a gain that is 0 or missing
-DEFAULT_FREQUENCY_HZ = 250.0  # what WFDB takes for a missing sampling frequency
-_UNITS_IN_ONE_MV = {"mv": 1.0, "uv": 1e3, "\u00b5v": 1e3, "\u03bcv": 1e3, "nv": 1e6, "v": 1e-3}
-
-_STANDARD = {lead.lower(): lead for lead in LEADS}
-_PREFIXED = re.compile(r"(?:lead|ecg)[\s_:-]*(\w+)", re.IGNORECASE)
-_FORMAT = re.compile(r"(\d{1,3})(?:x(\d{1,6}))?(?::(\d{1,9}))?(?:\+(\d{1,12}))?", re.ASCII)
-_GAIN = re.compile(r"([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)?(?:\(([+-]?\d{1,10})\))?(?:/(\S*))?", re.ASCII)
+_SIGNAL = re.compile(r"(\S+)\s+(\S+)(?:\s+(.*))?")
+_SIGNAL_WITH_BLANKS = re.compile(r"(\S.*?\.\w{3,4})\s+(\d\S*)(?:\s+(.*))?")  # in the name of its file
 _NUMBERS = re.compile(r"((?:[+-]?\d{1,10}(?:\s+|$)){0,5})(.*)", re.ASCII)  # up to five integers, then the description
-_INTEGERS = re.compile(r"(?:[+-]?\d{1,10} )*[+-]?\d{1,10}", re.ASCII)
-_SEGMENT = re.compile(r"(~|[\w.-]+)\s+(\d{1,12})", re.ASCII)
-_AGE = re.compile(r"(\d+(?:\.\d+)?)\s*(?:y|yr|yrs|year|years)?\.?", re.IGNORECASE | re.ASCII)
-_SEX = {"f": "female", "female": "female", "m": "male", "male": "male"}
-_UNKNOWN = {"", "unknown", "nan", "none", "n/a", "na", "?"}
-_PATIENT = {"patient", "patient id", "patientid", "subject", "subject id", "subjectid"}
+_SEGMENT = re.compile(r"(~|[^\s/\\]+)\s+(\d{1,12})(?!\S)", re.ASCII)
+_EXTENSIONS = (".mat", ".hea", ".dat")
+_SHOWN = 12  # names that a note lists
 
 
 class Signal(NamedTuple):
@@ -45,20 +38,27 @@ class Signal(NamedTuple):
 
     file: str
     format: str  # WFDB's number of the format, "16", "212", …
-    samples_per_frame: int
-    skew: int  # samples by which the lead is stored too late
+    samples_per_frame: int  # the lead's sampling frequency is so many times the header's
+    skew: int  # frames by which the lead is stored too late
     byte_offset: int
-    gain_per_mv: float  # ADC units in one millivolt, whatever unit the header uses
+    gain_per_mv: float  # ADC units in one millivolt, whatever unit the header uses; negative: stored upside down
     baseline: int  # ADC units at 0 mV
     initial: int  # first sample; format 8 stores differences
+    checksum: int | None  # sum of all samples modulo 65,536, if the line says
     lead: str  # in standard spelling, or as written where it is none of the twelve
+
+    @property
+    def is_null(self) -> bool:
+        """Whether the line stands for a signal that is not stored: file `~` or WFDB format 0."""
+        return self.file == "~" or self.format == "0"
 
 
 @dataclass(frozen=True)
 class Header:
     """What a header says. `leads`, `gains_per_mv` and `baselines` are in the order of the header's lines.
 
-    `n_samples` is 0 where the header does not say; `segments` are (name, samples) of a multi-segment record.
+    `frequency_hz` and `n_samples` count frames, which for nearly all records are samples; `n_samples` is 0 where the
+    header does not say. `segments` are (name, samples) of a multi-segment record.
     """
 
     name: str
@@ -86,22 +86,39 @@ class Header:
 
 
 def read_header(header_path: str | Path) -> Header:
-    """Reads a header file; the record is called by the file's name. The leads of a multi-segment record are those of
-    its first segment. Raises RecordingError as `parse_header`, or if a file cannot be read.
+    """Reads a header file; the record is called by the file's name.
+
+    The leads of a multi-segment record are those of its first segment that can be read.
+
+    Raises
+    ------
+    RecordingError
+        As `parse_header`, or if a file cannot be read.
     """
     path = os.fspath(header_path)
     header = parse_header(header_text(path), os.path.splitext(os.path.basename(path))[0], where=path)
-    for name, _ in header.segments:
-        if name != "~":
-            first = os.path.join(os.path.dirname(path), name + ".hea")
+    fault: RecordingError | None = None
+    for name in dict.fromkeys(name for name, _ in header.segments if name != "~"):
+        first = os.path.join(os.path.dirname(path), name + ".hea")
+        try:
             return replace(header, signals=parse_header(header_text(first), where=first).signals)
+        except RecordingError as error:
+            fault = fault or error
+    if fault:
+        raise fault
     return header
 
 
 def header_text(header_path: str | Path) -> str:
-    """The text of a header in UTF-8 (with or without a byte order mark) or else in Latin-1."""
+    """The text of a header in UTF-8 (with or without a byte order mark), or else in Latin-1.
+
+    Raises
+    ------
+    RecordingError
+        If it cannot be read, is no regular file, or is larger than any header.
+    """
     try:
-        data = read_bytes(header_path)
+        data = read_bytes(header_path, limits.HEADER_BYTES)
     except OSError as error:
         raise RecordingError(f"{header_path}: the header cannot be read ({error.strerror})") from None
     try:
@@ -125,204 +142,217 @@ def parse_header(text: str, name: str | None = None, where: str | None = None) -
     Raises
     ------
     RecordingError
-        If the record line or a signal line cannot be understood.
+        If the record line or a signal line cannot be understood, or can be understood in two ways.
     """
     where = where or name or "header"
-    lines, comments = [], []
-    for line in text.lstrip("\ufeff").splitlines():
-        line = line.strip()
-        if line:
-            (comments if line[0] == "#" else lines).append(line)
+    lines, comments = split_lines(text)
     if not lines:
         raise RecordingError(f"{where}: the header is empty; its first line must give name, leads, frequency, samples")
     notes: list[str] = []
-    written_name, segments, n_leads, frequency_hz, n_samples = _record_line(lines[0], where, notes)
-    if name and written_name != name:
-        notes.append(f"the header calls the record {written_name!r}, its file {name!r}")
-    if segments is None:
-        signals, segments = _signal_lines(lines[1:], n_leads, where, notes), ()
+    record = _record_line(lines, name, where, notes)
+    if name and record.name != printable(name):
+        notes.append(f"the header calls the record {record.name!r}, its file {name!r}")
+    signals: tuple[Signal, ...] = ()
+    segments: tuple[tuple[str, int], ...] = ()
+    if record.n_segments is None:
+        signals = _signal_lines(lines[1:], record.n_leads, where, notes)
     else:
-        signals, segments = (), _segment_lines(lines[1:], segments, where)
-    return Header(
-        name or written_name, signals, frequency_hz, n_samples, *_comments(comments, notes), tuple(notes), segments
-    )
+        segments = _segment_lines(lines[1:], record.n_segments, where, notes)
+    facts = read_comments(comments, notes)
+    return Header(name or record.name, signals, record.frequency_hz, record.n_samples, *facts, tuple(notes), segments)
 
 
-def _record_line(line: str, where: str, notes: list[str]):
-    """Name, number of segments or None, number of leads, frequency, number of samples or 0 of `A0001 12 500 5000 …`."""
-    fields = line.split()
-    name, slash, segments = fields[0].partition("/")
-    if name.lower().endswith((".mat", ".hea", ".dat")):
+def split_lines(text: str) -> tuple[list[str], list[str]]:
+    """A header's lines that are not empty and its comment lines (with their `#`), without control characters.
+
+    Lines end as in WFDB with a line feed, with or without a carriage return. (Python's `splitlines` would also cut at
+    U+0085 and other characters that comments may hold.) A text without any line feed has lines that end with carriage
+    returns, as old Macintosh programs write them.
+    """
+    text = text.removeprefix("\ufeff").replace("\r\n", "\n")
+    if "\n" not in text:
+        text = text.replace("\r", "\n")
+    lines: list[str] = []
+    comments: list[str] = []
+    for line in text.split("\n"):
+        line = printable(line.replace("\t", " ").replace("\r", " ")).strip()
+        if line:
+            (comments if line[0] == "#" else lines).append(line)
+    return lines, comments
+
+
+class _Record(NamedTuple):
+    """The first line of a header."""
+
+    name: str
+    n_segments: int | None
+    n_leads: int
+    frequency_hz: float
+    n_samples: int  # 0 if unknown
+
+
+def _record_line(lines: list[str], file_name: str | None, where: str, notes: list[str]) -> _Record:
+    """Reads `A0001 12 500 5000 …`, name, leads, sampling frequency, samples, or `A0001/3 …` with three segments."""
+    name, fields = _split_name(lines, file_name)
+    name, slash, segments = name.partition("/")
+    if name.lower().endswith(_EXTENSIONS):
         name = os.path.splitext(name)[0]
-    n_leads = _integer(fields[1]) if len(fields) > 1 else None
-    segments = _integer(segments) if slash else None
-    if not name or n_leads is None or (slash and segments is None):
-        raise RecordingError(f"{where}: the header's first line must be like 'A0001 12 500 5000', not {line[:60]!r}")
-    if len(fields) < 3:
+    n_leads = _integer(fields[0]) if fields else None
+    n_segments = _integer(segments) if slash else None
+    if not name or n_leads is None or (slash and n_segments is None):
+        raise RecordingError(
+            f"{where}: the header's first line must be like 'A0001 12 500 5000', not {lines[0][:60]!r}"
+        )
+    if len(fields) < 2:
         notes.append("no sampling frequency in the header: 250 Hz taken, WFDB's default")
-        return name, segments, n_leads, DEFAULT_FREQUENCY_HZ, 0
+        return _Record(name, n_segments, n_leads, DEFAULT_FREQUENCY_HZ, 0)
+    written, rest = fields[1], fields[2:]
+    if rest and rest[0].rstrip(".").lower() in ("hz", "khz", "hertz", "sps"):
+        written, rest = f"{written} {rest[0]}", rest[1:]
     try:
-        frequency_hz = float(fields[2].partition("/")[0].partition("(")[0])
-    except ValueError:
-        frequency_hz = math.nan
-    if not 1 <= frequency_hz <= 1e6:  # also NaN; any other figure would only do harm when the signal is resampled
-        notes.append(f"sampling frequency {fields[2][:20]!r} in the header: 250 Hz taken, WFDB's default")
-        frequency_hz = DEFAULT_FREQUENCY_HZ
-    return name, segments, n_leads, frequency_hz, (_integer(fields[3]) or 0) if len(fields) > 3 else 0
+        frequency_hz, repaired = parse_frequency(written)
+    except ValueError as error:
+        raise RecordingError(f"{where}: {error}; write it as a number such as 500") from None
+    if repaired:
+        notes.append(f"sampling frequency {written[:30]!r} read as {frequency_hz:g} Hz")
+    return _Record(name, n_segments, n_leads, frequency_hz, _n_samples(rest[0], notes) if rest else 0)
 
 
-def _segment_lines(lines: list[str], n_segments: int, where: str) -> tuple[tuple[str, int], ...]:
+def _split_name(lines: list[str], file_name: str | None) -> tuple[str, list[str]]:
+    """The record's name and the fields that follow it.
+
+    A name may hold blanks, which WFDB does not foresee: if the line begins with the name of the header's file, or with
+    that of the signal file in the second line, that is the name.
+    """
+    line = lines[0]
+    signal = _SIGNAL_WITH_BLANKS.match(lines[1]) if len(lines) > 1 else None
+    for name in (file_name, os.path.splitext(signal.group(1))[0] if signal else None):
+        if name and " " in name.strip() and line.startswith(name):
+            extension = next((end for end in _EXTENSIONS if line[len(name) :].lower().startswith(end)), "")
+            if line[len(name) + len(extension) :][:1] == " ":
+                return name, line[len(name) + len(extension) :].split()
+    first, *fields = line.split()
+    return first, fields
+
+
+def _n_samples(field: str, notes: list[str]) -> int:
+    """The number of samples, or 0 with a note."""
+    count = _integer(field.removesuffix(".0"))
+    if count is None:
+        notes.append(f"number of samples {field[:20]!r} in the header is not understood")
+    return count or 0
+
+
+def _segment_lines(lines: list[str], n_segments: int, where: str, notes: list[str]) -> tuple[tuple[str, int], ...]:
+    if n_segments > limits.SEGMENTS:
+        raise RecordingError(f"{where}: more than {limits.SEGMENTS} segments are no recording")
     segments = []
     for line in lines[:n_segments]:
         match = _SEGMENT.match(line)
         if match is None:
             raise RecordingError(f"{where}: a segment's line must be like 'A0001_01 5000', not {line[:60]!r}")
         segments.append((match.group(1), int(match.group(2))))
-    if len(segments) != n_segments or not any(name != "~" for name, _ in segments):
+    if not any(name != "~" for name, _ in segments):
         raise RecordingError(f"{where}: the header announces {n_segments} segments and names {len(segments)}")
+    if len(lines) != n_segments:
+        notes.append(f"the header announces {n_segments} segments and names {len(lines)}")
     return tuple(segments)
 
 
+class _Line(NamedTuple):
+    """A signal line before its lead's name is understood."""
+
+    file: str
+    format: Format
+    gain: Gain
+    numbers: tuple[int, ...]  # ADC resolution, ADC zero, first sample, checksum, block size, as far as they are given
+    description: str
+
+
 def _signal_lines(lines: list[str], n_leads: int, where: str, notes: list[str]) -> tuple[Signal, ...]:
-    usual = _usual_lines(lines) if 0 < len(lines) == n_leads else None
-    if usual is not None:
-        return usual
-    signals: list[Signal] = []
-    faults: dict[str, list[str]] = {}  # fault of a gain → leads
+    if len(lines) > limits.SIGNALS:
+        raise RecordingError(f"{where}: more than {limits.SIGNALS} lines for leads are no recording")
+    read: list[_Line] = []
     for line in lines:
-        fields = line.split(None, 3)
-        storage = _format(fields[1]) if len(fields) > 1 else None
-        if storage is None:
-            if len(signals) < n_leads:
-                raise RecordingError(
-                    f"{where}: a signal's line must be like 'A0001.mat 16+24 1000/mV 16 0 0 0 0 II', not {line[:60]!r}"
-                )
-            break  # text after the last lead
-        gain, rest = _gain(fields[2]) if len(fields) > 2 else None, fields[3] if len(fields) > 3 else ""
-        if gain is None:  # what stands in its place is already the description
-            gain, rest = _gain(""), line.split(None, 2)[2] if len(fields) > 2 else ""
-        gain_per_mv, baseline, gain_faults = gain
-        numbers, written = _NUMBERS.match(rest).groups()
-        numbers = numbers.split()  # ADC resolution, ADC zero, first sample, checksum, block size
-        if baseline is None:
-            baseline = int(numbers[1]) if len(numbers) > 1 else 0
-        lead = _STANDARD.get(written.strip().lower()) or _other_lead(written.strip(), len(signals), notes)
-        for fault in gain_faults:
-            faults.setdefault(fault, []).append(lead)
-        signals.append(
-            Signal(fields[0], *storage, gain_per_mv, baseline, int(numbers[2]) if len(numbers) > 2 else 0, lead)
-        )
-    if len(signals) != n_leads:
-        notes.append(f"the header announces {n_leads} leads and lists {len(signals)}")
-    notes.extend(f"{fault} ({', '.join(leads)})" for fault, leads in faults.items())
-    return tuple(signals)
+        signal = _signal_line(line, where)
+        if signal is None:
+            if len(read) >= n_leads:  # text after the last lead
+                break
+            raise RecordingError(
+                f"{where}: a signal's line must be like 'A0001.mat 16+24 1000/mV 16 0 0 0 0 II', not {line[:60]!r}"
+            )
+        read.append(signal)
+    if len(read) != n_leads:
+        notes.append(f"the header announces {n_leads} leads and lists {len(read)}")
+    leads = lead_names([signal.description for signal in read])
+    names = [lead.name or f"signal {row + 1}" for row, lead in enumerate(leads)]
+    _note_names(read, leads, notes)
+    faults: dict[str, list[str]] = {}  # fault of a gain → leads
+    for signal, name in zip(read, names):
+        for fault in signal.gain.faults:
+            faults.setdefault(fault, []).append(name)
+    notes.extend(f"{fault} ({some(faulty)})" for fault, faulty in faults.items())
+    return tuple(_signal(signal, name, lead.inverted) for signal, name, lead in zip(read, names, leads))
 
 
-_WORDS = 9
-_signal = partial(tuple.__new__, Signal)  # a Signal of its values: Signal._make in half the time
-
-
-def _usual_lines(lines: list[str]) -> tuple[Signal, ...] | None:
-    """Signals of lines of nine words each, `A0001.mat 16+24 1000/mV 16 0 -119 1716 0 II`, all of one file, without a fault.
-
-    As most headers have them; read column by column in half the time. None for any other, and where that is not sure.
-    """
-    words = " ".join(lines).split()
-    files = words[::_WORDS]
-    if len(words) != _WORDS * len(lines) or files.count(files[0]) < len(lines):
-        return None
-    layout = _layout(tuple(words[1::_WORDS]), tuple(words[2::_WORDS]), tuple(words[4::_WORDS]), tuple(words[8::_WORDS]))
-    initial = words[5::_WORDS]
-    numbers = words[3::_WORDS] + initial + words[6::_WORDS] + words[7::_WORDS]
-    if layout is None or not _INTEGERS.fullmatch(" ".join(numbers)):
-        return None
-    storage, leads = layout
-    return tuple(map(_signal, zip(files, *storage, map(int, initial), leads)))
-
-
-@lru_cache(maxsize=1024)
-def _layout(formats: tuple[str, ...], gains: tuple[str, ...], zeros: tuple[str, ...], leads: tuple[str, ...]):
-    """Columns of `Signal` from the format to the baseline, and the leads; None if a word is not as usual."""
-    stored, scales = [_format(word) for word in formats], [_gain(word) for word in gains]
-    names = tuple(_STANDARD.get(word.lower()) for word in leads)
-    faulty = any(scale is None or scale[2] for scale in scales)
-    if faulty or None in stored or None in names or not _INTEGERS.fullmatch(" ".join(zeros)):
-        return None
-    baselines = [int(zero) if scale[1] is None else scale[1] for scale, zero in zip(scales, zeros)]
-    return (*zip(*stored), tuple(scale[0] for scale in scales), baselines), names
-
-
-@lru_cache(maxsize=1024)
-def _format(field: str) -> tuple[str, int, int, int] | None:
-    """Format, samples per frame, skew, byte offset of `16x1:0+24`."""
-    match = _FORMAT.fullmatch(field)
-    if match is None:
-        return None
-    number, per_frame, skew, offset = match.groups()
-    return number, int(per_frame or 1) or 1, int(skew or 0), int(offset or 0)
-
-
-@lru_cache(maxsize=1024)
-def _gain(field: str) -> tuple[float, int | None, tuple[str, ...]] | None:
-    """ADC units per mV, baseline or None, and what is wrong, of `1000.0(0)/mV`; None if the field is no gain."""
-    match = _GAIN.fullmatch(field)
-    if match is None and "/" not in field:
-        return None
-    number, baseline, unit = match.groups() if match else (None, None, field.rpartition("/")[2])
-    gain = float(number) if number else 0.0
-    faults = []
-    if gain == 0 or math.isinf(gain):
-        faults.append(f"gain {field!r} read as WFDB's default of 200")
-        gain = DEFAULT_GAIN
-    in_one_mv = _UNITS_IN_ONE_MV.get((unit or "mV").lower())
-    if in_one_mv is None:
-        faults.append(f"unit {unit!r} is no voltage, read as mV")
-    return gain * (in_one_mv or 1.0), None if baseline is None else int(baseline), tuple(faults)
-
-
-def _other_lead(written: str, row: int, notes: list[str]) -> str:
-    """The lead behind `Lead II`, `ecg_v1`, with a note; any other name stays as it is written."""
-    match = _PREFIXED.fullmatch(written)
-    lead = _STANDARD.get(match.group(1).lower()) if match else None
-    if lead:
-        notes.append(f"lead {written!r} read as {lead}")
-        return lead
-    notes.append(f"lead {written!r} is none of the twelve" if written else f"signal {row + 1} has no lead name")
-    return written or f"signal {row + 1}"
-
-
-def _comments(comments: list[str], notes: list[str]):
-    """Age in years or NaN, sex, codes, patient of the comment lines."""
-    values: dict[str, str] = {}
-    codes: list[str] = []
-    for key, value in map(_comment, comments):
-        if key == "dx":
-            codes.extend(code.strip() for code in value.split(","))
-        else:
-            values.setdefault("patient" if key in _PATIENT else key, value)
-    age, sex, patient = values.get("age", ""), values.get("sex", ""), values.get("patient", "")
-    age_years = math.nan
-    if age.lower() not in _UNKNOWN:
-        match = _AGE.fullmatch(age)
-        if match and float(match.group(1)) <= 130:
-            age_years = float(match.group(1))
-        else:  # PTB-XL writes 300 for everyone over 89
-            notes.append(f"age {age[:20]!r} read as unknown")
-    if sex.lower() not in _SEX and sex.lower() not in _UNKNOWN:
-        notes.append(f"sex {sex[:20]!r} read as unknown")
-    return (
-        age_years,
-        _SEX.get(sex.lower(), "unknown"),
-        tuple(dict.fromkeys(code for code in codes if code.lower() not in _UNKNOWN)),
-        None if patient.lower() in _UNKNOWN else patient,
+def _signal(line: _Line, lead: str, inverted: bool) -> Signal:
+    _, zero, initial, checksum, *_ = (*line.numbers, None, None, None, None, None)[:5]
+    baseline = zero or 0 if line.gain.baseline is None else line.gain.baseline
+    return Signal(
+        file=line.file,
+        format=line.format.number,
+        samples_per_frame=line.format.samples_per_frame,
+        skew=line.format.skew,
+        byte_offset=line.format.byte_offset,
+        gain_per_mv=-line.gain.per_mv if inverted else line.gain.per_mv,
+        baseline=baseline,
+        initial=initial or 0,
+        checksum=checksum,
+        lead=lead,
     )
 
 
-@lru_cache(maxsize=4096)
-def _comment(line: str) -> tuple[str, str]:
-    """What a comment line is about, and what it says; most lines come again in other headers."""
-    key, _, value = line.lstrip("# \t").partition(":")
-    return key.strip().lower().replace("_", " "), value.strip()
+def _note_names(lines: list[_Line], leads: list[Lead], notes: list[str]) -> None:
+    """Notes which names were read as standard leads and which are none of the twelve."""
+    repaired = [
+        f"{line.description!r} as {lead.name}{', turned over' if lead.inverted else ''}"
+        for line, lead in zip(lines, leads)
+        if lead.repaired
+    ]
+    unknown = [repr(lead.name) if lead.name else "a signal without a name" for lead in leads if not lead.known]
+    if repaired:
+        notes.append(f"lead names read: {some(repaired)}")
+    if unknown:
+        notes.append(f"none of the twelve leads: {some(unknown)}")
+
+
+def _signal_line(line: str, where: str) -> _Line | None:
+    """The fields of `A0001.mat 16+24 1000/mV 16 0 -119 1716 0 II`; None if that is no signal line."""
+    for pattern in (_SIGNAL, _SIGNAL_WITH_BLANKS):
+        match = pattern.fullmatch(line)
+        storage = parse_format(match.group(2)) if match else None
+        if match and storage:
+            break
+    else:
+        return None
+    rest = (match.group(3) or "").strip()
+    try:
+        parsed = parse_gain(rest)
+    except ValueError as error:
+        raise RecordingError(f"{where}: {error}; write it as ADC units such as 1000/mV") from None
+    if parsed is None:  # WFDB's documented meaning of a line without a gain; what stands here is the description
+        gain, end = Gain(DEFAULT_GAIN, None, ("no gain: 200 per mV taken, WFDB's default",)), 0
+    else:
+        gain, end = parsed
+    numbers, description = _NUMBERS.match(rest[end:].strip() if parsed else rest).groups()  # type: ignore[union-attr]
+    return _Line(match.group(1), storage, gain, tuple(map(int, numbers.split())), description.strip())
+
+
+def some(names: Iterable[str]) -> str:
+    """The first of some names, divided by commas, and how many more there are."""
+    names = list(names)
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return ", ".join(name[:60] for name in names[:_SHOWN]) + more
 
 
 def _integer(field: str) -> int | None:

@@ -1,187 +1,172 @@
-"""A signal file as ADC units: MATLAB files (.mat) and the signal formats of WFDB.
+"""Signal files: where a header's signals lie, and their samples in ADC units.
 
-    adc = decode_adc(data, "A0001.mat", header.signals, header.n_samples, notes)        # (rows, samples)
+    path, data = find_signal_file("A0001.hea", "A0001.mat", notes)
+    rows, signals = read_rows(data, path, header.signals, header.n_samples, notes)
 
-MATLAB files and WFDB format 16 are read as one block; all other formats by the wfdb package, which is imported only
-then, since that takes seconds.
+MATLAB files are read in matlab.py, the formats of WFDB in wfdb_formats.py.
 """
 
 from __future__ import annotations
 
 import os
-import struct
-import tempfile
-import zlib
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
 from ..errors import RecordingError
+from ..files import read_bytes
+from . import limits
 from .header import Signal
-
-# WFDB's value for a missing sample in each format (format 8, of differences, has none), and the bytes of a sample.
-MISSING_ADC = {
-    "16": -(2**15),
-    "61": -(2**15),
-    "160": -(2**15),
-    "516": -(2**15),
-    "80": -(2**7),
-    "508": -(2**7),
-    "212": -(2**11),
-    "310": -(2**9),
-    "311": -(2**9),
-    "24": -(2**23),
-    "524": -(2**23),
-    "32": -(2**31),
-    "8": None,
-}
-_BYTES = {"8": 1, "80": 1, "16": 2, "61": 2, "160": 2, "212": 1.5, "310": 4 / 3, "311": 4 / 3, "24": 3, "32": 4}
-_MATLAB4_TYPES = ("f8", "f4", "i4", "i2", "u2", "u1")
-_MATLAB5_TYPES = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 9: "f8", 12: "i8", 13: "u8"}
-_MOST_BYTES = 2**30  # that a compressed file may unfold to: 30 minutes of twelve leads at 1000 Hz fit six times
+from .matlab import read_matlab
+from .row_matching import Rows, match_by_samples, match_rows
+from .wfdb_formats import BYTES, FLAC, MISSING_ADC, decode, decode_flac
 
 
-def decode_adc(data: bytes, path: str, signals: Sequence[Signal], n_samples: int, notes: list[str]) -> np.ndarray:
-    """ADC units of one signal file, in the file's own type of number.
+def find_signal_file(header_path: str, file: str, notes: list[str]) -> tuple[str, bytes]:
+    """Path and content of a signal file: the one that the header names, or the one that it obviously means.
+
+    That may be a file with the extension that the header leaves out or writes in another case, or one that is called
+    like the header, if the recording was renamed. A header cannot name files of other folders.
+
+    Raises
+    ------
+    RecordingError
+        If there is none, or it cannot be read, is no regular file or is too large.
+    """
+    folder = os.path.dirname(header_path)
+    for name in _possible_names(os.path.basename(header_path), file):
+        path = os.path.join(folder, name)
+        try:
+            data = read_bytes(path, limits.SIGNAL_BYTES)
+        except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
+            continue
+        except OSError as error:
+            raise RecordingError(f"{path}: the signal cannot be read ({error.strerror})") from None
+        if name != file:
+            notes.append(f"the header names {file!r} as signal, read was {name!r}")
+        return path, data
+    raise RecordingError(f"{header_path}: its signal file {file} is not beside it")
+
+
+def _possible_names(header_name: str, file: str) -> Iterator[str]:
+    """Names under which a signal file may lie, the one that the header says first."""
+    if os.path.basename(file) == file and "\\" not in file:
+        yield file
+        yield from _in_other_spelling(file)
+    stem, extension = os.path.splitext(header_name)[0], os.path.splitext(file)[1]
+    yield stem + extension
+    yield from _in_other_spelling(stem + extension)
+
+
+def _in_other_spelling(name: str) -> Iterator[str]:
+    """A name with its extension in the other case, in one case throughout, or with an extension if it has none."""
+    stem, extension = os.path.splitext(name)
+    yield from (stem + extension.upper(), stem + extension.lower(), name.upper(), name.lower())
+    if extension.lower() not in (".mat", ".dat"):
+        yield from (name + end for end in (".mat", ".dat", ".MAT", ".DAT"))
+
+
+def read_rows(data: bytes, path: str, signals: Sequence[Signal], n_frames: int, notes: list[str]) -> Rows:
+    """The samples of one signal file in ADC units, and the signal of each row.
 
     Parameters
     ----------
     data : bytes
         All of the file.
     path : str
-        Where it lies. A `.mat` tells itself what it holds; any other is read as the signal lines say.
+        Where it lies. A `.mat` tells itself what it holds; any other file is read as the signal lines say.
     signals : sequence of Signal
         The lines of the header that name this file.
-    n_samples : int
-        What the header says, 0 if nothing. A file that is shorter gives what it holds.
+    n_frames : int
+        Samples that the header says, 0 if nothing. A file that is shorter gives what it holds.
     notes : list of str
         Repairs are appended.
 
     Returns
     -------
-    ndarray, (rows, samples)
-        Integers, or whatever a `.mat` holds. Skew is not applied yet, missing samples have the value of `MISSING_ADC`.
+    rows : list of ndarray
+        One array of numbers for each signal; `samples_per_frame` times as long as there are frames. Skew is not applied
+        yet, and missing samples have the value of `MISSING_ADC`.
+    signals : list of Signal
 
     Raises
     ------
     RecordingError
-        If the file cannot be decoded or holds no samples.
+        If the file cannot be decoded, holds no samples or more than a recording may have, or does not fit the header.
     """
     if not data:
         raise RecordingError(f"{path}: the signal file is empty")
     if path.lower().endswith(".mat"):
-        return _read_matlab(data, path, notes)
+        return match_rows(read_matlab(data, path, len(signals), notes), signals, n_frames, path, notes)
     form, offset, width = signals[0].format, signals[0].byte_offset, sum(signal.samples_per_frame for signal in signals)
     if form not in MISSING_ADC:
         raise RecordingError(f"{path}: WFDB has no signal format {form}; it has {', '.join(MISSING_ADC)}")
-    if form in _BYTES:  # all but the FLAC formats, whose size says nothing
-        n_bytes = max(len(data) - offset, 0)
-        if n_samples and n_bytes > n_samples * width * _BYTES[form] + 4:  # some formats pad the last few samples
-            notes.append(f"the signal file goes on after the header's {n_samples} samples")
-        frames = int(n_bytes / _BYTES[form] / width + 1e-6)
-        n_samples = min(frames, n_samples) if n_samples else frames
-    if not 0 < n_samples * width <= _MOST_BYTES:
-        raise RecordingError(f"{path}: the signal file holds no samples, or the header must say rightly how many")
-    if form == "16" and width == len(signals):
-        return np.frombuffer(data, "<i2", n_samples * width, offset).reshape(n_samples, width).T
-    return _by_wfdb(path, signals, n_samples)
+    if any((signal.format, signal.byte_offset) != (form, offset) for signal in signals):
+        raise RecordingError(f"{path}: the header gives its signals different formats or offsets")
+    if form in FLAC:
+        return _read_flac(data, path, signals, n_frames)
+    n_bytes = max(len(data) - offset, 0)
+    if n_frames and n_bytes > n_frames * width * BYTES[form] + 4:  # some formats pad the last few samples
+        notes.append(f"the signal file goes on after the header's {n_frames} samples")
+    stored = int(n_bytes / BYTES[form] / width + 1e-6)
+    count = min(stored, n_frames) if n_frames else stored
+    if not 0 < count * width <= limits.VALUES:
+        raise RecordingError(f"{path}: the signal file holds no samples, or more than a recording may have")
+    samples = decode(data[offset:], form, count * width).reshape(count, width)
+    if n_frames and stored < n_frames and form != "8":
+        fewer = _fewer_signals(data[offset:], samples[0], signals, n_frames, path, notes)
+        if fewer:
+            return fewer
+    return _split_frames(samples, signals), list(signals)
 
 
-# MATLAB files: https://www.mathworks.com/help/pdf_doc/matlab/matfile_format.pdf. We read the one matrix that we need
-# ourselves: a single wrong byte in a version 5 file can crash the whole process in scipy's reader.
+def _split_frames(frames: np.ndarray, signals: Sequence[Signal]) -> list[np.ndarray]:
+    """One row for each signal out of frames (frames, samples of all signals); differences become samples."""
+    rows: list[np.ndarray] = []
+    first = 0
+    for signal in signals:
+        end = first + signal.samples_per_frame
+        stored = frames[:, first:end].reshape(-1)
+        is_differences = signal.format == "8"
+        rows.append(stored.cumsum(dtype=np.int64) + signal.initial if is_differences else stored)
+        first = end
+    return rows
 
 
-def _read_matlab(data: bytes, path: str, notes: list[str]) -> np.ndarray:
-    """The matrix `val` (rows, samples) of a MATLAB file of version 4 to 7.2, as far as the file goes."""
-    try:
-        if data[20:24] == b"val\0":
-            shape, values = _matlab4_values(data)
-        elif data[124:128] in (b"\0\1IM", b"\1\0MI"):
-            shape, values = _matlab5_values(data, "<" if data[126:128] == b"IM" else ">")
-        else:
-            raise ValueError("not a MATLAB file of version 4 to 7.2 with a matrix 'val'")
-        if len(shape) != 2 or min(shape) < 1:
-            raise ValueError(f"a matrix of shape {shape}")
-    except (ValueError, struct.error, zlib.error) as error:
-        raise RecordingError(f"{path}: holds no readable signal ({error}); write it again with -v4 or -v7") from None
-    rows, columns = shape
-    there = min(len(values) // rows, columns)
-    if there < columns:
-        notes.append(f"the signal file ends after {there} of {columns} samples")
-    return values[: there * rows].reshape(there, rows).T
+def _fewer_signals(
+    data: bytes, first_frame: np.ndarray, signals: Sequence[Signal], n_frames: int, path: str, notes: list[str]
+) -> Rows | None:
+    """What a file holds that has all samples of fewer signals than the header has lines; None if it just breaks off.
 
-
-def _matlab4_values(data: bytes) -> tuple[tuple[int, ...], np.ndarray]:
-    """Shape and values, column after column, of a version 4 file that begins with `val`.
-
-    Five int32 (1000 × byte order + 10 × type of number, rows, columns, 1 if complex, length of the name), name, values.
+    Both have a size of a whole number of signals. The first samples in the header tell them apart, if it has any.
     """
-    order, offset = (">", 1000) if data[2] else ("<", 0)
-    kind, rows, columns, is_complex, name_length = struct.unpack(order + "5i", data[:20])
-    if kind - offset not in range(0, 60, 10) or is_complex or name_length != 4:
-        raise ValueError("'val' is no matrix of real numbers")
-    return (rows, columns), _whole(data, order + _MATLAB4_TYPES[(kind - offset) // 10], 24)
+    form = signals[0].format
+    count = len(data) / BYTES[form] / n_frames
+    initial = [signal.initial for signal in signals]
+    if any(signal.samples_per_frame > 1 for signal in signals) or not (count.is_integer() and any(initial)):
+        return None
+    if first_frame.tolist() == initial:
+        return None
+    rows = decode(data, form, int(count) * n_frames).reshape(n_frames, int(count)).T
+    matched = match_by_samples(rows, signals)
+    if matched is None:
+        raise RecordingError(
+            f"{path}: the header has {len(signals)} leads, the signal file {count:.0f}: "
+            "which of them are there cannot be known"
+        )
+    notes.append(f"the signal file holds {count:.0f} of the header's {len(signals)} leads, told by their first samples")
+    return matched
 
 
-def _matlab5_values(data: bytes, order: str) -> tuple[tuple[int, ...], np.ndarray]:
-    """Shape and values, column after column, of `val` in a version 5 file: elements of type, length and content."""
-    at = 128
-    while at < len(data):
-        kind, content, at = _element(data, at, order, padded=False)
-        if kind == 15:  # compressed; a file that breaks off gives what it has
-            kind, content, _ = _element(zlib.decompressobj().decompress(content, _MOST_BYTES), 0, order)
-        if kind != 14:
-            raise ValueError("an element that is no matrix")
-        _, flags, inner = _element(content, 0, order)
-        _, shape, inner = _element(content, inner, order)
-        _, name, inner = _element(content, inner, order)
-        if name != b"val":
-            continue
-        flags = struct.unpack(order + "2I", flags)[0]
-        kind, values, _ = _element(content, inner, order)
-        if flags & 0xFF not in range(6, 16) or flags & 0x800 or kind not in _MATLAB5_TYPES:
-            raise ValueError("'val' is no matrix of real numbers")
-        return tuple(_whole(shape, order + "i4").tolist()), _whole(values, order + _MATLAB5_TYPES[kind])
-    raise ValueError("no matrix 'val'")
-
-
-def _element(data: bytes, at: int, order: str, padded: bool = True) -> tuple[int, bytes, int]:
-    """Type and content of the element at a place in a version 5 file, and the place of the next."""
-    kind, length = struct.unpack_from(order + "2I", data, at)
-    if kind >> 16:  # up to four bytes lie where the length would
-        return kind & 0xFFFF, data[at + 4 : at + 4 + min(kind >> 16, 4)], at + 8
-    return kind, data[at + 8 : at + 8 + length], at + 8 + length + (-length % 8 if padded else 0)
-
-
-def _whole(data: bytes, dtype: str, offset: int = 0) -> np.ndarray:
-    """The whole numbers of a type that bytes hold from an offset on; a rest is dropped."""
-    return np.frombuffer(data, dtype, (len(data) - offset) // np.dtype(dtype).itemsize, offset)
-
-
-# All else
-
-
-def _by_wfdb(path: str, signals: Sequence[Signal], n_samples: int) -> np.ndarray:
-    """ADC units (rows, samples) of a file in any WFDB format.
-
-    wfdb gets a header that holds only what it needs to decode this file: it is stricter than we are about names, and
-    fails where a file is shorter than its header says.
-    """
-    import wfdb
-
-    lines = [f"r {len(signals)} 500 {n_samples}"]
-    lines += [
-        f"r.dat {signal.format}x{signal.samples_per_frame}+{signal.byte_offset} 200 0 0 {signal.initial} 0 0"
-        for signal in signals
-    ]
+def _read_flac(data: bytes, path: str, signals: Sequence[Signal], n_frames: int) -> Rows:
+    per_frame = signals[0].samples_per_frame
+    if any(signal.samples_per_frame != per_frame for signal in signals):
+        raise RecordingError(f"{path}: signals of one FLAC file must have one sampling frequency")
+    form, offset, most = signals[0].format, signals[0].byte_offset, limits.most_values(len(data))
     try:
-        with tempfile.TemporaryDirectory() as folder:
-            os.symlink(os.path.abspath(path), os.path.join(folder, "r.dat"))
-            Path(folder, "r.hea").write_text("\n".join(lines) + "\n")
-            return wfdb.rdrecord(os.path.join(folder, "r"), physical=False, return_res=32).d_signal.T
-    except MemoryError:
-        raise
-    except Exception as error:  # wfdb raises all sorts on a broken file
-        fault = str(error).strip().partition("\n")[0][:200]
-        raise RecordingError(f"{path}: the wfdb package cannot decode it ({type(error).__name__}: {fault})") from error
+        samples = decode_flac(data, form, len(signals), offset, n_frames * per_frame, most)
+    except ValueError as error:
+        raise RecordingError(f"{path}: {error}") from None
+    if len(samples) < per_frame:
+        raise RecordingError(f"{path}: the signal file holds no samples")
+    return list(samples[: len(samples) // per_frame * per_frame].T), list(signals)

@@ -3,10 +3,10 @@
     rate = heart_rate(signal, 125.0)                       # beats a minute, None if there are not three beats
     labels = add_rate_labels(labels, rates, codes)         # sinus rhythm below 60 a minute is sinus bradycardia
 
-Sinus bradycardia and sinus tachycardia are defined by the rate: sinus rhythm below 60 and above 100 a minute. Whether an
-annotator writes them down is the custom of the house. In the 4,115 recordings of docs/results.md all 29 sinus rhythms of
-CPSC, Chapman-Shaoxing and Ningbo are at 60 or above, and 17 of their 18 bradycardias below; of PTB-XL's 612 sinus rhythms
-below 60, 69 are also called bradycardia. Thresholds that fit the custom of one hospital fail at the next.
+Sinus bradycardia and sinus tachycardia are defined by the rate: sinus rhythm below 60 and above 100 a minute. Whether
+an annotator writes them down is the custom of the house. In the 4,115 recordings of docs/results.md all 29 sinus
+rhythms of CPSC, Chapman-Shaoxing and Ningbo are at 60 or above, and 17 of their 18 bradycardias below; of PTB-XL's 612
+sinus rhythms below 60, 69 are also called bradycardia. Thresholds that fit the custom of one hospital fail at the next.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ def heart_rate(signal: np.ndarray, frequency_hz: float) -> float | None:
     """Beats a minute, from the median distance of QRS complexes; for labels, not for run: a rough detector will do.
 
     QRS complexes are where the signal is steep: the squared slope over 32 ms, summed over the leads and averaged over
-    100 ms, has a peak there. Peaks are counted that reach 40 % of its 96th percentile, stand out by 30 % of it, and are 280 ms
-    apart. Against a detector that filters first (Butterworth, 8 to 25 Hz) 10 of 4,115 recordings differed by more than
-    10 a minute.
+    100 ms, has a peak there. Peaks are counted that reach 40 % of its 96th percentile, stand out by 30 % of it, and are
+    280 ms apart. Against a detector that filters first (Butterworth, 8 to 25 Hz) 10 of 4,115 recordings differed by
+    more than 10 a minute.
 
     Parameters
     ----------

@@ -1,38 +1,39 @@
 """From a Recording to what a model takes: the one way, for training and for inference.
 
     prepared = prepare(recording, recipe.input)
-    prepared.signal     # float32 (channels, samples) at recipe.input.frequency_hz: 12 leads, then their envelopes if asked for
-    prepared.leads      # bool (12,)       False: the lead was missing or flat and could not be derived
+    prepared.signal     # float32 (channels, samples) at recipe.input.frequency_hz: 12 leads, then their envelopes if
+    asked prepared.leads      # bool (12,)       False: the lead was missing or flat and could not be derived
     prepared.valid      # bool (samples,)  False: no lead has a value there
-    prepared.metadata       # float32 (7,)     what else is known: see `metadata_of`
+    prepared.metadata   # float32 (7,)     what else is known: see `metadata_of`
 
-In memory the leads of a sample lie together, as in files, in the store and in what networks take; arrays that lie otherwise
-give the same numbers, later.
+In memory the leads of a sample lie together, as in files, in the store and in what networks take. Arrays that lie
+otherwise give the same numbers, only more slowly.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from functools import lru_cache
 
 import numpy as np
 
-from ..data.header import LEADS
+from ..data import limits
+from ..data.leads import LEADS
 from ..data.recording import Recording
+from ..data.resampling import resample
 from ..errors import RecordingError
 from ..recipes import Input
-from .filters import envelopes, high_pass, resample
+from .filters import envelopes, high_pass
 from .leads import derive_limb_leads, fill_gaps, undo_arm_reversal
 
-# Keeps a signal with a gain wrong by 1,000 finite in the float16 store: two volts at 0.2 mV a unit.
+# Largest absolute value of a prepared signal that is divided by a fixed number of millivolts. It keeps a signal whose
+# gain is wrong by a factor of 1,000 finite in the float16 store: two volts at 0.2 mV a unit.
 LARGEST_INPUT = 10_000.0
-# The same for a signal in units of its own amplitude: an artefact, not a heart.
-LARGEST_OWN = 20.0
-# What 16 bits can hold, and filters make of it, by far.
-MOST_ADC = 2.0**19
+# The same for a signal that is divided by its own amplitude: what is larger is an artefact and not a heartbeat.
+LARGEST_RELATIVE_INPUT = 20.0
 METADATA = 7
-# Amplitudes of `amplitude_of` in mV that a heart can have. What is outside is a wrong gain, and tells nothing.
+# The range of `amplitude_of` in mV that a heart can have. An amplitude outside it comes from a wrong gain and says
+# nothing about the patient.
 POSSIBLE_MV = (0.08, 8.0)
 
 
@@ -49,15 +50,15 @@ class Prepared:
 def prepare(recording: Recording, spec: Input) -> Prepared:
     """Turns a recording into model input.
 
-    Leads go to standard order; a limb lead that is missing or flat is derived from two that are there (Einthoven's
-    and Goldberger's equations, exact); other missing or flat leads become zeros and are marked so. Missing samples
-    are interpolated within their lead; where every lead is missing, the samples are marked invalid and zero.
+    Leads go to standard order. A limb lead that is missing or flat is derived from two others (Einthoven's and
+    Goldberger's equations, which are exact). Other missing or flat leads become zeros and are marked so. Missing
+    samples are interpolated within their lead; where every lead is missing, the samples are marked invalid and zero.
 
     Parameters
     ----------
     recording : Recording
         Signal in millivolts, NaN where missing.
-    recipe : Input
+    spec : Input
         What the model takes.
 
     Returns
@@ -67,26 +68,15 @@ def prepare(recording: Recording, spec: Input) -> Prepared:
     Raises
     ------
     RecordingError
-        If no standard lead holds a signal: empty, all missing, all flat or no known lead name.
+        If no standard lead holds a signal (empty, all missing, all flat or no known lead name), or if the recording
+        would become longer than any recording is, because its sampling frequency is wrong.
     """
-    unit_mv, most, missing = (
-        1.0,
-        math.inf,
-        None,
-    )  # of the numbers in `signal`; nothing until they are scaled depends on the unit
-    if _is_usual(recording):
-        most = MOST_ADC
-        signal, present, unit_mv = recording.adc, np.ones(len(LEADS), dtype=bool), 1 / recording.gain_per_mv
-    else:
-        signal, present, missing = _standard_leads(recording)
-        signal, present = derive_limb_leads(signal, present)
-        if not present.any():
-            raise RecordingError(f"{recording.name}: no lead holds a signal (all are missing, flat or of unknown name)")
-    signal = resample(signal, recording.frequency_hz, spec.frequency_hz)
-    valid = np.ones(signal.shape[1], dtype=bool)
-    if missing is not None:
-        nearest = (np.arange(len(valid)) * (recording.frequency_hz / spec.frequency_hz)).round().astype(int)
-        valid = ~missing[np.minimum(nearest, len(missing) - 1)]
+    signal, present, missing = _standard_leads(recording)
+    signal, present = derive_limb_leads(signal, present)
+    if not present.any():
+        raise RecordingError(f"{recording.name}: {_why_no_signal(recording)}")
+    signal = _resampled(signal, recording, spec.frequency_hz)
+    valid = _valid(missing, signal.shape[1], recording.frequency_hz / spec.frequency_hz)
     if spec.high_pass_hz:
         signal = high_pass(signal, spec.frequency_hz, spec.high_pass_hz)
     if spec.undo_arm_reversal:
@@ -95,11 +85,11 @@ def prepare(recording: Recording, spec: Input) -> Prepared:
         signal -= signal[:, valid].mean(axis=1, keepdims=True)
     scale_mv, largest = spec.unit_mv, LARGEST_INPUT
     if spec.per_recording_scale:
-        own = signal if present.all() else signal[present]
-        scale_mv, largest = amplitude_of(own if missing is None else own[:, valid]) * abs(unit_mv), LARGEST_OWN
-    signal *= np.float32(unit_mv / scale_mv)
-    if most * abs(unit_mv) > largest * scale_mv:
-        signal.clip(-largest, largest, out=signal)
+        with_signal = signal if present.all() else signal[present]
+        scale_mv = amplitude_of(with_signal if missing is None else with_signal[:, valid])
+        largest = LARGEST_RELATIVE_INPUT
+    signal *= np.float32(1 / scale_mv)
+    signal.clip(-largest, largest, out=signal)
     if spec.envelopes_hz:
         signal = np.concatenate([signal, envelopes(signal, spec.frequency_hz, spec.envelopes_hz)])
     if missing is not None:
@@ -125,12 +115,15 @@ def metadata_of(age_years: float, sex: str, amplitude_mv: float = math.nan) -> n
 
 
 def amplitude_of(signal: np.ndarray) -> float:
-    """One amplitude for a recording (leads, samples), positive: the median over its leads of each lead's 98th percentile
-    of the absolute value, which QRS complexes reach and an artefact or a lead that is off does not move much."""
+    """One positive amplitude for a recording (leads, samples).
+
+    The median over the leads of the 98th percentile of each lead's absolute value. QRS complexes reach that percentile,
+    and an artefact or one lead that is off moves the median little.
+    """
     if signal.size == 0:
         return 1.0
     magnitude = np.ascontiguousarray(np.abs(signal))
-    place = 0.98 * (magnitude.shape[1] - 1)  # between two of the sorted values, as np.percentile has it
+    place = 0.98 * (magnitude.shape[1] - 1)  # between two of the sorted values, as in np.percentile
     below, above = int(place), math.ceil(place)
     magnitude.partition((below, above), axis=1)
     reached = magnitude[:, below] + (place - below) * (magnitude[:, above] - magnitude[:, below])
@@ -138,51 +131,69 @@ def amplitude_of(signal: np.ndarray) -> float:
     return amplitude if amplitude > 0 and math.isfinite(1 / amplitude) else 1.0
 
 
-def _is_usual(recording: Recording) -> bool:
-    """Whether a recording has all twelve leads in ADC units without a gap, and it is quick to say that none is flat."""
-    return recording.adc is not None and _none_is_flat(recording.adc)
+def _resampled(signal: np.ndarray, recording: Recording, to_hz: float) -> np.ndarray:
+    """The signal at another sampling frequency, unless that makes it longer than any recording is."""
+    samples_out = signal.shape[1] * to_hz / recording.frequency_hz
+    if samples_out > limits.most_samples_out(signal.shape[1]):
+        seconds = signal.shape[1] / recording.frequency_hz
+        raise RecordingError(
+            f"{recording.name}: {signal.shape[1]} samples at {recording.frequency_hz:g} Hz are {seconds:.0f} s, which is no "
+            "recording; the sampling frequency in the header must be wrong"
+        )
+    return resample(signal, recording.frequency_hz, to_hz)
 
 
-def _none_is_flat(signal: np.ndarray) -> bool:
-    """Whether every lead of (leads, samples) changes, as far as that is quick to say; False says nothing."""
-    return bool((signal[:, -1] != signal[:, 0]).all() or (signal[:, ::512] != signal[:, :1]).any(axis=1).all())
+def _valid(missing: np.ndarray | None, n_samples: int, step: float) -> np.ndarray:
+    """Which of `n_samples` samples, `step` samples of the recording apart, are not missing in all leads."""
+    if missing is None:
+        return np.ones(n_samples, dtype=bool)
+    nearest = (np.arange(n_samples) * step).round().astype(int)
+    return ~missing[np.minimum(nearest, len(missing) - 1)]
+
+
+def _why_no_signal(recording: Recording) -> str:
+    if not set(recording.leads) & set(LEADS):
+        names = ", ".join(map(repr, recording.leads[:12]))
+        more = " …" if len(recording.leads) > 12 else ""
+        return f"none of its leads is one of the twelve; they are called {names}{more}"
+    return "no lead holds a signal (all are missing, flat or of unknown name)"
 
 
 def _standard_leads(recording: Recording) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-    """Signal float32 (12, samples) without NaN, leads that hold a signal (12,), samples that no lead has (or None)."""
+    """A recording's standard leads, without gaps.
+
+    Returns
+    -------
+    signal : ndarray, float32, (12, samples)
+        Without NaN; a lead that is missing or flat is zero. It may be the recording's own array, so do not write to it.
+    present : ndarray, bool, (12,)
+        Which leads hold a signal.
+    missing : ndarray, bool, (samples,), or None
+        Samples that no lead has; None if there are none.
+    """
     source = recording.signal_mv
     if source.ndim != 2 or source.shape[1] == 0:
         raise RecordingError(f"{recording.name}: the signal has no samples")
-    rows = _rows(recording.leads)
+    rows = [(place, recording.leads.index(lead)) for place, lead in enumerate(LEADS) if lead in recording.leads]
     if recording.leads == LEADS:
-        signal = source.astype(np.float32, copy=False)  # copied before anything is written to it
+        signal = source.astype(np.float32, copy=False)
     else:
         signal = np.zeros((source.shape[1], len(LEADS)), dtype=np.float32).T
-        for k, row in rows:
-            signal[k] = source[row]
-    with np.errstate(over="ignore", invalid="ignore"):
-        whole = np.isfinite(signal.max() - signal.min()) and _none_is_flat(signal)
-    if whole:  # quick to say, and mostly so
-        return signal, np.ones(len(LEADS), dtype=bool), None
+        for place, row in rows:
+            signal[place] = source[row]
     missing = None
     low, high = signal.min(axis=1), signal.max(axis=1)
-    if not (np.isfinite(low).all() and np.isfinite(high).all()):  # NaN and infinity show in them
+    if not (np.isfinite(low).all() and np.isfinite(high).all()):  # NaN and infinity pass on to minimum or maximum
         signal, gaps = signal.copy(), ~np.isfinite(signal)
-        there = [k for k, _ in rows if not gaps[k].all()]
-        missing = gaps[there].all(axis=0) if there else None
-        for k in np.flatnonzero(gaps.any(axis=1)):
-            signal[k] = fill_gaps(signal[k], gaps[k])
+        with_samples = [place for place, _ in rows if not gaps[place].all()]
+        missing = gaps[with_samples].all(axis=0) if with_samples else None
+        for place in np.flatnonzero(gaps.any(axis=1)):
+            signal[place] = fill_gaps(signal[place], gaps[place])
         low, high = signal.min(axis=1), signal.max(axis=1)
     present = high > low
     if not present.all():
         signal = np.where(present[:, None], signal, np.float32(0))  # a flat lead keeps no offset
     return signal, present, missing if missing is not None and missing.any() else None
-
-
-@lru_cache(maxsize=256)
-def _rows(leads: tuple[str, ...]) -> list[tuple[int, int]]:
-    """For each standard lead that is there, its place among the standard leads and among these."""
-    return [(k, leads.index(lead)) for k, lead in enumerate(LEADS) if lead in leads]
 
 
 def windows_of(samples: int, window: int, overlap: int) -> list[tuple[int, int]]:

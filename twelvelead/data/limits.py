@@ -1,0 +1,27 @@
+"""What one recording may cost: bounds that are checked before memory is taken.
+
+Headers and compressed files of a few bytes can ask for any amount of memory. Thirty minutes of twelve leads at 1000 Hz
+fit (21.6 million samples); small files may grow to a hundredth of a minute of work and some ten megabytes only.
+"""
+
+from __future__ import annotations
+
+HEADER_BYTES = 4 * 2**20
+SIGNAL_BYTES = 2**28  # of one signal file: the longest recording in double precision
+SIGNALS = 1024  # lines of leads in a header
+SEGMENTS = 100_000  # lines of segments in a header
+VALUES = 2**25  # samples of all leads together
+ALWAYS_ALLOWED = 2**22  # values that any file may become: 12 minutes of twelve leads at 500 Hz
+PER_BYTE = 64  # values that each byte of files may become beyond that; real recordings stay below 4
+SAMPLES_OUT = 2**19  # samples a lead that resampling may always make: 17 minutes at 500 Hz
+TIMES_LONGER = 16  # and beyond that, in samples a lead that come in
+
+
+def most_values(n_bytes: int) -> int:
+    """How many values files of `n_bytes` together may become, by decompression or by gaps that a header announces."""
+    return min(VALUES, max(ALWAYS_ALLOWED, PER_BYTE * n_bytes))
+
+
+def most_samples_out(n_samples: int) -> int:
+    """How many samples a lead resampling may make of `n_samples`: a wrong sampling frequency can ask for any number."""
+    return min(VALUES // 12, max(SAMPLES_OUT, TIMES_LONGER * n_samples))
