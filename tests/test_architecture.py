@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "twelvelead"
 PICTURE = ROOT / "docs" / "architecture.md"
 LAYERS = [  # from the ground up
-    {"errors", "terminal", "files", "console", "recipe", "recipe_checks", "recipes", "settings"},
+    {"errors", "terminal", "files", "console", "recipe", "recipes", "settings"},
     {"data"},
     {"synthetic"},
     {"preprocessing"},

@@ -30,9 +30,9 @@ from safetensors.torch import load as load_tensors
 
 from ..data.classes import CPSC, OUTPUT_CODES, SINUS_RHYTHM, Classes
 from ..errors import UserError
-from ..recipe_checks import check_recipe
 from ..recipes import Recipe, recipe_from_dict
 from ..terminal import printable
+from .recipe_checks import check_recipe
 
 NEW = ".new"  # folder in a model folder; see `whole_model`
 FORMAT = 3  # of the model folder; raise it when a program of an older version could not read the folder

@@ -8,7 +8,7 @@ import json
 import pytest
 
 from twelvelead.errors import UserError
-from twelvelead.recipe_checks import RANGES, check_recipe
+from twelvelead.inference.recipe_checks import RANGES, check_recipe
 from twelvelead.recipes import RECIPES, Recipe, recipe_from_dict, to_dict
 
 RECIPE = RECIPES["butt"]

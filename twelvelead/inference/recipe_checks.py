@@ -14,9 +14,9 @@ import types
 import typing
 from typing import Any
 
-from .data.classes import LABEL_SETS
-from .errors import UserError
-from .recipes import Augmentation, Input, Phase, Recipe, Training, Voting
+from ..data.classes import LABEL_SETS
+from ..errors import UserError
+from ..recipes import Augmentation, Input, Phase, Recipe, Training, Voting
 
 # Least and most of each number, both included. Wider than anything sensible: what is outside is a damaged file.
 RANGES: dict[type, dict[str, tuple[float, float]]] = {
