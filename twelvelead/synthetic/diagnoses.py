@@ -1,4 +1,9 @@
-"""Which diagnoses can be made, which of them no heart shows together, and sets of them as a hospital sees them."""
+"""Which findings can be made, which of them no heart shows together, and sets of them for a small demo hospital.
+
+A finding is named by its abbreviation. `CODES` are the 24 scored classes of 2020. `UNSCORED` are hearts that the
+Challenge does not score but every reader meets; each must not be mistaken for what is scored. population.py draws both
+as often as they occur together.
+"""
 
 from __future__ import annotations
 
@@ -38,35 +43,82 @@ CODES = {
 }
 _NAMES = {code: name for name, code in CODES.items()}
 
+# What is not scored, with its meaning.
+UNSCORED = {
+    "AVB2": "second degree AV block",
+    "AVB3": "third degree AV block",
+    "JR": "junctional rhythm, 40 to 100 a minute",
+    "SVT": "supraventricular tachycardia",
+    "EAR": "ectopic atrial rhythm",
+    "LVH": "left ventricular hypertrophy",
+    "LVS": "left ventricular hypertrophy with strain",
+    "RVH": "right ventricular hypertrophy",
+    "LAE": "left atrial enlargement",
+    "RAE": "right atrial enlargement",
+    "PRWP": "poor R wave progression",
+    "PMI": "old posterior infarction",
+    "AcuteMI": "acute infarction, ST elevation",
+    "ISC": "ischaemia, ST depression",
+    "ER": "early repolarisation",
+    "PERI": "pericarditis",
+    "WPW": "pre-excitation",
+    "LPFB": "left posterior fascicular block",
+    "ILBBB": "incomplete left bundle branch block",
+    "HighK": "high potassium",
+    "LowK": "low potassium",
+    "DIG": "digoxin",
+}
+
 # At most one of each line is true of a heart. SA goes with SB, LAnFB with CRBBB, IAVB with LPR.
-_RHYTHMS = {"NSR", "SB", "STach", "AF", "AFL", "Brady", "PR"}
+RHYTHMS = {"NSR", "SB", "STach", "AF", "AFL", "Brady", "PR", "AVB2", "AVB3", "JR", "SVT", "EAR"}
+_ST = {"LVS", "AcuteMI", "ISC", "ER", "PERI", "HighK", "LowK", "DIG"}
 _ONE_OF = (
-    _RHYTHMS,
-    _RHYTHMS - {"SB"} | {"SA"},
-    {"CRBBB", "IRBBB", "LBBB", "NSIVCB"},
-    {"IRBBB", "LBBB", "NSIVCB", "LAnFB"},
+    RHYTHMS,
+    RHYTHMS - {"SB"} | {"SA"},
+    {"CRBBB", "IRBBB", "LBBB", "NSIVCB", "ILBBB", "WPW"},
+    {"IRBBB", "LBBB", "NSIVCB", "LAnFB", "LPFB", "ILBBB", "WPW"},
     {"LAD", "RAD"},
     {"LAnFB", "RAD"},
+    {"LPFB", "LAD"},
     {"TAb", "TInv"},
     {"PAC", "PVC"},
+    {"LVH", "LVS", "RVH", "LQRSV"},
+    {"PRWP", "RVH"},
+    {"PRWP", "PMI"},
+    {"RVH", "LAD"},
+    {"RVH", "LAnFB"},
+    {"PMI", "QAb"},
+    {"PRWP", "QAb"},
+    _ST,
 )
 # What hides or excludes what: without P waves no PR interval and no atrial ectopic beat; a pacemaker's QRS says nothing
-# about axis, conduction or T; a block makes T and Q its own; flutter covers T; a fast or very slow rate hides a long
-# QT.
+# about axis, conduction or T; a wide block makes ST and T its own; flutter covers T; a fast or very slow rate hides a
+# long QT; a second or third degree block has no one PR interval.
+_SHAPES = {"LVH", "LVS", "RVH", "PRWP", "PMI", "QAb", "TAb", "TInv", *_ST}
+_WIDE = {*_SHAPES, "LQRSV", "LQT"}
+_NO_PR = {"IAVB", "LPR", "PAC", "WPW", "LAE", "RAE"}
 _NEVER = {
-    "PR": set(CODES) - {"PR"},
-    "Brady": {"IAVB", "LPR", "PAC", "PVC", "LQT"},
-    "AF": {"IAVB", "LPR", "PAC"},
-    "AFL": {"IAVB", "LPR", "PAC", "PVC", "TAb", "TInv", "LQT", "QAb"},
-    "LBBB": {"QAb", "TAb", "TInv", "LQRSV", "LQT", "RAD"},
-    "CRBBB": {"QAb", "TAb", "TInv", "LQRSV", "LQT"},
-    "NSIVCB": {"QAb", "TAb", "TInv", "LQRSV", "LQT"},
-    "IRBBB": {"QAb", "LQRSV"},
-    "LAnFB": {"QAb", "LQRSV"},
-    "QAb": {"LQRSV", "RAD", "LAD"},
-    "SA": {"PAC", "PVC"},
+    "PR": {*CODES, *UNSCORED} - {"PR"},
+    "Brady": {"IAVB", "LPR", "PAC", "PVC", "LQT", "WPW"},
+    "AVB2": {*_NO_PR, "PVC", "LQT"},
+    "AVB3": {*_NO_PR, "PVC", "LQT"},
+    "JR": {*_NO_PR, "LQT"},
+    "SVT": {*_NO_PR, "LQT", "PVC"},
+    "EAR": {"IAVB", "LPR", "WPW", "LAE", "RAE"},
+    "AF": _NO_PR,
+    "AFL": {*_NO_PR, "PVC", "TAb", "TInv", "LQT", "QAb", *_ST},
+    "LBBB": _WIDE | {"RAD"},
+    "CRBBB": _WIDE - {"QAb"},
+    "WPW": _WIDE | {"IAVB", "LPR"},
+    "NSIVCB": {"LQRSV", "LQT"},
+    "ILBBB": {"QAb", "RVH", "PMI", "PRWP", "LQRSV", "RAD"},
+    "IRBBB": {"PMI"},
+    "LPFB": {"LQRSV"},
+    "QAb": {"LQRSV", "RVH"},
+    "TAb": _ST,
+    "TInv": _ST,
+    "LQT": {"TAb", "TInv", *_ST},
     "STach": {"LQT"},
-    "LQT": {"TAb", "TInv"},
 }
 
 # How often random_diagnoses draws each: the rare ones oftener than they occur, so that a small data set holds them all.
@@ -101,16 +153,19 @@ _OTHER_SHARES = {
 
 
 def abbreviation(diagnosis: str) -> str:
-    """The abbreviation of a diagnosis given as abbreviation or SNOMED CT code, equivalent codes included.
+    """The abbreviation of a finding given as abbreviation or SNOMED CT code, equivalent codes included.
 
     Raises
     ------
     UserError
-        If it is not one of the 24 scored classes.
+        If it is neither one of the 24 scored classes nor of the unscored findings.
     """
     name = _NAMES.get(EQUIVALENT.get(diagnosis, diagnosis), diagnosis)
-    if name not in CODES:
-        raise UserError(f"{diagnosis!r} cannot be made; the diagnoses are {', '.join(CODES)} and their codes")
+    if name not in CODES and name not in UNSCORED:
+        raise UserError(
+            f"{diagnosis!r} cannot be made; the diagnoses are {', '.join(CODES)} and their codes, and "
+            f"{', '.join(UNSCORED)}"
+        )
     return name
 
 
@@ -119,17 +174,22 @@ def contradiction(findings: Iterable[str]) -> tuple[str, str] | None:
     findings = sorted(set(findings))
     for k, one in enumerate(findings):
         for other in findings[k + 1 :]:
-            if (
-                other in _NEVER.get(one, ())
-                or one in _NEVER.get(other, ())
-                or any(one in group and other in group for group in _ONE_OF)
-            ):
+            if contradict(one, other):
                 return one, other
     return None
 
 
+def contradict(one: str, other: str) -> bool:
+    """Whether no heart shows both findings."""
+    return (
+        other in _NEVER.get(one, ())
+        or one in _NEVER.get(other, ())
+        or any(one in group and other in group for group in _ONE_OF)
+    )
+
+
 def random_diagnoses(rng: np.random.Generator) -> tuple[str, ...]:
-    """Draws a plausible set of diagnoses (abbreviations): a rhythm, and seldom more than two findings besides."""
+    """Draws a plausible set of scored diagnoses (abbreviations): a rhythm, seldom more than two findings besides."""
     rhythm = str(rng.choice(list(_RHYTHM_SHARES), p=list(_RHYTHM_SHARES.values())))
     found = [rhythm, "SB"] if rhythm == "SA" and rng.uniform() < 0.25 else [rhythm]
     names = list(_OTHER_SHARES)

@@ -39,8 +39,8 @@ TWELVE[6:, 2:] = np.eye(6)
 
 P_SINUS = np.array(
     [
-        [35, 35, 36, 0.035, 0.085, -0.040],  # right atrium: to the foot and the front
-        [64, 34, 40, 0.080, 0.050, 0.015],
+        [35, 35, 36, 0.045, 0.095, -0.060],  # right atrium: to the foot and the front
+        [64, 34, 40, 0.080, 0.060, 0.020],
     ]
 )  # left atrium: to the left and the back
 P_RETROGRADE = np.array([[38, 36, 40, 0.0, -0.11, -0.02], [58, 34, 40, 0.03, -0.05, 0.03]])
@@ -49,15 +49,15 @@ QRS = {
     "normal": np.array(
         [
             [19, 19, 18, -0.07, -0.06, -0.30],  # septum, from the left: to the right and the front
-            [37, 21, 17, 1.05, 0.75, 0.05],  # apex and front wall
-            [46, 19, 22, 0.33, 0.24, 0.85],  # left free wall
-            [62, 17, 21, -0.12, -0.08, 0.38],
+            [37, 21, 17, 0.95, 0.60, 0.02],  # apex and front wall
+            [46, 19, 22, 0.28, 0.20, 0.70],  # left free wall
+            [62, 17, 21, -0.12, -0.08, 0.32],
         ]
     ),  # base, last
     # the left ventricle's front and upper part comes late: first to the foot, then up and to the left
     "LAnFB": np.array(
         [
-            [18, 18, 16, -0.12, 0.17, -0.24],
+            [18, 18, 16, -0.07, 0.14, -0.24],
             [38, 21, 20, 0.98, 0.02, 0.15],
             [53, 17, 25, -0.02, -0.52, 0.42],
             [68, 22, 22, -0.12, -0.25, 0.20],
@@ -66,19 +66,19 @@ QRS = {
     # the septum is crossed from the right: no septal q, slow and notched
     "LBBB": np.array(
         [
-            [24, 24, 26, 0.26, 0.12, 0.16],
-            [50, 32, 34, 0.64, 0.30, 0.15],
-            [70, 50, 70, 0.12, 0.16, 1.75],
-            [94, 34, 36, 0.66, 0.00, 0.20],
+            [24, 24, 26, 0.16, 0.10, 0.16],
+            [50, 32, 34, 0.40, 0.20, 0.15],
+            [70, 50, 70, 0.02, 0.10, 1.55],
+            [94, 34, 36, 0.45, 0.00, 0.20],
         ]
     ),
     # wide and notched, with the septal vector of normal conduction
     "NSIVCB": np.array(
         [
             [19, 19, 15, -0.06, 0.0, -0.25],
-            [43, 25, 26, 1.05, 0.45, 0.30],
-            [64, 24, 34, 0.20, 0.25, 0.95],
-            [86, 22, 27, 0.20, -0.14, 0.25],
+            [43, 25, 26, 0.95, 0.42, 0.25],
+            [62, 24, 32, 0.05, 0.18, 1.05],
+            [86, 22, 27, 0.05, -0.14, 0.35],
         ]
     ),
     # from the electrode at the apex of the right ventricle: upwards and backwards, slow throughout
@@ -92,19 +92,16 @@ QRS = {
     ),
 }
 # What a blocked right bundle adds at the end: the right ventricle alone, to the right and to the front.
-RBBB_END = np.array([[80, 28, 30, -0.36, -0.06, -0.60], [108, 30, 36, -0.32, -0.03, -0.45]])
-IRBBB_END = np.array([[82, 20, 27, -0.30, -0.08, -0.36]])
+RBBB_END = np.array([[80, 28, 30, -0.36, -0.08, -0.66], [108, 30, 36, -0.34, -0.05, -0.52]])
+IRBBB_END = np.array([[66, 22, 32, -0.30, -0.08, -0.28]])
 # A ventricular ectopic beat spreads away from where it begins: (direction at first, direction later).
 PVC_ORIGINS = {
     "right outflow": ((0.25, 1.0, 0.65), (0.30, 0.70, 0.90)),
     "right apex": ((0.45, -0.7, 0.6), (0.1, -0.9, 0.9)),
     "left front": ((-0.6, 0.8, -0.6), (-0.5, 0.5, -0.8)),
     "left back": ((-0.1, -0.9, -0.8), (-0.6, -0.6, -0.6)),
+    "left side": ((-0.9, 0.2, 0.5), (-0.9, 0.0, 0.4)),
 }
-T_NORMAL = np.array([0.28, 0.16, -0.16])
-# Wilson's ventricular gradient: the area of QRS and T together depends little on the order of activation, so what a
-# block adds to QRS it takes from T, wholly or in part: as much of it as in the loops above.
-DISCORDANCE = {"CRBBB": 1.4, "IRBBB": 1.0, "LBBB": 0.5, "NSIVCB": 0.6, "paced": 0.5, "PVC": 0.6}
 T_TANGENT = 0.5 + 1 / np.pi  # this part of `fall` past its peak, the tangent to a raised cosine meets the baseline
 
 
@@ -117,14 +114,20 @@ class Beat:
     t: np.ndarray
     delay_ms: float = 0.0
 
-    def at(self, stretch: np.ndarray, gain: np.ndarray) -> np.ndarray:
-        """Waves (beats, waves, 6), ST-T stretched in time by `stretch` (beats,), all scaled by `gain` (beats,)."""
+    def at(self, stretch: np.ndarray, gain: np.ndarray, turn_deg: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Waves of QRS and of ST-T, each (beats, waves, 6).
+
+        ST-T is stretched in time by `stretch` (beats,), all are scaled by `gain` (beats,) and turned in the frontal
+        plane by `turn_deg` (beats,).
+        """
+        qrs = np.repeat(self.qrs[None], len(stretch), axis=0)
         t = np.repeat(self.t[None], len(stretch), axis=0)
         t[:, :, :3] *= stretch[:, None, None]
         t[:, :, 0] += self.delay_ms
-        waves = np.concatenate([np.repeat(self.qrs[None], len(stretch), axis=0), t], axis=1)
-        waves[:, :, 3:] *= gain[:, None, None]
-        return waves
+        turn = gain[:, None, None] * rotation(2, turn_deg).transpose(0, 2, 1)
+        for waves in (qrs, t):
+            waves[:, :, 3:] = waves[:, :, 3:] @ turn
+        return qrs, t
 
 
 def bumps(t_ms: np.ndarray, waves: np.ndarray) -> np.ndarray:
@@ -155,14 +158,22 @@ def area(waves: np.ndarray) -> np.ndarray:
 
 
 def lead_vectors(rng: np.random.Generator) -> np.ndarray:
-    """Lead vectors (8, 3) of I, II, V1 to V6 of one person: Dower's, with electrodes placed as a nurse places them."""
+    """Lead vectors (8, 3) of I, II, V1 to V6 of one person: Dower's, with electrodes placed as a nurse places them.
+
+    Chest electrodes lie further around the chest or less far, higher or lower, nearer to the heart or further away.
+    """
     vectors = DOWER.copy()
     chest = DOWER[2:]
     neighbour = np.gradient(chest, axis=0)  # one place further around the chest
-    shift = rng.normal(0, 0.12) + rng.normal(0, 0.10, 6)
-    vectors[2:] = (chest + np.clip(shift, -0.4, 0.4)[:, None] * neighbour) * np.exp(rng.normal(0, 0.13, 6))[:, None]
+    shift = rng.normal(0, 0.15) + rng.normal(0, 0.12, 6)
+    vectors[2:] = (chest + np.clip(shift, -0.45, 0.45)[:, None] * neighbour) * np.exp(rng.normal(0, 0.15, 6))[:, None]
     vectors[2] *= 0.8  # V1 is smaller in public recordings than by Dower
-    vectors[:2] *= np.exp(rng.normal(0, 0.08))
+    # An electrode above its place sees what points to the foot go away from it; V1 and V2 are often too high.
+    height = rng.normal(0, 0.08, 6) + rng.normal(0, 0.08)
+    height[:2] += rng.uniform(0, 0.25) * (rng.uniform() < 0.25)
+    vectors[2:, 1] -= height
+    # In public recordings everything is larger in lead I, and a little smaller in II, than by Dower.
+    vectors[:2] *= np.exp(rng.normal(0, 0.10)) * np.array([[1.25], [0.92]])
     return vectors
 
 
@@ -221,29 +232,39 @@ def individual(rng: np.random.Generator, waves: np.ndarray, duration_ms: float, 
 
 def repolarisation(
     t_vector: np.ndarray,
+    st_vector: np.ndarray,
     qtc_ms: float,
+    qrs_ms: float,
     *,
     broad: float = 1.0,
-    u: float = 0.0,
+    u_vector: np.ndarray | None = None,
     shape: tuple[tuple[float, float], ...] = ((0.0, 1.0),),
 ) -> np.ndarray:
     """ST, T and U waves for RR = 1 s: slow rise, faster fall, T's end (by the tangent) at `qtc_ms`.
 
-    `shape` are humps of T as (ms from the peak, part of `t_vector`); one hump is the normal T.
+    Parameters
+    ----------
+    t_vector, st_vector : (3,)
+        At the peak of T, and shortly after the end of QRS; mV.
+    qtc_ms, qrs_ms : float
+        From QRS onset to the end of T, and to the end of QRS.
+    broad : float
+        Factor on the duration of T.
+    u_vector : (3,), optional
+        At the peak of U.
+    shape : tuple
+        Humps of T as (ms from the peak, part of `t_vector`); one hump is the normal T.
     """
     rise, fall = 112 * broad, 94 * broad
     peak = qtc_ms - T_TANGENT * fall
+    t_vector = t_vector / 1.2  # ST climbs into T, which adds to its peak
     front, left = t_vector * (0.25, 0.25, 0.8), t_vector * (0.75, 0.75, 0.3)  # T turns from the front to the left
-    waves = [[peak - 55 * broad, 190 * broad, 190 * broad, *(0.30 * t_vector)]]  # ST climbs into T
+    waves = [
+        [peak - 50 * broad, 170 * broad, 180 * broad, *(0.25 * t_vector)],
+        [qrs_ms + 25, 60, max(peak - qrs_ms - 40, 70), *st_vector],
+    ]
     for away, part in shape:
         waves += [[peak - 20 + away, rise, fall, *(part * front)], [peak + away, rise, fall, *(part * left)]]
-    if u:
-        waves.append([peak + 160, 60, 80, *(u * t_vector)])
+    if u_vector is not None:
+        waves.append([peak + 160, 70, 90, *u_vector])
     return np.array(waves, dtype=float)
-
-
-def discordant(excess: np.ndarray, qrs_ms: float, block: str, qtc_ms: float) -> np.ndarray:
-    """What an abnormal QRS takes from ST and T, as waves for RR = 1 s; `excess` (3,) is its area beyond a normal's."""
-    vector = -DISCORDANCE[block] * excess / 135  # the waves below have an area of 135 ms times the vector
-    peak = qtc_ms - T_TANGENT * 105
-    return np.array([[peak, 135, 105, *(0.85 * vector)], [0.6 * qrs_ms, 0.3 * qrs_ms, 180, *(0.30 * vector)]])

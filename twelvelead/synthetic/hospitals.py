@@ -163,39 +163,39 @@ def write_hospital(folder: str | Path, hospital: str, count: int, seed: int) -> 
         raise UserError(f"there is no hospital {hospital!r}; there are {', '.join(HOSPITALS)}")
     if count < 0 or seed < 0:
         raise UserError(f"the number of recordings and the seed must not be negative; they are {count} and {seed}")
-    house = HOSPITALS[hospital]
+    style = HOSPITALS[hospital]
     headers = []
     for k in range(count):
         rng = np.random.default_rng((seed, zlib.crc32(hospital.encode()), k))
         recording = make_recording(
             random_diagnoses(rng),
             tuple(int(n) for n in rng.integers(2**32, size=4)),
-            frequency_hz=house.frequency_hz,
-            seconds=float(rng.uniform(*house.seconds)),
-            mains_hz=house.mains_hz,
+            frequency_hz=style.frequency_hz,
+            seconds=float(rng.uniform(*style.seconds)),
+            mains_hz=style.mains_hz,
         )
-        group = f"g{k // house.folder_size + 1}" if house.folder_size else ""
-        headers.append(_write(Path(folder) / group, f"{house.prefix}{k + 1:05d}", house, recording, rng))
+        group = f"g{k // style.folder_size + 1}" if style.folder_size else ""
+        headers.append(_write(Path(folder) / group, f"{style.prefix}{k + 1:05d}", style, recording, rng))
     return headers
 
 
-def _write(folder: Path, name: str, house: Hospital, recording: Recording, rng: np.random.Generator) -> Path:
+def _write(folder: Path, name: str, style: Hospital, recording: Recording, rng: np.random.Generator) -> Path:
     """One recording: signal first, header last, each under another name until it is complete."""
-    gains = np.round(house.gain * (1 + house.gain_spread * rng.uniform(-1, 1, len(house.leads))))
+    gains = np.round(style.gain * (1 + style.gain_spread * rng.uniform(-1, 1, len(style.leads))))
     order = [lead.lower() for lead in recording.leads]
-    rows = [order.index(lead.lower()) for lead in house.leads]
-    limit = 2047 if house.file_format == "212" else 32767  # of twelve or sixteen bits
-    units = np.round(recording.signal_mv[rows] * gains[:, None] + house.baseline)
+    rows = [order.index(lead.lower()) for lead in style.leads]
+    limit = 2047 if style.file_format == "212" else 32767  # of twelve or sixteen bits
+    units = np.round(recording.signal_mv[rows] * gains[:, None] + style.baseline)
     units = np.clip(units, -limit, limit).astype(np.int16)
 
     block = units.T.astype("<i2").tobytes()
-    if house.file_format == "212":
+    if style.file_format == "212":
         block = _packed_212(units.T.reshape(-1))
-    elif house.file_format != "16":
+    elif style.file_format != "16":
         # MATLAB version 4: little endian int16, rows, columns, no imaginary part, four bytes of name
         block = np.array([30, *units.shape, 0, 4], dtype="<i4").tobytes() + b"val\0" + block
-    signal_file = f"{name}.dat" if house.file_format in ("16", "212") else f"{name}.mat"
-    header = _header(name, signal_file, house, recording, units, gains, rng)
+    signal_file = f"{name}.dat" if style.file_format in ("16", "212") else f"{name}.mat"
+    header = _header(name, signal_file, style, recording, units, gains, rng)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for path, content in ((folder / signal_file, block), (folder / f"{name}.hea", header.encode())):
@@ -210,25 +210,25 @@ def _write(folder: Path, name: str, house: Hospital, recording: Recording, rng: 
 def _header(
     name: str,
     signal_file: str,
-    house: Hospital,
+    style: Hospital,
     recording: Recording,
     units: np.ndarray,
     gains: np.ndarray,
     rng: np.random.Generator,
 ) -> str:
     """The text of the header, in the hospital's style."""
-    lines = [f"{name}{house.suffix} {len(units)} {house.frequency_hz:g} {units.shape[1]}"]
-    if house.date:
+    lines = [f"{name}{style.suffix} {len(units)} {style.frequency_hz:g} {units.shape[1]}"]
+    if style.date:
         hour, minute, second, day, month, year = rng.integers([0, 0, 0, 1, 1, 1995], [24, 60, 60, 29, 13, 2020])
         lines[0] += f" {hour:02d}:{minute:02d}:{second:02d} {day:02d}/{month:02d}/{year}"
-    bits = 12 if house.file_format == "212" else 16
-    for lead, gain, row in zip(house.leads, gains, units):
+    bits = 12 if style.file_format == "212" else 16
+    for lead, gain, row in zip(style.leads, gains, units):
         checksum = (int(row.sum(dtype=np.int64)) + 2**15) % 2**16 - 2**15
         lines.append(
-            f"{signal_file} {house.file_format} {house.gain_style.format(gain=gain, baseline=house.baseline)}"
+            f"{signal_file} {style.file_format} {style.gain_style.format(gain=gain, baseline=style.baseline)}"
             f" {bits} 0 {row[0]} {checksum} 0 {lead}"
         )
-    codes = house.separator.join(house.codes.get(code, code) for code in recording.codes)
+    codes = style.separator.join(style.codes.get(code, code) for code in recording.codes)
     facts = {
         "Age": f"{recording.age_years:.0f}",
         "Sex": recording.sex.capitalize(),
@@ -237,7 +237,7 @@ def _header(
         "Hx": "Unknown",
         "Sx": "Unknown",
     }
-    lines += [house.comment.format(key=key, value=value) for key, value in facts.items()]
+    lines += [style.comment.format(key=key, value=value) for key, value in facts.items()]
     return "\n".join(lines) + "\n"
 
 

@@ -1,7 +1,8 @@
-"""When the heart beats: P waves, QRS complexes and pacing spikes of each rhythm; waves of fibrillation and flutter.
+"""When the heart beats: P waves, QRS complexes and pacing spikes of each rhythm.
 
 All times are in seconds from the beginning of the recording. Rhythms start before it and end after it, so that a
-recording is cut out of a beating heart.
+recording is cut out of a beating heart. Rates and intervals are those of Surawicz, Knilans: Chou's Electrocardiography
+in Clinical Practice (6th edition).
 """
 
 from __future__ import annotations
@@ -10,8 +11,17 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-BEFORE_S, AFTER_S = 3.0, 1.0
-BEATS_PER_MINUTE = {"NSR": (60, 99), "SB": (40, 58), "STach": (102, 145), "SA": (62, 90), "AF": (58, 145)}
+from .ectopy import add_atrial_beats, add_ventricular_beats, draw_pattern
+
+BEFORE_S, AFTER_S = 3.0, 2.0
+BEATS_PER_MINUTE = {
+    "NSR": (60, 99),
+    "SB": (40, 58.5),
+    "STach": (101.5, 150),
+    "SA": (58, 92),
+    "AF": (52, 150),
+    "EAR": (52, 95),
+}
 
 
 @dataclass(frozen=True)
@@ -22,6 +32,7 @@ class Breath:
     phase: float
 
     def at(self, t_s: np.ndarray) -> np.ndarray:
+        """Its state, from -1 to 1, at times in seconds."""
         return np.sin(2 * np.pi * self.frequency_hz * t_s + self.phase)
 
 
@@ -29,11 +40,15 @@ class Breath:
 class Rhythm:
     """Onsets (s) of P waves and of QRS complexes by kind, of spikes, and what the atria do besides."""
 
-    p: dict[str, np.ndarray] = field(default_factory=dict)  # "sinus", "ectopic", "retrograde"
-    qrs: dict[str, np.ndarray] = field(default_factory=dict)  # "conducted", "PVC", "paced"
+    p: dict[str, np.ndarray] = field(default_factory=dict)  # "sinus", "ectopic", "retrograde", "low"
+    qrs: dict[str, np.ndarray] = field(default_factory=dict)  # "conducted", "aberrant", "PVC", "paced", "escape"
     spikes: np.ndarray = field(default_factory=lambda: np.zeros(0))
     atria: str = ""  # "fibrillation", "flutter" or nothing
     flutter_s: np.ndarray = field(default_factory=lambda: np.zeros(0))  # onsets of the flutter waves
+
+    def beats(self) -> np.ndarray:
+        """Onsets of all QRS complexes in their order, s."""
+        return np.sort(np.concatenate(list(self.qrs.values())))
 
 
 def rhythm_of(
@@ -46,54 +61,62 @@ def rhythm_of(
     if "PR" in findings:
         return _paced(rng, seconds, breath)
     if "Brady" in findings:
-        return _slow(rng, seconds, breath, pr_s)
+        return _bradycardia(rng, seconds, breath, pr_s)
+    if "AVB2" in findings:
+        return _second_degree(rng, seconds, breath, pr_s)
+    if "AVB3" in findings:
+        return _third_degree(rng, seconds, breath)
     if "AFL" in findings:
         return _flutter(rng, seconds)
+    if "SVT" in findings:
+        return _supraventricular_tachycardia(rng, seconds)
     if "AF" in findings:
-        rr_s = 60 / rng.uniform(*BEATS_PER_MINUTE["AF"])
-        rhythm = Rhythm(qrs={"conducted": _irregular(rng, rr_s, seconds)}, atria="fibrillation")
+        low, high = BEATS_PER_MINUTE["AF"]
+        rate = np.clip(rng.normal(92, 24), low, high)
+        rhythm = Rhythm(qrs={"conducted": _irregular(rng, 60 / rate, seconds)}, atria="fibrillation")
+    elif "JR" in findings:
+        rhythm = _junctional(rng, rng.uniform(38, 98), seconds, breath)
     else:
         rhythm = _sinus(rng, findings, seconds, breath, pr_s)
     if "PVC" in findings:
-        _add_ventricular_beats(rng, rhythm, seconds)
+        conducted, early = add_ventricular_beats(rng, rhythm.qrs["conducted"], seconds, draw_pattern(rng))
+        rhythm.qrs |= {"conducted": conducted, "PVC": early}
     return rhythm
 
 
 def _sinus(rng, findings, seconds, breath, pr_s) -> Rhythm:
-    name = next((rhythm for rhythm in ("STach", "SB", "SA") if rhythm in findings), "NSR")
-    rate = rng.uniform(*BEATS_PER_MINUTE[name])
-    depth = rng.uniform(0.16, 0.26) if "SA" in findings else rng.uniform(0.005, 0.03)
+    name = next((rhythm for rhythm in ("STach", "SB", "SA", "EAR") if rhythm in findings), "NSR")
+    low, high = BEATS_PER_MINUTE[name]
+    rate = rng.uniform(low, high)
+    if name == "NSR":
+        rate = np.clip(rng.normal(74, 10), low, high)
+    elif name in ("STach", "SB"):  # most are close to the limit
+        limit, far = (low, high) if name == "STach" else (high, low)
+        rate = limit + (far - limit) * rng.beta(1.1, 2.4)
     if name == "SB" and "SA" in findings:
-        rate = min(rate, 52.0)  # its fastest beats are still slow
-    p = _sinus_node(rng, rate, depth, seconds, breath)
+        rate = min(rate, 50.0)  # its fastest beats are still slow
     rr_s = 60 / rate
-    pr_s = np.clip(pr_s - 0.0005 * (rate - 70), 0.12, None)  # faster, shorter
-    early = np.zeros(0)
+    # an arrhythmia changes RR by 0.12 s or more; a rhythm without one by less
+    swing_s = rng.uniform(0.15, 0.42) if "SA" in findings else 0.004 + min(rng.exponential(0.03), 0.09)
+    p = sinus_node(rng, rate, swing_s / (2 * rr_s), seconds, breath)
+    pr_s = np.clip(pr_s - 0.0005 * (rate - 70), 0.07 if "WPW" in findings else 0.12, None)  # faster, shorter
+    early = blocked = np.zeros(0)
     if "PAC" in findings:
-        coupling = rng.uniform(0.55, 0.72)
-        for k in _places(rng, p, rr_s, seconds, _times(rng, seconds)):
-            # the early beat sets the sinus node back, which begins its cycle anew: no compensatory pause
-            t = p[k] + coupling * (p[k + 1] - p[k])
-            p[k + 1 :] += t + rng.uniform(1.0, 1.1) * rr_s - p[k + 1]
-            early = np.append(early, t)
-    beats = np.sort(np.concatenate([p + pr_s, early + max(pr_s, 0.13)]))
-    return Rhythm(p={"sinus": p, "ectopic": early}, qrs={"conducted": beats})
+        p, early, blocked = add_atrial_beats(rng, p, rr_s, seconds, draw_pattern(rng))
+    kind = "low" if "EAR" in findings else "sinus"
+    rhythm = Rhythm(p={kind: p, "ectopic": np.concatenate([early, blocked])}, qrs={"conducted": p + pr_s})
+    if rng.uniform() < 0.12:  # a premature beat finds a bundle branch refractory
+        rhythm.qrs["aberrant"] = early + max(pr_s, 0.13)
+    else:
+        rhythm.qrs["conducted"] = np.sort(np.concatenate([p + pr_s, early + max(pr_s, 0.13)]))
+    return rhythm
 
 
-def _add_ventricular_beats(rng, rhythm: Rhythm, seconds: float) -> None:
-    """Ectopic beats of the ventricles. The atria go on as before, but the beat that follows finds the ventricles
-    refractory: the pause compensates."""
-    beats = rhythm.qrs["conducted"]
-    rr_s = float(np.median(np.diff(beats)))
-    coupling = rng.uniform(0.52, 0.68) if rr_s > 0.7 else rng.uniform(0.62, 0.72)
-    places = _places(rng, beats, rr_s, seconds, _times(rng, seconds))
-    early = np.array([beats[k] + coupling * min(rr_s, beats[k + 1] - beats[k]) for k in places])
-    blocked = np.any([(beats > t) & (beats < t + 0.8 * rr_s) for t in early], axis=0)
-    rhythm.qrs = {"conducted": beats[~blocked], "PVC": early}
+def sinus_node(rng: np.random.Generator, rate: float, depth: float, seconds: float, breath: Breath) -> np.ndarray:
+    """P onsets: the moments when the phase, the integral of the momentary rate, passes a whole number.
 
-
-def _sinus_node(rng, rate, depth, seconds, breath) -> np.ndarray:
-    """P onsets: the moments when the phase, the integral of the momentary rate, passes a whole number."""
+    `rate` in beats a minute; `depth` is the part of it by which the breath changes it.
+    """
     t = np.arange(-BEFORE_S, seconds + AFTER_S, 0.02)
     slow = np.sin(2 * np.pi * rng.uniform(0.05, 0.12) * t + rng.uniform(0, 2 * np.pi))
     momentary = rate / 60 * (1 + depth * breath.at(t) + rng.uniform(0.002, 0.012) * slow)
@@ -106,16 +129,16 @@ def _irregular(rng, rr_s, seconds) -> np.ndarray:
     """QRS onsets of fibrillation: every interval drawn anew, none shorter than the AV node allows."""
     count = int((seconds + BEFORE_S + AFTER_S) / rr_s * 1.6) + 8
     shortest = 0.30
-    shape = ((rr_s - shortest) / (rng.uniform(0.17, 0.26) * rr_s)) ** 2
+    shape = ((rr_s - shortest) / (rng.uniform(0.15, 0.26) * rr_s)) ** 2
     beats = np.cumsum(shortest + (rr_s - shortest) * rng.gamma(shape, 1 / shape, count)) - BEFORE_S
     return beats[beats < seconds + AFTER_S]
 
 
 def _flutter(rng, seconds) -> Rhythm:
-    """Atria at 240 to 340 a minute; the AV node passes every second, third or fourth wave, or changes its mind."""
-    cycle_s = 60 / rng.uniform(240, 340)
+    """Atria at 220 to 340 a minute; the AV node passes every second, third or fourth wave, or changes its mind."""
+    cycle_s = 60 / rng.uniform(220, 340)
     waves = np.arange(-BEFORE_S - rng.uniform(0, cycle_s), seconds + AFTER_S, cycle_s)
-    if rng.uniform() < 0.65:
+    if rng.uniform() < 0.6:
         ratios = np.full(len(waves), rng.choice([2, 3, 4], p=[0.45, 0.15, 0.40]))
     else:
         ratios = rng.choice([2, 3, 4, 5], len(waves), p=[0.3, 0.2, 0.4, 0.1])
@@ -124,78 +147,93 @@ def _flutter(rng, seconds) -> Rhythm:
     return Rhythm(qrs={"conducted": beats + rng.normal(0, 0.004, len(beats))}, atria="flutter", flutter_s=waves)
 
 
-def _slow(rng, seconds, breath, pr_s) -> Rhythm:
-    """Bradycardia that is not the sinus node's: a junctional rhythm, or an AV block of the second or third degree."""
-    kind = rng.choice(["junctional", "2:1", "complete"], p=[0.5, 0.25, 0.25])
-    if kind == "2:1":
-        p = _sinus_node(rng, rng.uniform(72, 98), 0.01, seconds, breath)
-        return Rhythm(p={"sinus": p}, qrs={"conducted": p[::2] + pr_s})
-    beats = _sinus_node(rng, rng.uniform(34, 49), 0.004, seconds, breath)
-    if kind == "complete":
-        p = _sinus_node(rng, rng.uniform(72, 98), 0.02, seconds, breath)
-        return Rhythm(p={"sinus": p}, qrs={"conducted": beats})
-    hidden = rng.uniform() < 0.5  # the atria, reached from below, beat within QRS or right after it
-    p = np.zeros(0) if hidden else beats + rng.uniform(0.08, 0.13)
+def _supraventricular_tachycardia(rng, seconds) -> Rhythm:
+    """Regular, narrow and fast; P is hidden in QRS or follows it."""
+    rr_s = 60 / rng.uniform(140, 215)
+    beats = np.arange(-BEFORE_S - rng.uniform(0, rr_s), seconds + AFTER_S, rr_s)
+    beats = beats + rng.normal(0, 0.002, len(beats))
+    p = beats + rng.uniform(0.07, 0.11) if rng.uniform() < 0.5 else np.zeros(0)
     return Rhythm(p={"retrograde": p}, qrs={"conducted": beats})
 
 
+def _junctional(rng, rate, seconds, breath) -> Rhythm:
+    """The AV junction leads: the atria, reached from below, beat within QRS, shortly before it or after it."""
+    beats = sinus_node(rng, rate, 0.004, seconds, breath)
+    distance_s = {"hidden": None, "before": -rng.uniform(0.06, 0.11), "after": rng.uniform(0.08, 0.13)}[
+        str(rng.choice(["hidden", "before", "after"], p=[0.5, 0.25, 0.25]))
+    ]
+    p = np.zeros(0) if distance_s is None else beats + distance_s
+    return Rhythm(p={"retrograde": p}, qrs={"conducted": beats})
+
+
+def _second_degree(rng, seconds, breath, pr_s) -> Rhythm:
+    """PR that grows until a beat falls out (Wenckebach), a beat that falls out without warning, or two P to one QRS."""
+    kind = str(rng.choice(["Wenckebach", "Mobitz", "2:1"], p=[0.45, 0.15, 0.40]))
+    p = sinus_node(rng, rng.uniform(64, 98), 0.01, seconds, breath)
+    if kind == "2:1":
+        return Rhythm(p={"sinus": p}, qrs={"conducted": p[::2] + pr_s})
+    cycle = int(rng.integers(3, 6))  # of so many P waves one is not conducted
+    place = (np.arange(len(p)) + int(rng.integers(cycle))) % cycle
+    grown = np.array([0.0, *np.cumsum(0.09 * 0.6 ** np.arange(cycle - 1))])[place] if kind == "Wenckebach" else 0.0
+    conducted = place < cycle - 1
+    return Rhythm(p={"sinus": p}, qrs={"conducted": (p + pr_s + grown)[conducted]})
+
+
+def _third_degree(rng, seconds, breath) -> Rhythm:
+    """Atria and ventricles beat on their own: an escape rhythm of the junction, narrow, or of a ventricle, wide."""
+    p = sinus_node(rng, rng.uniform(64, 98), 0.02, seconds, breath)
+    wide = rng.uniform() < 0.4
+    beats = sinus_node(rng, rng.uniform(28, 42) if wide else rng.uniform(36, 55), 0.004, seconds, breath)
+    return Rhythm(p={"sinus": p}, qrs={"escape" if wide else "conducted": beats})
+
+
+def _bradycardia(rng, seconds, breath, pr_s) -> Rhythm:
+    """Bradycardia that is not the sinus node's: of the junction, or an AV block, or slowly conducted fibrillation."""
+    kind = str(rng.choice(["junctional", "2:1", "complete", "fibrillation"], p=[0.4, 0.2, 0.2, 0.2]))
+    if kind == "2:1":
+        p = sinus_node(rng, rng.uniform(70, 98), 0.01, seconds, breath)
+        return Rhythm(p={"sinus": p}, qrs={"conducted": p[::2] + pr_s})
+    if kind == "fibrillation":
+        return Rhythm(qrs={"conducted": _irregular(rng, 60 / rng.uniform(38, 48), seconds)}, atria="fibrillation")
+    if kind == "junctional":
+        return _junctional(rng, rng.uniform(34, 49), seconds, breath)
+    p = sinus_node(rng, rng.uniform(70, 98), 0.02, seconds, breath)
+    return Rhythm(p={"sinus": p}, qrs={"conducted": sinus_node(rng, rng.uniform(34, 49), 0.004, seconds, breath)})
+
+
 def _paced(rng, seconds, breath) -> Rhythm:
-    """A pacemaker: in the ventricle alone (the atria fibrillate or rest), after each P, in both, or in the atrium."""
-    mode = rng.choice(["VVI", "VDD", "DDD", "AAI"], p=[0.42, 0.22, 0.26, 0.10])
-    rate = rng.uniform(58, 84)
+    """A pacemaker: in the ventricle alone (the atria fibrillate or rest, and it may beat on demand only), after each P,
+    in both, or in the atrium."""
+    mode = str(rng.choice(["VVI", "demand", "VDD", "DDD", "AAI"], p=[0.26, 0.16, 0.24, 0.24, 0.10]))
+    rate = rng.choice([60.0, 65.0, 70.0, 75.0, 80.0]) if rng.uniform() < 0.5 else rng.uniform(55, 95)
+    if mode == "demand":
+        return _paced_on_demand(rng, 60 / min(rate, 80.0), seconds)
     if mode == "VDD":
-        p = _sinus_node(rng, rate, 0.015, seconds, breath)
-        spikes = p + rng.uniform(0.13, 0.18)
+        p = sinus_node(rng, max(rate, 60.0), 0.015, seconds, breath)
+        spikes = p + rng.uniform(0.12, 0.20)
         return Rhythm(p={"sinus": p}, qrs={"paced": spikes + 0.012}, spikes=spikes)
     spikes = np.arange(-BEFORE_S - rng.uniform(0, 60 / rate), seconds + AFTER_S, 60 / rate)
     if mode == "VVI":
-        atria = rng.choice(["fibrillation", ""], p=[0.7, 0.3])
-        return Rhythm(qrs={"paced": spikes + 0.012}, spikes=spikes, atria=str(atria))
+        atria = str(rng.choice(["fibrillation", ""], p=[0.7, 0.3]))
+        return Rhythm(qrs={"paced": spikes + 0.012}, spikes=spikes, atria=atria)
     p = spikes + 0.01
     if mode == "AAI":
-        return Rhythm(p={"sinus": p}, qrs={"conducted": p + rng.uniform(0.17, 0.21)}, spikes=spikes)
-    second = spikes + rng.uniform(0.15, 0.20)
+        return Rhythm(p={"sinus": p}, qrs={"conducted": p + rng.uniform(0.17, 0.24)}, spikes=spikes)
+    second = spikes + rng.uniform(0.15, 0.22)
     return Rhythm(p={"sinus": p}, qrs={"paced": second + 0.012}, spikes=np.concatenate([spikes, second]))
 
 
-def _times(rng, seconds) -> int:
-    """How many ectopic beats: at least one, in ten seconds seldom more than three."""
-    return 1 + rng.poisson(0.11 * seconds)
-
-
-def _places(rng, beats, rr_s, seconds, count) -> list[int]:
-    """Indices of beats after which an ectopic beat comes: inside the recording, and not in neighbouring intervals."""
-    free = [k for k in range(len(beats) - 1) if 0.1 <= beats[k] <= seconds - 2.1 * rr_s - 0.2]
-    if not free:  # a slow heart in a short recording
-        free = [int(np.clip(np.searchsorted(beats, 0.4 * seconds) - 1, 0, len(beats) - 2))]
-    chosen: list[int] = []
-    for k in rng.permutation(free)[: 3 * count]:
-        if len(chosen) < count and all(abs(k - other) > 1 for other in chosen):
-            chosen.append(int(k))
-    return sorted(chosen)
-
-
-def fibrillation(rng: np.random.Generator, t_s: np.ndarray) -> np.ndarray:
-    """Dipole (3, samples) of fibrillating atria: waves of 4 to 9 Hz that wax, wane and never repeat; largest in V1."""
-    centre_hz = rng.uniform(4.8, 8.0)
-    size = rng.uniform(0.035, 0.085)
-    dipole = np.zeros((3, len(t_s)))
-    for direction, part in (((-0.15, 0.25, -1.0), 1.0), ((0.2, 1.0, -0.1), 0.6)):  # V1; the leads of the foot
-        wander = sum(
-            rng.uniform(0.3, 0.7) / f * np.sin(2 * np.pi * f * t_s + rng.uniform(0, 2 * np.pi))
-            for f in rng.uniform(0.15, 0.9, 3)
-        )
-        phase = 2 * np.pi * centre_hz * t_s + wander + rng.uniform(0, 2 * np.pi)
-        swell = 1 + 0.4 * np.sin(2 * np.pi * rng.uniform(0.2, 0.6) * t_s + rng.uniform(0, 2 * np.pi))
-        dipole += np.outer(direction, part * size * swell * (np.sin(phase) + 0.35 * np.sin(2 * phase + 0.8)))
-    return dipole
-
-
-def flutter(rng: np.random.Generator, t_s: np.ndarray, waves_s: np.ndarray) -> np.ndarray:
-    """Dipole (3, samples) of one circling front: a sawtooth in II, III and aVF, small waves in V1, hardly any in I."""
-    phase = 2 * np.pi * np.interp(t_s, waves_s, np.arange(len(waves_s)))
-    teeth = np.sin(phase) + 0.42 * np.sin(2 * phase) + 0.15 * np.sin(3 * phase)  # slowly down, fast up
-    upright = np.cos(phase - 0.6) + 0.35 * np.cos(2 * phase - 1.2)
-    turn = 1.0 if rng.uniform() < 0.85 else -1.0  # the other way round: waves upright in the leads of the foot
-    size = rng.uniform(0.075, 0.14)
-    return turn * size * (np.outer((0.05, 1.0, 0.05), teeth) + np.outer((-0.05, 0.0, -0.55), upright))
+def _paced_on_demand(rng, escape_s, seconds) -> Rhythm:
+    """Slowly conducted fibrillation: where no beat comes for `escape_s`, the pacemaker makes one."""
+    natural = _irregular(rng, escape_s * rng.uniform(0.85, 1.1), seconds)
+    conducted, paced = [natural[0]], []
+    last = natural[0]
+    for t in natural[1:]:
+        while t - last > escape_s:
+            last += escape_s
+            paced.append(last)
+        if t - last > 0.35:  # a pacemaker's beat leaves the AV node refractory
+            conducted.append(t)
+            last = t
+    spikes = np.array(paced or [last + escape_s])
+    return Rhythm(qrs={"conducted": np.array(conducted), "paced": spikes + 0.012}, spikes=spikes, atria="fibrillation")
