@@ -16,13 +16,16 @@ from typing import NoReturn
 from . import __version__
 from . import settings as configuration
 from .console import EXIT_CODES, run_command
+from .errors import UserError
 from .evaluation import options as evaluator
 
 EXAMPLES = {
     "train": """
   twelvelead train training_data model
   twelvelead train training_data model --members 3 --epochs 10 --time-budget-hours 2
-  TWELVELEAD_RECIPE=se-resnet twelvelead train training_data model""",
+  TWELVELEAD_RECIPE=se-resnet twelvelead train training_data model
+  twelvelead train training_data model --synthetic 4000
+  twelvelead train model --no-data --synthetic 20000""",
     "classify": """
   twelvelead classify model test_data outputs
   twelvelead classify model test_data outputs --notes repaired.csv --device cpu --jobs 4""",
@@ -102,8 +105,13 @@ Add = Callable[[str, str, Callable[[argparse.Namespace], int]], argparse.Argumen
 
 def _add_train_and_classify(add: Add) -> None:
     train = add("train", "train an ensemble on a folder of recordings", _train)
-    train.add_argument("data", type=Path, metavar="DATA", help="folder of .hea files with their signals, at any depth")
+    train.add_argument(
+        "data", type=Path, nargs="?", metavar="DATA", help="folder of .hea files with their signals, at any depth"
+    )
     train.add_argument("model", type=Path, metavar="MODEL", help="folder to write; a killed run in it is continued")
+    train.add_argument(
+        "--no-data", action="store_true", help="train on synthetic recordings alone; give MODEL without DATA"
+    )
     configuration.add_options(train)
     classify = add("classify", "classify a folder of recordings (what driver.py does)", _classify)
     classify.add_argument("model", type=Path, metavar="MODEL", help="folder that training wrote")
@@ -181,6 +189,8 @@ def _add_tools(add: Add) -> None:
 def _train(arguments: argparse.Namespace) -> int:
     from . import commands
 
+    if arguments.no_data != (arguments.data is None):
+        raise UserError("give DATA and MODEL, or MODEL with --no-data")
     commands.train(arguments.data, arguments.model, configuration.from_options(arguments))
     return 0
 

@@ -19,8 +19,10 @@ PATIENT_FILES = ("patients.csv", "recordings.csv")
 MOST_FAULTS = 0.05  # larger share of recordings without a classification: something is wrong with the data or the model
 
 
-def train(data: Path, model: Path, settings: Settings) -> Ensemble:
+def train(data: Path | None, model: Path, settings: Settings) -> Ensemble:
     """Trains the settings' recipe on every recording below `data` and returns the ensemble.
+
+    Without `data` the recipe is trained on synthetic recordings alone, as many as the settings or the recipe say.
 
     Raises
     ------
@@ -29,10 +31,12 @@ def train(data: Path, model: Path, settings: Settings) -> Ensemble:
     """
     recipe = settings.recipe_value()
     classes = classes_for(recipe.label_set, load_weights(settings.weights or WEIGHTS))
-    headers = find_recordings(data)
-    for path in orphan_signals(data):
+    if data is None and recipe.synthetic.recordings == 0:
+        raise UserError("without data, training needs synthetic recordings; say how many with --synthetic")
+    headers = [] if data is None else find_recordings(data)
+    for path in [] if data is None else orphan_signals(data):
         _log(f"left out: {path}: a signal without a header")
-    if not headers:
+    if data is not None and not headers:
         raise UserError(f"{data}: there are no recordings here (no .hea files); point at a folder of Challenge data")
     from .training.workers import (
         train_ensemble,
@@ -48,7 +52,7 @@ def train(data: Path, model: Path, settings: Settings) -> Ensemble:
         device=find_device(settings.device),
         limit=settings.limit,
         budget_hours=settings.time_budget_hours,
-        patients=find_patients(data, settings.patients),
+        patients={} if data is None else find_patients(data, settings.patients),
         jobs=settings.jobs,
         workers=settings.workers,
         log=_log,

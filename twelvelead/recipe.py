@@ -206,6 +206,28 @@ class Voting:
 
 
 @dataclass(frozen=True)
+class Synthetic:
+    """Synthetic recordings (see the folder synthetic/) from which members learn beside the real ones.
+
+    Validation, thresholds and scores are always of real recordings, unless there are none at all.
+
+    Attributes
+    ----------
+    recordings : int
+        How many are made for a training run; 0 for none.
+    share : float
+        Of the recordings of one epoch, 0 or more and less than 1. Every epoch draws other ones of those that were made.
+    first, last : float
+        Parts of a member's epochs: the first ones use synthetic recordings only, the last ones real recordings only.
+    """
+
+    recordings: int = 0
+    share: float = 0.5
+    first: float = 0.0
+    last: float = 0.0
+
+
+@dataclass(frozen=True)
 class Recipe:
     """Everything that makes a system; its model is rebuilt from this alone.
 
@@ -231,8 +253,16 @@ class Recipe:
     input: Input = field(default_factory=Input)
     augmentation: Augmentation = field(default_factory=Augmentation)
     label_set: str = "challenge"
+    synthetic: Synthetic = field(default_factory=Synthetic)
 
-    def scaled(self, *, epochs: int | None = None, members: int | None = None, width: int | None = None) -> Recipe:
+    def scaled(
+        self,
+        *,
+        epochs: int | None = None,
+        members: int | None = None,
+        width: int | None = None,
+        synthetic: int | None = None,
+    ) -> Recipe:
         """The recipe at a smaller (or larger) budget.
 
         Parameters
@@ -243,6 +273,8 @@ class Recipe:
             A recipe with folds has at most as many members as folds; fewer members leave the models of some folds out.
         width : int, optional
             Filters of the network's first level.
+        synthetic : int, optional
+            Synthetic recordings beside the real ones; 0 for none.
 
         Raises
         ------
@@ -261,6 +293,10 @@ class Recipe:
             recipe = dataclasses.replace(recipe, voting=dataclasses.replace(self.voting, members=members))
         if width is not None:
             recipe = dataclasses.replace(recipe, network={**self.network, "width": width})
+        if synthetic is not None:
+            if synthetic < 0:
+                raise UserError(f"synthetic must be 0 or more, not {synthetic}")
+            recipe = dataclasses.replace(recipe, synthetic=dataclasses.replace(self.synthetic, recordings=synthetic))
         return recipe
 
 
@@ -303,6 +339,7 @@ def recipe_from_dict(values: dict[str, Any]) -> Recipe:
         values["voting"] = Voting(**values["voting"])
         values["input"] = Input(**_lists_to_tuples(values["input"]))
         values["augmentation"] = Augmentation(**_lists_to_tuples(values["augmentation"]))
+        values["synthetic"] = Synthetic(**values.get("synthetic", {}))  # models of before 0.2 have none
         return Recipe(**values)
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(f"the recipe does not fit this version of twelvelead ({error})") from None

@@ -11,7 +11,18 @@ from __future__ import annotations
 import dataclasses
 
 from .errors import UserError
-from .recipe import Augmentation, Input, Phase, Recipe, Training, Voting, recipe_from_dict, scale_phases, to_dict
+from .recipe import (
+    Augmentation,
+    Input,
+    Phase,
+    Recipe,
+    Synthetic,
+    Training,
+    Voting,
+    recipe_from_dict,
+    scale_phases,
+    to_dict,
+)
 
 __all__ = [
     "RECIPES",
@@ -19,6 +30,7 @@ __all__ = [
     "Input",
     "Phase",
     "Recipe",
+    "Synthetic",
     "Training",
     "Voting",
     "get_recipe",

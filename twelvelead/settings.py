@@ -97,6 +97,14 @@ class Settings:
         allowed=POSITIVE,
         shown="the recipe's, {recipe.network[width]}",
     )
+    synthetic: int | None = _setting(
+        None,
+        "synthetic recordings from which members learn beside the real ones; 0 for none",
+        kind=int,
+        metavar="N",
+        allowed=NOT_NEGATIVE,
+        shown="the recipe's, {recipe.synthetic.recordings}",
+    )
     seed: int = _setting(0, "seed of everything random", kind=int, metavar="N", allowed=NOT_NEGATIVE)
     device: str = _setting(
         "auto", "`auto` is a GPU if there is one, else the CPU; or `cpu`, `cuda`, `cuda:1`", shown="`auto`"
@@ -140,7 +148,9 @@ class Settings:
 
     def recipe_value(self) -> Recipe:
         """The recipe at the budget asked for. Raises UserError if there is no recipe of that name."""
-        return get_recipe(self.recipe).scaled(epochs=self.epochs, members=self.members, width=self.width)
+        return get_recipe(self.recipe).scaled(
+            epochs=self.epochs, members=self.members, width=self.width, synthetic=self.synthetic
+        )
 
 
 FIELDS = {field.name: field for field in dataclasses.fields(Settings)}

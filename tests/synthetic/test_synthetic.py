@@ -5,6 +5,7 @@ The measuring is done at 1000 Hz without noise, where the isoelectric line is ze
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 from functools import lru_cache
 
@@ -57,7 +58,7 @@ def qrs_of(recording, slowest: float = 0.06) -> np.ndarray:
     rr_s = np.median(np.diff(peaks[top > 0.5 * top.max()])) / FS
     found, last, last_top = [], -FS, np.median(top)
     for peak, fastest in zip(peaks, top):
-        if peak - last < 0.38 * np.sqrt(rr_s) * FS and fastest < 0.5 * last_top or fastest < 0.12 * top.max():
+        if (peak - last < 0.38 * np.sqrt(rr_s) * FS and fastest < 0.5 * last_top) or fastest < 0.12 * top.max():
             continue  # the T of the beat before
         last, last_top = peak, fastest
         begin = max(peak - 150, 0)
@@ -197,7 +198,7 @@ def baseline(recording, name: str) -> list[np.ndarray]:
     qrs = qrs_of(recording)
     return [
         lead(recording, name)[one[0] + int(0.65 * (two[0] - one[0])) : two[0] - 15].astype(float)
-        for one, two in zip(qrs, qrs[1:])
+        for one, two in itertools.pairwise(qrs)
         if two[0] - one[0] > 500
     ]
 

@@ -21,8 +21,33 @@ from .header_fields import parse_number
 
 OLDEST = 130.0  # years
 _UNKNOWN = frozenset(
-    ["", "unknown", "nan", "none", "null", "n/a", "na", "n.a.", "nil", "?", "??", "-", "--", ".", "<na>", "nd", "other"]
-    + ["not available", "not known", "unspecified", "undefined", "missing", "unbekannt", "inconnu", "desconocido"]
+    [
+        "",
+        "unknown",
+        "nan",
+        "none",
+        "null",
+        "n/a",
+        "na",
+        "n.a.",
+        "nil",
+        "?",
+        "??",
+        "-",
+        "--",
+        ".",
+        "<na>",
+        "nd",
+        "other",
+        "not available",
+        "not known",
+        "unspecified",
+        "undefined",
+        "missing",
+        "unbekannt",
+        "inconnu",
+        "desconocido",
+    ]
 )
 _AGE_KEYS = ("age", "alter", "edad", "âge", "idade", "eta", "età", "leeftijd", "patient age", "age at recording")
 _SEX_KEYS = ("sex", "gender", "geschlecht", "sexo", "sexe", "sesso", "geslacht", "patient sex", "kön")

@@ -44,7 +44,7 @@ from .compare import Predictions, TestSet, compare
 from .design import Cohort, Design, get_recipes
 from .tables import as_markdown, write_results
 
-BUDGET = ("members", "epochs", "width", "limit", "time_budget_hours")
+BUDGET = ("members", "epochs", "width", "synthetic", "limit", "time_budget_hours")
 
 
 # ------------------------------------------------------------------------------------------------------------ budget
@@ -71,7 +71,9 @@ def at_budget(
     if parameters is not None and parameters < 1:
         raise UserError(f"parameters must be more than 0, not {parameters}")
     recipes = [
-        recipe.scaled(epochs=settings.epochs, members=settings.members, width=settings.width)
+        recipe.scaled(
+            epochs=settings.epochs, members=settings.members, width=settings.width, synthetic=settings.synthetic
+        )
         for recipe in get_recipes(names)
     ]
     return (

@@ -16,7 +16,7 @@ from typing import Any
 
 from ..data.classes import LABEL_SETS
 from ..errors import UserError
-from ..recipes import Augmentation, Input, Phase, Recipe, Training, Voting
+from ..recipe import Augmentation, Input, Phase, Recipe, Synthetic, Training, Voting
 
 # Least and most of each number, both included. Wider than anything sensible: what is outside is a damaged file.
 RANGES: dict[type, dict[str, tuple[float, float]]] = {
@@ -52,6 +52,7 @@ RANGES: dict[type, dict[str, tuple[float, float]]] = {
         "threshold_options": (-1e9, 1e9),
         "shrinkage": (0, 1),
     },
+    Synthetic: {"recordings": (0, 1e8), "share": (0, 0.999), "first": (0, 1), "last": (0, 1)},
     Recipe: {},
 }
 CHOICES: dict[type, dict[str, tuple[str, ...]]] = {

@@ -200,5 +200,5 @@ def windows_of(samples: int, window: int, overlap: int) -> list[tuple[int, int]]
     """(start, stop) of pieces of `window` samples that overlap by `overlap`; the last one ends at the end."""
     if samples <= window:
         return [(0, samples)]
-    starts = list(range(0, samples - window, window - overlap)) + [samples - window]
+    starts = [*list(range(0, samples - window, window - overlap)), samples - window]
     return [(start, start + window) for start in starts]

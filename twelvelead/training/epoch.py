@@ -35,6 +35,7 @@ def train_epoch(
     epochs_before: int,
     *,
     seeds: list[int],
+    position: float = 0.0,
     out_of_time: Callable[[], bool] = lambda: False,
     title: str = "",
 ) -> tuple[float, bool]:
@@ -46,6 +47,8 @@ def train_epoch(
         Epochs of this phase that were done before; the learning rate follows from it.
     seeds : list of int
         Everything random in this epoch derives from these numbers.
+    position : float
+        Where the epoch lies in the member's training, from 0 to 1; which recordings it uses may follow from it.
     out_of_time : callable
         Asked after every batch; True ends the epoch there.
     title : str
@@ -64,7 +67,8 @@ def train_epoch(
     state.model.train()
     total = torch.zeros((), device=data.device)
     seen, whole = 0, True
-    order = epoch_order(data.lengths, member_data.train_rows, recipe.training.batch_size, rng)
+    rows = member_data.rows_of_epoch(position, rng)
+    order = epoch_order(data.lengths, rows, recipe.training.batch_size, rng)
     for k, rows in enumerate(tqdm(order, desc=title, unit="batch", leave=False, file=sys.stderr, disable=None)):
         state.set_rate(phase, (epochs_before + (k + 1) / len(order)) / phase.epochs)
         x, valid, metadata = gather(data, rows, recipe.input, recipe.augmentation, rng)

@@ -16,6 +16,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from .. import synthetic
 from ..data.classes import Classes
 from ..inference.model_files import FORMAT
 from ..recipes import Recipe, to_dict
@@ -50,6 +51,7 @@ def identity_of(
         "format of the model": str(FORMAT),
         "preparation of the recordings": str(VERSION),
         "recipe": digest(to_dict(recipe)),
+        "synthetic recordings": f"version {synthetic.VERSION}" if recipe.synthetic.recordings else "none",
         "classes": digest(classes.to_dict()),
         "seed": str(seed),
         "list of recordings": digest([str(header.relative_to(root) if root else header) for header in headers]),

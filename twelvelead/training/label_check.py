@@ -37,8 +37,9 @@ def check_labels(store: Store, rows: np.ndarray, classes: Classes, recipe: str, 
         If no recording has a diagnosis at all, or none has one of the classes.
     """
     # without a diagnosis nobody knows which classes a recording has, so it teaches nothing
-    if len(rows) < len(store):
-        log(f"left out: {len(store) - len(rows)} recordings without a diagnosis (#Dx)")
+    undiagnosed = sum(not codes for codes in store.codes)
+    if undiagnosed:
+        log(f"left out: {undiagnosed} recordings without a diagnosis (#Dx)")
     if len(rows) == 0:
         raise UserError(f"none of the {len(store)} recordings has a diagnosis (#Dx) to train on")
     unknown = Counter(code for codes in store.codes for code in set(codes) if not is_known(code, classes))

@@ -70,6 +70,7 @@ def train_member(
     checkpoint: Path,
     key: str = "",
     known: np.ndarray | None = None,
+    synthetic_rows: np.ndarray | None = None,
     epochs_allowed: Callable[[int, float], int] | None = None,
     out_of_time: Callable[[], bool] = lambda: False,
     log: Callable[[str], None] = print,
@@ -92,6 +93,8 @@ def train_member(
         Of the training run that the member belongs to.
     known : bool (recordings, classes), optional
         Labels that take part in the loss; all by default.
+    synthetic_rows : int array, optional
+        Rows of `data` with synthetic recordings, from which the member learns too as the recipe says.
     epochs_allowed : callable, optional
         Is told the epochs done and the seconds of the last one, and returns how many the member may have in all, at
         most the recipe's. The schedule is scaled to that number (see recipes.scale_phases), which may be less or more
@@ -106,7 +109,7 @@ def train_member(
     UserError
         If the checkpoint cannot be written.
     """
-    member_data = MemberData(data, labels, train_rows, validation_rows, recipe, classes, known)
+    member_data = MemberData(data, labels, train_rows, validation_rows, recipe, classes, known, synthetic_rows)
     state, epochs = _start_or_resume(member_data, seed, member, checkpoint, key, log)
     while state.epoch < epochs:
         epochs = _next_epoch(state, member_data, epochs, seed, member, epochs_allowed, out_of_time, log)
@@ -135,7 +138,7 @@ def _new_state(member_data: MemberData, seed: int, member: int) -> TrainingState
     recipe, data = member_data.recipe, member_data.data
     torch.manual_seed(seed_of(seed, member))
     model = accelerated(new_model(recipe, member_data.labels.shape[1]).to(data.device), training=True)
-    fit_input_statistics(model, data, member_data.train_rows)
+    fit_input_statistics(model, data, np.concatenate([member_data.train_rows, member_data.synthetic_rows]))
     return TrainingState(model, recipe)
 
 
@@ -161,6 +164,7 @@ def _next_epoch(
         phase,
         epochs_before,
         seeds=[seed, member, state.epoch],
+        position=(state.epoch + 0.5) / epochs,
         out_of_time=out_of_time,
         title=f"member {member} epoch {state.epoch + 1}/{epochs}",
     )

@@ -36,6 +36,8 @@ class MemberData:
         Of the columns of `labels`.
     known : bool (recordings, classes) or None
         Labels that take part in the loss; None means all of them.
+    synthetic_rows : int array, optional
+        Rows of synthetic recordings, of which every epoch draws some as the recipe says.
     """
 
     def __init__(
@@ -47,15 +49,38 @@ class MemberData:
         recipe: Recipe,
         classes: Classes,
         known: np.ndarray | None = None,
+        synthetic_rows: np.ndarray | None = None,
     ):
         self.data, self.labels, self.recipe, self.classes = data, labels, recipe, classes
         self.train_rows, self.validation_rows = train_rows, validation_rows
+        self.synthetic_rows = np.zeros(0, dtype=np.int64) if synthetic_rows is None else synthetic_rows
+        learned = np.concatenate([train_rows, self.synthetic_rows])
         weights = class_weights(
-            labels[train_rows], recipe.training.largest_class_weight, None if known is None else known[train_rows]
+            labels[learned], recipe.training.largest_class_weight, None if known is None else known[learned]
         )
         self.weighting = Weighting(*(self._tensor(array) for array in (*weights, classes.weights)))
         self.targets = self._tensor(labels)
         self.known = None if known is None else self._tensor(known)
+
+    def rows_of_epoch(self, position: float, rng: np.random.Generator) -> np.ndarray:
+        """The rows that an epoch learns from, int64, in no particular order.
+
+        Parameters
+        ----------
+        position : float
+            Where the epoch lies in the member's training, from 0 to 1.
+        """
+        plan = self.recipe.synthetic
+        if len(self.synthetic_rows) == 0 or position > 1 - plan.last:
+            return self.train_rows
+        beside = round(len(self.train_rows) * plan.share / (1 - plan.share))
+        if position < plan.first:
+            return self._draw(beside + len(self.train_rows), rng)
+        return np.concatenate([self.train_rows, self._draw(beside, rng)])
+
+    def _draw(self, count: int, rng: np.random.Generator) -> np.ndarray:
+        """So many synthetic recordings, each at most once."""
+        return rng.choice(self.synthetic_rows, min(count, len(self.synthetic_rows)), replace=False)
 
     def _tensor(self, array: np.ndarray) -> torch.Tensor:
         return torch.tensor(array, dtype=torch.float32, device=self.data.device)

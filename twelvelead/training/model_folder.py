@@ -54,7 +54,7 @@ class ModelFolder:
         self.run, self.seconds_used, self.started, self.until, self.log = run, seconds_used, started, until, log
         self.labels = run.classes.labels(run.store.codes)
         self.truth = run.threshold_labels(self.labels)
-        added = (self.truth & ~self.labels).sum(axis=0)
+        added = (self.truth & ~self.labels)[run.rows].sum(axis=0)
         self.added = {code: int(count) for code, count in zip(run.classes.codes, added) if count}
         if self.added:
             log(
@@ -212,6 +212,7 @@ class ModelFolder:
             members=sorted(self.results),
             seed=run.seed,
             recordings=len(run.rows),
+            synthetic_recordings=len(run.synthetic_rows),
             key=self.run.model_key,
             recipe=to_dict(run.recipe),
             files=files,
@@ -221,7 +222,8 @@ class ModelFolder:
 def _log_odds(run: TrainingRun, labels: np.ndarray) -> np.ndarray:
     """How far each class's frequency among the training recordings shifts its scores' log-odds; float64 (classes,)."""
     training, known = run.recipe.training, run.known_labels(labels)
+    rows = np.concatenate([run.rows, run.synthetic_rows])
     weighted = any(phase.loss == "weighted_cross_entropy" for phase in training.phases)
     return frequency_log_odds(
-        labels[run.rows], None if known is None else known[run.rows], weighted, training.largest_class_weight
+        labels[rows], None if known is None else known[rows], weighted, training.largest_class_weight
     )

@@ -29,7 +29,7 @@ from ..recipes import Recipe, recipe_from_dict, to_dict
 from .identity import changes, digest, identity_of
 from .label_check import check_labels
 from .publishing import damaged_file, finish_publishing, remove_rest
-from .store import Store, build_store, open_store
+from .store import Drawn, Store, build_store, open_store
 
 MOST_REPAIRED = 20  # repaired recordings that are named; a hospital may have written every header in its own way
 AS_READ = "recordings that could be read"  # the part of a run's identity that is known only after reading them
@@ -78,8 +78,17 @@ class TrainingRun:
 
     @property
     def rows(self) -> np.ndarray:
-        """Rows of the store that training may use, int64: those with a diagnosis."""
-        return np.array([row for row, codes in enumerate(self.store.codes) if codes], dtype=np.int64)
+        """Rows of the store that members share out for training and validation, int64: those with a diagnosis.
+
+        They are real recordings, or the synthetic ones where there is nothing else.
+        """
+        usable = self.store.synthetic if self.store.synthetic.all() else ~self.store.synthetic
+        return np.flatnonzero(usable & np.array([bool(codes) for codes in self.store.codes]))
+
+    @property
+    def synthetic_rows(self) -> np.ndarray:
+        """Rows of the store from which every member learns beside its own, int64: synthetic recordings."""
+        return np.flatnonzero(self.store.synthetic & ~self.store.synthetic.all())
 
     @property
     def epochs(self) -> int:
@@ -118,8 +127,11 @@ class TrainingRun:
         """Labels that take part in the loss, bool like `labels`; None means all of them."""
         if self.recipe.training.unknown_labels == "negative":
             return None
-        sources = [source_of(Path(header), Path(".")) for header in self.store.headers]
-        return known_labels(labels, sources, self.classes.codes)
+        real = np.flatnonzero(~self.store.synthetic)  # of a synthetic heart everything is known
+        sources = [source_of(Path(self.store.headers[row]), Path(".")) for row in real]
+        known = np.ones_like(labels, dtype=bool)
+        known[real] = known_labels(labels[real], sources, self.classes.codes)
+        return known
 
     def threshold_labels(self, labels: np.ndarray) -> np.ndarray:
         """The truth by which thresholds are searched, bool like `labels`, which are the annotated ones.
@@ -212,7 +224,8 @@ def prepare_run(
     if _is_finished(folder, identity, log):
         shutil.rmtree(work)
         return None, 0.0
-    store = build_store(headers, recipe.input, work / "store", root=root, jobs=jobs)
+    drawn = [Drawn(seed, number) for number in range(recipe.synthetic.recordings)]
+    store = build_store(headers, recipe.input, work / "store", root=root, jobs=jobs, drawn=drawn)
     _report_recordings(store, log)
     groups = [patient or (patients or {}).get(name) for patient, name in zip(store.patients, store.names)]
     classes = classes.spelled_as(store.codes)

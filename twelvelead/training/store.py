@@ -15,23 +15,27 @@ import hashlib
 import json
 import os
 import sys
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import joblib
 import numpy as np
 from tqdm import tqdm
 
+from .. import synthetic
 from ..data.header import LEADS
 from ..errors import UserError
 from ..files import replace_file
 from ..preprocessing.heart_rate import heart_rate
-from ..preprocessing.loading import load
+from ..preprocessing.loading import Loaded, load
+from ..preprocessing.prepare import prepare
 from ..recipes import Input
 from .processes import deaf_to_ctrl_c, follow_parent
 
-VERSION = 4  # raise it when preparing a recording gives other numbers than before
+VERSION = 5  # raise it when preparing a recording gives other numbers than before
 CHUNK = 64  # recordings that a process reads before it hands them over
 FILES = ("samples.f16", "valid.u8")
 
@@ -57,6 +61,8 @@ class Store:
         See prepare.metadata_of.
     rates : float64 (recordings,)
         Heart rates in beats a minute, NaN where fewer than three beats were detected; see heart_rate.heart_rate.
+    synthetic : bool (recordings,)
+        Made, not recorded; such a row's header is "synthetic/SEED-NUMBER".
     left_out : tuple of str
         One line for each recording that could not be read.
     repaired : tuple of str
@@ -74,6 +80,7 @@ class Store:
     patients: tuple[str | None, ...]
     metadata: np.ndarray
     rates: np.ndarray
+    synthetic: np.ndarray
     left_out: tuple[str, ...]
     repaired: tuple[str, ...]
 
@@ -81,7 +88,22 @@ class Store:
         return len(self.names)
 
 
-def build_store(headers: list[Path], spec: Input, folder: Path, *, root: Path | None = None, jobs: int = -1) -> Store:
+class Drawn(NamedTuple):
+    """A synthetic recording, synthetic.draw_recording(seed, number), in place of the header of a real one."""
+
+    seed: int
+    number: int
+
+
+def build_store(
+    headers: list[Path],
+    spec: Input,
+    folder: Path,
+    *,
+    root: Path | None = None,
+    jobs: int = -1,
+    drawn: Sequence[Drawn] = (),
+) -> Store:
     """Reads, prepares and stores recordings, in parallel, or opens the store that holds them already.
 
     Parameters
@@ -96,18 +118,20 @@ def build_store(headers: list[Path], spec: Input, folder: Path, *, root: Path | 
     jobs : int
         Processes, as in joblib: −1 for every core. More than four for each core are not started. A
         `joblib.parallel_config` around the call chooses another backend.
+    drawn : sequence of Drawn
+        Synthetic recordings, which follow the real ones.
 
     Raises
     ------
     UserError
         If no recording can be read, or the folder cannot be written.
     """
-    key = fingerprint(headers, spec)
+    key = fingerprint(headers, spec, drawn)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         store = open_store(folder, key)
         if store is None:
-            _write(headers, spec, folder, key, root, jobs)
+            _write([*headers, *drawn], spec, folder, key, root, jobs)
             store = open_store(folder, key)
     except OSError as error:
         for name in FILES:  # what was written would keep a full disk full
@@ -121,9 +145,14 @@ def build_store(headers: list[Path], spec: Input, folder: Path, *, root: Path | 
     return store
 
 
-def fingerprint(headers: list[Path], spec: Input) -> str:
-    """A key that changes with the input recipe, and with any header or signal file by path, size or time of change."""
+def fingerprint(headers: list[Path], spec: Input, drawn: Sequence[Drawn] = ()) -> str:
+    """A key that changes with the input recipe, and with any header or signal file by path, size or time of change.
+
+    It also changes with the synthetic recordings, and with the version of what makes them.
+    """
     digest = hashlib.sha256(json.dumps([VERSION, asdict(spec)]).encode())
+    if drawn:
+        digest.update(json.dumps([synthetic.VERSION, list(drawn)]).encode())
     for header in headers:
         for path in (header, header.with_suffix(".mat"), header.with_suffix(".dat")):
             try:
@@ -134,11 +163,19 @@ def fingerprint(headers: list[Path], spec: Input) -> str:
     return digest.hexdigest()
 
 
-def _prepare_chunk(headers: list[Path], spec: Input) -> list[dict | str]:
-    """For each header what is stored, or one line that says why nothing is."""
+def _load(item: Path | Drawn, spec: Input) -> Loaded | str:
+    """A recording with its model input, or one line that says why there is none."""
+    if isinstance(item, Drawn):
+        recording = synthetic.draw_recording(*item)
+        return Loaded(recording, prepare(recording, spec))
+    return load(item, spec)
+
+
+def _prepare_chunk(items: Sequence[Path | Drawn], spec: Input) -> list[dict | str]:
+    """For each recording what is stored, or one line that says why nothing is."""
     results: list[dict | str] = []
-    for header in headers:
-        loaded = load(header, spec)
+    for item in items:
+        loaded = _load(item, spec)
         if isinstance(loaded, str):
             results.append(loaded)
             continue
@@ -154,15 +191,16 @@ def _prepare_chunk(headers: list[Path], spec: Input) -> list[dict | str]:
                 name=recording.name,
                 codes=recording.codes,
                 patient=recording.patient,
+                synthetic=isinstance(item, Drawn),
             )
         )
     return results
 
 
-def _write(headers: list[Path], spec: Input, folder: Path, key: str, root: Path | None, jobs: int) -> None:
+def _write(items: Sequence[Path | Drawn], spec: Input, folder: Path, key: str, root: Path | None, jobs: int) -> None:
     """Writes a store into `folder`. Its index, store.json, comes last, when the other files are on the disk."""
     (folder / "store.json").unlink(missing_ok=True)
-    chunks = [headers[k : k + CHUNK] for k in range(0, len(headers), CHUNK)]
+    chunks = [items[k : k + CHUNK] for k in range(0, len(items), CHUNK)]
     processes = _processes(jobs, len(chunks))
     # the processes of a pool on this machine end when this one does; other backends do not look at the initializer
     how = dict(initializer=follow_parent, initargs=(os.getpid(),)) if processes != 1 else {}
@@ -174,23 +212,30 @@ def _write(headers: list[Path], spec: Input, folder: Path, key: str, root: Path 
     with (
         open(folder / FILES[0], "wb") as samples,
         open(folder / FILES[1], "wb") as valid,
-        tqdm(total=len(headers), desc="reading", unit="rec", file=sys.stderr, disable=None) as bar,
+        tqdm(total=len(items), desc="reading", unit="rec", file=sys.stderr, disable=None) as bar,
     ):
         for chunk, chunk_results in zip(chunks, results):
-            for header, result in zip(chunk, chunk_results):
+            for item, result in zip(chunk, chunk_results):
                 if isinstance(result, str):
                     left_out.append(result)
                     continue
                 samples.write(result.pop("samples").data)
                 lengths.append(len(result["valid"]))
                 valid.write(result.pop("valid").data)
-                rows.append({**result, "header": str(header.relative_to(root) if root else header)})
+                rows.append({**result, "header": _title(item, root)})
             bar.update(len(chunk))
         for file in (samples, valid):
             file.flush()
             os.fsync(file.fileno())
     values = json.dumps(dict(key=key, channels=spec.channels, lengths=lengths, rows=rows, left_out=left_out))
     replace_file(folder / "store.json", lambda partial: partial.write_text(values, encoding="utf-8"))
+
+
+def _title(item: Path | Drawn, root: Path | None) -> str:
+    """What `Store.headers` calls a recording."""
+    if isinstance(item, Drawn):
+        return f"synthetic/{item.seed}-{item.number}"
+    return str(item.relative_to(root) if root else item)
 
 
 def _processes(jobs: int, chunks: int) -> int:
@@ -238,6 +283,7 @@ def open_store(folder: Path, key: str) -> Store | None:
         patients=tuple(row["patient"] for row in rows),
         metadata=np.array([row["metadata"] for row in rows], dtype=np.float32),
         rates=np.array([row["rate"] for row in rows], dtype=np.float64),  # None becomes NaN
+        synthetic=np.array([row["synthetic"] for row in rows], dtype=bool),
         left_out=left_out,
         repaired=tuple(f"{row['header']}: {'; '.join(row['notes'])}" for row in rows if row["notes"]),
     )

@@ -126,7 +126,8 @@ def _lead(
     members = run.recipe.voting.members
     processes = 0 if workers == 1 or ranks > 1 else min(workers or _default_workers(device), members)
     log(
-        f"training {members} members of '{run.recipe.name}', {run.epochs} epochs each, on {len(run.rows)} recordings, "
+        f"training {members} members of '{run.recipe.name}', {run.epochs} epochs each, on {len(run.rows)} recordings"
+        f"{f' and {len(run.synthetic_rows)} synthetic ones' if len(run.synthetic_rows) else ''}, "
         f"{model_folder.labels[run.rows].any(axis=0).sum()} of {len(run.classes.codes)} classes present, "
         f"device {device}, {max(processes, ranks)} at a time"
     )
@@ -205,6 +206,7 @@ def _train_one(
         checkpoint=run.checkpoint_path(member),
         key=run.key,
         known=run.known_labels(labels),
+        synthetic_rows=run.synthetic_rows,
         epochs_allowed=epochs_allowed,
         out_of_time=until.is_over,
         log=log,

@@ -1,0 +1,161 @@
+"""Synthetic recordings in training: members learn from them, and never are validated or given thresholds by them."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from twelvelead.cli import main
+from twelvelead.data.classes import WEIGHTS, classes_for, load_weights
+from twelvelead.data.folders import find_recordings
+from twelvelead.errors import UserError
+from twelvelead.inference.ensemble import load_ensemble
+from twelvelead.recipe import Synthetic, recipe_from_dict, to_dict
+from twelvelead.recipes import get_recipe
+from twelvelead.synthetic import draw_recording
+from twelvelead.training.member_data import MemberData
+from twelvelead.training.run import prepare_run
+from twelvelead.training.store import Drawn, build_store
+
+CLASSES = classes_for("challenge", load_weights(WEIGHTS))
+SMALL = get_recipe("butt").scaled(epochs=2, members=2, width=4)
+
+
+def quiet(line: str) -> None:
+    """Takes the lines that a training logs."""
+
+
+@pytest.fixture(scope="module")
+def run(hospital, tmp_path_factory):
+    """A prepared run on `hospital` with 12 synthetic recordings."""
+    folder = tmp_path_factory.mktemp("model")
+    headers = find_recordings(hospital)
+    run, _ = prepare_run(headers, folder, SMALL.scaled(synthetic=12), CLASSES, hospital, 3, None, None, 1, quiet)
+    return run
+
+
+def test_members_share_out_real_recordings_and_learn_from_all_synthetic_ones(run):
+    labels = run.classes.labels(run.store.codes)
+    assert len(run.synthetic_rows) == 12 and run.store.synthetic[run.synthetic_rows].all()
+    for member in range(2):
+        train, validation = run.member_rows(labels, member)
+        assert not run.store.synthetic[train].any() and not run.store.synthetic[validation].any()
+        assert len(train) and len(validation)
+
+
+def test_everything_is_known_of_a_synthetic_heart(run):
+    known = run.known_labels(run.classes.labels(run.store.codes))
+    assert known[run.synthetic_rows].all()
+
+
+def test_a_synthetic_recording_is_stored_as_it_is_drawn(run):
+    row = run.synthetic_rows[5]
+    assert run.store.headers[row] == "synthetic/3-5"
+    assert run.store.codes[row] == draw_recording(3, 5).codes
+
+
+def test_the_real_recordings_are_stored_alike_with_and_without_synthetic_ones(hospital, run, tmp_path):
+    alone = build_store(find_recordings(hospital), SMALL.input, tmp_path, root=hospital, jobs=1)
+    together = run.store
+    assert np.array_equal(alone.samples, together.samples[: len(alone.samples)])
+    assert alone.headers == together.headers[: len(alone)]
+
+
+def test_other_synthetic_recordings_make_another_store(hospital, tmp_path):
+    headers = find_recordings(hospital)[:3]
+
+    def key(*drawn: Drawn) -> str:
+        return build_store(headers, SMALL.input, tmp_path, jobs=1, drawn=drawn).key
+
+    assert len({key(), key(Drawn(1, 0)), key(Drawn(2, 0)), key(Drawn(1, 0), Drawn(1, 1))}) == 4
+
+
+@settings(deadline=None, max_examples=50)
+@given(
+    st.floats(0, 0.9),
+    st.floats(0, 0.5),
+    st.floats(0, 0.5),
+    st.floats(0, 1),
+    st.integers(0, 30),
+    st.integers(0, 2**16),
+)
+def test_an_epoch_draws_what_the_recipe_says(share, first, last, position, made, seed):
+    plan = Synthetic(made, share, first, last)
+    recipe = dataclasses.replace(SMALL, synthetic=plan)
+    real, synthetic = np.arange(10), np.arange(20, 20 + made)
+    data = MemberData(
+        data=_NO_DATA,
+        labels=np.zeros((60, 24), bool),
+        train_rows=real,
+        validation_rows=np.arange(10, 15),
+        recipe=recipe,
+        classes=CLASSES,
+        synthetic_rows=synthetic,
+    )
+    rows = data.rows_of_epoch(position, np.random.default_rng(seed))
+    drawn = rows[rows >= 20]
+    wanted = round(10 * share / (1 - share))
+    assert len(set(rows.tolist())) == len(rows) and set(rows.tolist()) <= {*real.tolist(), *synthetic.tolist()}
+    if made == 0 or position > 1 - last:
+        assert np.array_equal(rows, real)
+    elif position < first:
+        assert len(drawn) == len(rows) == min(made, wanted + 10)
+    else:
+        assert len(drawn) == min(made, wanted) and len(rows) == len(drawn) + 10
+    assert np.array_equal(rows, data.rows_of_epoch(position, np.random.default_rng(seed)))
+
+
+class _NoData:
+    """Stands for the recordings where only rows matter."""
+
+    device = torch.device("cpu")
+
+
+_NO_DATA = _NoData()
+
+
+def test_a_recipe_stored_before_there_were_synthetic_recordings_has_none():
+    values = to_dict(SMALL)
+    del values["synthetic"]
+    assert recipe_from_dict(values) == SMALL and SMALL.synthetic == Synthetic()
+
+
+def test_a_negative_number_of_synthetic_recordings_is_an_error():
+    with pytest.raises(UserError, match="synthetic must be 0 or more"):
+        SMALL.scaled(synthetic=-1)
+
+
+def test_data_and_no_data_at_once_is_one_line(hospital, tmp_path, capsys):
+    for arguments in ([str(hospital), str(tmp_path / "model"), "--no-data"], [str(tmp_path / "model")]):
+        assert main(["train", *arguments]) == 2
+        assert "--no-data" in capsys.readouterr().err
+    assert main(["train", str(tmp_path / "model"), "--no-data"]) == 2
+    assert "--synthetic" in capsys.readouterr().err
+    assert not (tmp_path / "model").exists()
+
+
+@pytest.mark.slow
+def test_a_model_can_be_trained_without_a_single_real_recording(tmp_path):
+    folder = tmp_path / "model"
+    options = "--no-data --synthetic 60 --members 1 --epochs 1 --width 4 --workers 1 --jobs 1 --device cpu"
+    assert main(["train", str(folder), *options.split()]) == 0
+    splits = json.loads((folder / "splits.json").read_text())
+    assert splits["recordings"] and all(name.startswith("synthetic/") for name in splits["recordings"])
+    assert len(load_ensemble(folder).models) == 1
+
+
+@pytest.mark.slow
+def test_a_model_says_how_many_synthetic_recordings_it_has_seen(hospital, tmp_path):
+    options = "--synthetic 20 --members 1 --epochs 1 --width 4 --workers 1 --jobs 1 --device cpu"
+    assert main(["train", str(hospital), str(tmp_path / "model"), *options.split()]) == 0
+    manifest = json.loads((tmp_path / "model" / "recipe.json").read_text())
+    recordings = json.loads((tmp_path / "model" / "splits.json").read_text())["recordings"]
+    assert manifest["synthetic_recordings"] == 20 and manifest["recordings"] == len(recordings)
+    assert not any(Path(name).parts[0] == "synthetic" for name in recordings)
