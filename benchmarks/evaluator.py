@@ -32,7 +32,8 @@ STAGES = ("finding", "reading labels", "reading outputs", "metrics")
 HEADER = (
     "{0} 12 500 5000\n"
     + "".join(
-        f"{{0}}.mat 16+24 1000/mV 16 0 0 0 0 {lead}\n" for lead in ["I", "II", "III", "aVR", "aVL", "aVF", "V1", "V2", "V3", "V4", "V5", "V6"]
+        f"{{0}}.mat 16+24 1000/mV 16 0 0 0 0 {lead}\n"
+        for lead in ["I", "II", "III", "aVR", "aVL", "aVF", "V1", "V2", "V3", "V4", "V5", "V6"]
     )
     + "#Age: 63\n#Sex: Female\n#Dx: {1}\n#Rx: Unknown\n"
 )

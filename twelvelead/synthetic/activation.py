@@ -13,7 +13,7 @@ from .person import Person
 
 # QRS duration in ms, from first to last deflection; the first that applies.
 _DURATION_MS = {
-    "CRBBB": (122, 158),
+    "CRBBB": (118, 158),
     "IRBBB": (84, 114),
     "LBBB": (122, 160),
     "NSIVCB": (104, 130),
@@ -120,7 +120,7 @@ def _waves(rng, findings: frozenset[str], territory: str) -> tuple[np.ndarray, i
     if "CRBBB" in findings:
         qrs[:, 3] *= 0.85
         qrs[2:4, 3:] *= [[0.6], [0.35]]  # what points to the back is outweighed by the late front
-        end = RBBB_END * [1, 1, 1, *rng.uniform(0.8, 1.25, 3)]
+        end = RBBB_END * [1, 1, 1, *rng.uniform(0.6, 1.25, 3)]
         if "LAnFB" in findings:  # what is left comes from above
             end[:, 4] -= 0.12
         return np.vstack([qrs, end]), len(qrs)
