@@ -1,8 +1,8 @@
 #!/usr/bin/env python
 """Trains on a folder of recordings: `python train_model.py DATA MODEL`.
 
-The same as the organizers' script of this name, which they lay over it; `python -m twelvelead train --help` lists the
-options that this one takes as well.
+The same as the organizers' script of this name, which replaces it there. `twelvelead train --help` lists the options,
+which this script takes too.
 """
 
 import sys

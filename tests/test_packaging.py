@@ -89,6 +89,15 @@ def test_the_citation_has_the_keys_that_its_format_asks_for():
     assert re.fullmatch(r"10\.\d{4,}/\S+", preferred["doi"])
 
 
+def test_pre_commit_runs_the_projects_own_tools_and_downloads_no_hooks():
+    yaml = pytest.importorskip("yaml", reason="needs a YAML parser")
+    repositories = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text(encoding="utf-8"))["repos"]
+    assert [repository["repo"] for repository in repositories] == ["local"]
+    hooks = repositories[0]["hooks"]
+    assert all(hook["language"] == "system" and hook["entry"].startswith(".venv/bin/") for hook in hooks)
+    assert {hook["entry"].split()[0].removeprefix(".venv/bin/") for hook in hooks} == {"ruff", "mypy"}
+
+
 def test_the_changelog_tells_of_the_version_of_the_package():
     heads = re.findall(r"^## (\S+)", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)
     assert heads[0] == "Unreleased" and twelvelead.__version__ in heads

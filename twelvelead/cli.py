@@ -84,7 +84,7 @@ def build_parser() -> argparse.ArgumentParser:
             epilog=f"examples:{EXAMPLES[name]}\n\n{EXIT_CODES}",
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
-        # --debug may stand on either side of the command's name. SUPPRESS keeps the default of this second one from
+        # --debug may be given on either side of the command's name. SUPPRESS keeps the default of this second one from
         # overwriting a --debug before the name.
 
         command.add_argument(

@@ -38,9 +38,8 @@ def train(data: Path | None, model: Path, settings: Settings) -> Ensemble:
         _log(f"left out: {path}: a signal without a header")
     if data is not None and not headers:
         raise UserError(f"{data}: there are no recordings here (no .hea files); point at a folder of Challenge data")
-    from .training.workers import (
-        train_ensemble,
-    )  # here, since it imports torch: an error above should not wait for that
+    # Imported here, since it imports torch, which takes seconds: the errors above should not wait for it.
+    from .training.workers import train_ensemble
 
     return train_ensemble(
         headers,

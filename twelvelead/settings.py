@@ -70,7 +70,7 @@ def _setting(
 
 @dataclass(frozen=True)
 class Settings:
-    """What a run is told from outside. Field `name` is the variable TWELVELEAD_NAME and the option --name."""
+    """The settings of a run. Field `name` is the variable TWELVELEAD_NAME and the option --name."""
 
     recipe: str = _setting("butt", "the system to train; `twelvelead recipes` lists them", shown="`butt`")
     members: int | None = _setting(
@@ -210,7 +210,7 @@ def from_options(arguments: argparse.Namespace) -> Settings:
 
 
 def checked(settings: Settings) -> Settings:
-    """The same settings, if each value lies in its range. Raises UserError if one does not."""
+    """The same settings, if each value is in its range. Raises UserError if one does not."""
     for name, field in FIELDS.items():
         value, allowed = getattr(settings, name), field.metadata["allowed"]
         if value is not None and allowed is not None and not allowed.allows(value):
