@@ -6,10 +6,10 @@
     done
     python benchmarks/over_seeds.py OUT/0 OUT/1 OUT/2 [--out table.md]
 
-Each part of the test recordings (a source left out, the pooled small ones, all together) has a row: the mean of the seeds'
-Challenge metrics with the range of the seeds, and the mean paired difference of the first recipe and each other one with its 95 %
-bootstrap interval over recordings, the same resamples for every seed and recipe. Once on all classes, once on those that the
-recording's source annotates (twelvelead/comparison.py).
+Each part of the test recordings (a source left out, the pooled small ones, all together) has a row: the mean of the
+seeds' Challenge metrics with the range of the seeds, and the mean paired difference of the first recipe and each
+other one with its 95 % bootstrap interval over recordings, the same resamples for every seed and recipe. Once on all
+classes, once on those that the recording's source annotates (twelvelead/comparison.py).
 """
 
 from __future__ import annotations
