@@ -125,12 +125,12 @@ def with_noise(
 
 
 def hum(samples: int, frequency_hz: float, rng: np.random.Generator, mains_hz: float) -> np.ndarray:
-    return _tones(samples, frequency_hz, random, np.array([mains_hz]))
+    return _tones(samples, frequency_hz, rng, np.array([mains_hz]))
 
 
 def wander(samples: int, frequency_hz: float, rng: np.random.Generator) -> np.ndarray:
     """Five slow waves of random frequencies, the same in all electrodes but for amplitude and phase."""
-    return _tones(samples, frequency_hz, random, rng.uniform(0.1, 0.4, 5))
+    return _tones(samples, frequency_hz, rng, rng.uniform(0.1, 0.4, 5))
 
 
 def _tones(samples: int, frequency_hz: float, rng: np.random.Generator, tones_hz: np.ndarray) -> np.ndarray:
