@@ -31,7 +31,7 @@ from twelvelead.synthetic.recorder import FROM_ELECTRODES
 
 SNR_DB = 10.0
 CHEST = LEADS[6:]
-OF_ELECTRODES = TWELVE @ FROM_ELECTRODES  # the twelve leads out of the potentials of two arms, a leg and the chest
+OF_ELECTRODES = TWELVE @ FROM_ELECTRODES  # twelve leads from the potentials of two arms, a leg and the chest
 # Lead sets of the Challenge of 2021.
 SUBSETS = {12: LEADS, 6: LEADS[:6], 4: ("I", "II", "III", "V2"), 3: ("I", "II", "V2"), 2: ("I", "II")}
 
@@ -43,9 +43,9 @@ class Corruption:
     Attributes
     ----------
     title : str
-        What is done, in words.
+        The corruption in words.
     limit : float or None
-        Loss of the metric against the clean copy that a model may have.
+        The largest loss of the metric against the clean copy that is accepted.
     apply : callable
         (recording, numpy Generator) → Recording
     """
@@ -70,7 +70,7 @@ def scaled(recording: Recording, rng: np.random.Generator, factor: float) -> Rec
 
 
 def at_rate(recording: Recording, rng: np.random.Generator, rate_hz: int) -> Recording:
-    """Resampled by scipy's polyphase filter, so not by the resampler under test; missing samples stay missing."""
+    """Resampled by scipy's polyphase filter, independent of the resampler under test. Missing samples stay missing."""
     ratio = Fraction(rate_hz / recording.frequency_hz).limit_denominator(1000)
     if ratio == 1:
         return recording
@@ -90,7 +90,7 @@ def _low_pass(slower: int) -> np.ndarray:
 
 
 def cropped(recording: Recording, rng: np.random.Generator, seconds: float) -> Recording:
-    """A piece from anywhere; what is shorter stays whole."""
+    """A random piece of this length; a shorter recording stays whole."""
     samples = round(seconds * recording.frequency_hz)
     start = rng.integers(max(recording.signal_mv.shape[1] - samples, 0) + 1)
     return replace(recording, signal_mv=recording.signal_mv[:, start : start + samples])

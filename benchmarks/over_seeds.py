@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Experiments that differ in their seed alone, taken together: how far two recipes are apart, and how far seeds are.
+"""Experiments that differ only in their seed, averaged: how far recipes differ from each other, and how far seeds do.
 
     for seed in 0 1 2; do
         python -m twelvelead leave-one-source-out DATA OUT/$seed --seed $seed --recipe butt --recipe butt-2020

@@ -107,21 +107,23 @@ def machine(work: Path) -> list[list[str]]:
 
 
 def of_python(work: Callable[[], object]) -> list[list[str]]:
-    """Time in each function itself, by cProfile, which makes short functions look slower than they are."""
+    """Time in each function without those that it calls. cProfile makes short functions look slower than they are."""
     profile = cProfile.Profile()
     work()
     profile.runcall(work)
     entries = pstats.Stats(profile).stats.items()
     total = sum(entry[2] for _, entry in entries)
-    top = sorted(((own, count, file, name) for (file, _, name), (_, count, own, _, _) in entries), reverse=True)[:TOP]
+    top = sorted(((alone, count, file, name) for (file, _, name), (_, count, alone, _, _) in entries), reverse=True)[
+        :TOP
+    ]
     return [
-        [f"{Path(file).stem}.{name}" if file != "~" else name.strip("<>"), str(count), f"{own / total:.0%}"]
-        for own, count, file, name in top
+        [f"{Path(file).stem}.{name}" if file != "~" else name.strip("<>"), str(count), f"{alone / total:.0%}"]
+        for alone, count, file, name in top
     ]
 
 
 def of_torch(work: Callable[[], object]) -> list[list[str]]:
-    """Time in each of torch's operators itself."""
+    """Time in each of torch's operators, without those that it calls."""
     work()
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
         work()
@@ -153,7 +155,7 @@ def counted(calls: dict[str, list[float]]) -> Iterator[None]:
 
 
 def giga_macs(model: torch.nn.Module, samples: int) -> float:
-    """Billions of multiply-adds of the convolutions for one recording of so many samples, as they are done."""
+    """Billions of multiply-adds of the convolutions for one recording of so many samples, as they are executed."""
     direct, calls = 0, {}
 
     def count(module, inputs, output) -> None:
@@ -180,7 +182,7 @@ def giga_macs(model: torch.nn.Module, samples: int) -> float:
 
 
 def of_steps(work: Callable[[], object]) -> list[list[str]]:
-    """Time in numpy's products, by their kind, and besides in each function itself."""
+    """Time in numpy's products by their kind, and in every other function without those that it calls."""
     calls: dict[str, list[float]] = {}
     with counted(calls):
         total = seconds(work)
@@ -270,14 +272,14 @@ def loading(model: Path) -> tuple[str, list[list[str]]]:
     )
     lines = re.findall(r"import time:\s+(\d+) \|\s+(\d+) \| +([\w.]+)", run.stderr)
     alone: dict[str, int] = {}
-    for own, _, name in lines:
+    for microseconds, _, name in lines:
         package = name.partition(".")[0]
-        alone[package] = alone.get(package, 0) + int(own)
+        alone[package] = alone.get(package, 0) + int(microseconds)
     total = sum(alone.values())
     top = sorted(alone.items(), key=lambda item: -item[1])[:TOP]
     return (
         f"{1e-6 * total:.2f} s of imports, {float(run.stdout):.2f} s of loading",
-        [[name, "", f"{own / total:.0%}"] for name, own in top],
+        [[name, "", f"{microseconds / total:.0%}"] for name, microseconds in top],
     )
 
 

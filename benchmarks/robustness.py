@@ -91,7 +91,7 @@ def names_in(file: Path) -> set[str]:
 def classify_copies(
     models: list[Ensemble], headers: list[Path], names: list[str], classes: Classes, seed: int
 ) -> Predictions:
-    """What each model says of each recording with each corruption, laid out over `classes`.
+    """Labels and scores of each model for each recording and corruption, in the columns of `classes`.
 
     A class that a model does not know has label and score 0.
     """
@@ -101,7 +101,7 @@ def classify_copies(
     fell_back = dict.fromkeys(outputs, 0)
     inputs = [model.recipe.input for model in models]
     started = time.perf_counter()
-    # threads: corrupting and resampling spend their time in numpy, which lets go of the interpreter's lock
+    # Threads, since corrupting and resampling spend their time in numpy, which releases the interpreter's lock.
     with (
         joblib.Parallel(n_jobs=-1, prefer="threads") as parallel,
         tqdm(total=len(headers) * len(names), desc="classifying", unit="copy", file=sys.stderr, disable=None) as bar,
@@ -138,7 +138,7 @@ def _prepared(recording: Recording | str, name: str, inputs: list[Input], seed: 
         if isinstance(recording, str):
             raise RecordingError(recording)
         copy = corrupted(recording, name, seed)
-        return [prepare(copy, own) for own in inputs]
+        return [prepare(copy, spec) for spec in inputs]
     except RecordingError as error:
         return [str(error)] * len(inputs)
 
@@ -153,7 +153,8 @@ def compare(
     UserError
         If no recording has a scored diagnosis.
     """
-    # the unofficial phase's metrics divide by a recording's number of labels; to the Challenge's, none adds nothing
+    # The unofficial phase's metrics divide by a recording's number of labels, so a recording without labels cannot
+    # count.
     counted = labels.any(axis=1)
     if not counted.any():
         raise UserError("no recording has a diagnosis that is scored: give recordings with #Dx in their headers")

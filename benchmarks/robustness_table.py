@@ -33,8 +33,8 @@ def as_markdown(results: dict[str, Any], command: str) -> str:
     ]
     head, several = ["copy", "limit"], len(titles) > 1
     for title in titles:
-        own = f"{title}: " if several else ""
-        head += [f"{own}{results['metric']}", f"{own}loss", "kept"]
+        prefix = f"{title}: " if several else ""
+        head += [f"{prefix}{results['metric']}", f"{prefix}loss", "kept"]
     table = []
     for row in rows:
         cells = [row["title"], "" if row["limit"] is None else f"{row['limit']:g}"]

@@ -31,7 +31,7 @@ FOLDER = Path(__file__).resolve().parent.parent / "benchmarks"
 
 
 class Here:
-    """Stands in for a process of its own."""
+    """Runs in this process what a benchmark would run in another one."""
 
     def submit(self, work, *values):
         future = Future()
