@@ -1,13 +1,14 @@
-"""What other hospitals do to a recording, one named corruption each: the rows of robustness.py's table.
+"""Named corruptions of recordings, as other hospitals would have made them: the rows of robustness.py's table.
 
     copy = corrupted(recording, "muscle", seed=0)      # CORRUPTIONS lists the names; the recording stays as it is
 
-What is random is drawn from the seed and the names of corruption and recording alone: every model sees the same copy.
+Random numbers depend on the seed and on the names of the corruption and the recording only, so every model sees the
+same copy.
 
 Noise arises at nine electrodes and reaches the leads as differences of their potentials, so Einthoven's law holds for
 it. Its strength is one for all kinds: 10 dB below the recording, where a power is the variance of each lead, averaged
 over the standard leads that hold a signal. So the stronger the recording's own wander, the stronger the noise. Noise
-that the recording's sampling frequency cannot carry is none: an amplifier filters it out before it samples.
+above half of the sampling frequency is left out, as an amplifier filters it out before sampling.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from fractions import Fraction
 from functools import lru_cache, partial
 
 import numpy as np
+import repository  # noqa: F401 (makes the package importable)
 from scipy.signal import firwin, resample_poly
 
 from twelvelead.data.header import LEADS
@@ -29,7 +31,7 @@ from twelvelead.synthetic.recorder import FROM_ELECTRODES
 
 SNR_DB = 10.0
 CHEST = LEADS[6:]
-OF_ELECTRODES = TWELVE @ FROM_ELECTRODES  # the twelve leads out of the potentials of two arms, a leg and the chest
+OF_ELECTRODES = TWELVE @ FROM_ELECTRODES  # twelve leads from the potentials of two arms, a leg and the chest
 # Lead sets of the Challenge of 2021.
 SUBSETS = {12: LEADS, 6: LEADS[:6], 4: ("I", "II", "III", "V2"), 3: ("I", "II", "V2"), 2: ("I", "II")}
 
@@ -41,9 +43,9 @@ class Corruption:
     Attributes
     ----------
     title : str
-        What is done, in words.
+        The corruption in words.
     limit : float or None
-        Loss of the metric against the clean copy that a model may have.
+        The largest loss of the metric against the clean copy that is accepted.
     apply : callable
         (recording, numpy Generator) → Recording
     """
@@ -55,20 +57,20 @@ class Corruption:
 
 def corrupted(recording: Recording, name: str, seed: int = 0) -> Recording:
     """The copy of a recording with a corruption of CORRUPTIONS."""
-    random = np.random.default_rng((seed, zlib.crc32(f"{name} {recording.name}".encode())))
-    return CORRUPTIONS[name].apply(recording, random)
+    rng = np.random.default_rng((seed, zlib.crc32(f"{name} {recording.name}".encode())))
+    return CORRUPTIONS[name].apply(recording, rng)
 
 
 # ---------------------------------------------------------------------------------------------- amplitude, rate, length
 
 
-def scaled(recording: Recording, random: np.random.Generator, factor: float) -> Recording:
+def scaled(recording: Recording, rng: np.random.Generator, factor: float) -> Recording:
     """Millivolts times `factor`, as by a wrong gain in the header."""
     return replace(recording, signal_mv=recording.signal_mv * np.float32(factor))
 
 
-def at_rate(recording: Recording, random: np.random.Generator, rate_hz: int) -> Recording:
-    """Resampled by scipy's polyphase filter, so not by the resampler under test; missing samples stay missing."""
+def at_rate(recording: Recording, rng: np.random.Generator, rate_hz: int) -> Recording:
+    """Resampled by scipy's polyphase filter, independent of the resampler under test. Missing samples stay missing."""
     ratio = Fraction(rate_hz / recording.frequency_hz).limit_denominator(1000)
     if ratio == 1:
         return recording
@@ -87,10 +89,10 @@ def _low_pass(slower: int) -> np.ndarray:
     return firwin(80 * slower + 1, 0.9 / slower, window=("kaiser", 8.0))
 
 
-def cropped(recording: Recording, random: np.random.Generator, seconds: float) -> Recording:
-    """A piece from anywhere; what is shorter stays whole."""
+def cropped(recording: Recording, rng: np.random.Generator, seconds: float) -> Recording:
+    """A random piece of this length; a shorter recording stays whole."""
     samples = round(seconds * recording.frequency_hz)
-    start = random.integers(max(recording.signal_mv.shape[1] - samples, 0) + 1)
+    start = rng.integers(max(recording.signal_mv.shape[1] - samples, 0) + 1)
     return replace(recording, signal_mv=recording.signal_mv[:, start : start + samples])
 
 
@@ -99,7 +101,7 @@ def cropped(recording: Recording, random: np.random.Generator, seconds: float) -
 
 def with_noise(
     recording: Recording,
-    random: np.random.Generator,
+    rng: np.random.Generator,
     potentials: Callable[[int, float, np.random.Generator], np.ndarray],
 ) -> Recording:
     """Noise added to the leads that hold a signal, SNR_DB below them.
@@ -107,10 +109,10 @@ def with_noise(
     Parameters
     ----------
     potentials : callable
-        (samples, frequency_hz, random) → noise at the nine electrodes, float64 (9, samples), of any strength.
+        (samples, frequency_hz, rng) → noise at the nine electrodes, float64 (9, samples), of any strength.
     """
     rows = _holding(recording, LEADS)
-    noise = potentials(recording.signal_mv.shape[1], recording.frequency_hz, random)
+    noise = potentials(recording.signal_mv.shape[1], recording.frequency_hz, rng)
     noise = OF_ELECTRODES[[LEADS.index(recording.leads[row]) for row in rows]] @ noise
     noise -= noise.mean(axis=1, keepdims=True)
     if not noise.any():
@@ -122,25 +124,25 @@ def with_noise(
     return replace(recording, signal_mv=signal)
 
 
-def hum(samples: int, frequency_hz: float, random: np.random.Generator, mains_hz: float) -> np.ndarray:
-    return _tones(samples, frequency_hz, random, np.array([mains_hz]))
+def hum(samples: int, frequency_hz: float, rng: np.random.Generator, mains_hz: float) -> np.ndarray:
+    return _tones(samples, frequency_hz, rng, np.array([mains_hz]))
 
 
-def wander(samples: int, frequency_hz: float, random: np.random.Generator) -> np.ndarray:
+def wander(samples: int, frequency_hz: float, rng: np.random.Generator) -> np.ndarray:
     """Five slow waves of random frequencies, the same in all electrodes but for amplitude and phase."""
-    return _tones(samples, frequency_hz, random, random.uniform(0.1, 0.4, 5))
+    return _tones(samples, frequency_hz, rng, rng.uniform(0.1, 0.4, 5))
 
 
-def _tones(samples: int, frequency_hz: float, random: np.random.Generator, tones_hz: np.ndarray) -> np.ndarray:
+def _tones(samples: int, frequency_hz: float, rng: np.random.Generator, tones_hz: np.ndarray) -> np.ndarray:
     """Waves of random amplitude and phase at each electrode; nothing from the Nyquist frequency on."""
     turns = 2j * np.pi * tones_hz[tones_hz < frequency_hz / 2, None] * (np.arange(samples) / frequency_hz)
-    size = random.standard_normal((9, len(turns))) + 1j * random.standard_normal((9, len(turns)))
+    size = rng.standard_normal((9, len(turns))) + 1j * rng.standard_normal((9, len(turns)))
     return (size @ np.exp(turns)).real
 
 
-def muscle(samples: int, frequency_hz: float, random: np.random.Generator) -> np.ndarray:
+def muscle(samples: int, frequency_hz: float, rng: np.random.Generator) -> np.ndarray:
     """White Gaussian noise from 20 to 120 Hz, or to the Nyquist frequency if that is lower."""
-    spectrum = np.fft.rfft(random.standard_normal((9, samples)), axis=1)
+    spectrum = np.fft.rfft(rng.standard_normal((9, samples)), axis=1)
     tone_hz = np.fft.rfftfreq(samples, 1 / frequency_hz)
     spectrum[:, (tone_hz < 20) | (tone_hz > 120)] = 0
     return np.fft.irfft(spectrum, samples, axis=1)
@@ -149,7 +151,7 @@ def muscle(samples: int, frequency_hz: float, random: np.random.Generator) -> np
 # ---------------------------------------------------------------------------------------------------------------- leads
 
 
-def arms_swapped(recording: Recording, random: np.random.Generator) -> Recording:
+def arms_swapped(recording: Recording, rng: np.random.Generator) -> Recording:
     """Right and left arm electrodes exchanged: I turns over, II and III change names, and so do aVR and aVL.
 
     The chest leads, measured against the mean of the three limbs, stay.
@@ -163,20 +165,20 @@ def arms_swapped(recording: Recording, random: np.random.Generator) -> Recording
     return replace(recording, leads=tuple(leads), signal_mv=np.stack([rows[lead] for lead in leads]))
 
 
-def one_flat(recording: Recording, random: np.random.Generator) -> Recording:
+def one_flat(recording: Recording, rng: np.random.Generator) -> Recording:
     """One of the standard leads that hold a signal is 0 throughout."""
     signal = recording.signal_mv.copy()
-    signal[random.permutation(_holding(recording, LEADS))[:1]] = 0
+    signal[rng.permutation(_holding(recording, LEADS))[:1]] = 0
     return replace(recording, signal_mv=signal)
 
 
-def two_missing(recording: Recording, random: np.random.Generator) -> Recording:
+def two_missing(recording: Recording, rng: np.random.Generator) -> Recording:
     """Two of the chest leads that hold a signal are not in the recording."""
-    lost = random.permutation(_holding(recording, CHEST))[:2]
+    lost = rng.permutation(_holding(recording, CHEST))[:2]
     return _of_rows(recording, [row for row in range(len(recording.leads)) if row not in lost])
 
 
-def only(recording: Recording, random: np.random.Generator, leads: tuple[str, ...]) -> Recording:
+def only(recording: Recording, rng: np.random.Generator, leads: tuple[str, ...]) -> Recording:
     """The leads that are among `leads`."""
     return _of_rows(recording, [row for row, lead in enumerate(recording.leads) if lead in leads])
 
@@ -195,7 +197,7 @@ def _holding(recording: Recording, leads: tuple[str, ...]) -> np.ndarray:
 
 
 CLEAN = "clean"
-CORRUPTIONS = {CLEAN: Corruption("clean copy", None, lambda recording, random: recording)}
+CORRUPTIONS = {CLEAN: Corruption("clean copy", None, lambda recording, rng: recording)}
 for _factor in (0.2, 4.88, 1000, 0.001):
     CORRUPTIONS[f"amplitude-{_factor:g}"] = Corruption(
         f"amplitudes × {_factor:g}", 0.02, partial(scaled, factor=_factor)

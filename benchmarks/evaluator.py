@@ -18,23 +18,24 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from repository import ROOT
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+sys.path.append(str(ROOT / "tests" / "evaluation"))  # for plain_scorer
 LABELS = ROOT.parent / "shared" / "reference" / "labels-2020-training-43101.csv"
 WEIGHTS = ROOT / "weights.csv"
 REFERENCE = 1000
 STAGES = ("finding", "reading labels", "reading outputs", "metrics")
 
+LEADS = "I", "II", "III", "aVR", "aVL", "aVF", "V1", "V2", "V3", "V4", "V5", "V6"
 HEADER = (
     "{0} 12 500 5000\n"
-    + "".join(
-        f"{{0}}.mat 16+24 1000/mV 16 0 0 0 0 {lead}\n"
-        for lead in ["I", "II", "III", "aVR", "aVL", "aVF", "V1", "V2", "V3", "V4", "V5", "V6"]
-    )
+    + "".join(f"{{0}}.mat 16+24 1000/mV 16 0 0 0 0 {lead}\n" for lead in LEADS)
     + "#Age: 63\n#Sex: Female\n#Dx: {1}\n#Rx: Unknown\n"
 )
 
@@ -55,14 +56,8 @@ def main() -> None:
     for recordings in map(int, options.recordings.split(",")):
         with tempfile.TemporaryDirectory(prefix="evaluator-") as folder:
             labels, outputs = write_folders(folder, recordings, options.labels)
-            measured = best(
-                lambda: json.loads(
-                    subprocess.run(
-                        [sys.executable, __file__, "--stages", labels, outputs], check=True, capture_output=True
-                    ).stdout
-                )
-            )
-            whole = best(lambda: command(labels, outputs))
+            measured = best(partial(stages_in_a_process, labels, outputs))
+            whole = best(partial(command, labels, outputs))
             row = [
                 f"{recordings:,}",
                 *(f"{measured[stage]:.3f} s" for stage in STAGES),
@@ -77,7 +72,9 @@ def main() -> None:
                 resampling = {key: resampled[key] - whole[key] for key in whole}
     if reference:
         print(
-            f"\n{REFERENCE:,} recordings without starting Python: tests/evaluation/plain_scorer.py {reference[0]:.2f} s, ours "
+            f"\n{REFERENCE:,} recordings without starting Python: tests/evaluation/plain_scorer.py "
+            f"{reference[0]:.2f} s, "
+            f"ours "
             f"{reference[1]:.3f} s, {reference[0] / reference[1]:.0f} times as fast"
         )
     if resampling:
@@ -87,13 +84,19 @@ def main() -> None:
         )
 
 
-def best(measure, runs=3) -> dict:
+def best(measure: Callable[[], dict[str, Any]], runs: int = 3) -> dict[str, Any]:
     """The least of each figure over some runs."""
     results = [measure() for _ in range(runs)]
     return {key: min(result[key] for result in results) for key in results[0]}
 
 
-def command(*arguments) -> dict:
+def stages_in_a_process(labels: str, outputs: str) -> dict[str, Any]:
+    """`stages` in a process of its own, so that its memory is its own."""
+    run = subprocess.run([sys.executable, __file__, "--stages", labels, outputs], check=True, capture_output=True)
+    return json.loads(run.stdout)
+
+
+def command(*arguments: str) -> dict[str, float]:
     """Wall and processor seconds of one run of evaluate_model.py."""
     start, before = time.perf_counter(), os.times()
     subprocess.run([sys.executable, ROOT / "evaluate_model.py", *arguments], check=True, capture_output=True)
@@ -102,7 +105,8 @@ def command(*arguments) -> dict:
     return {"wall": time.perf_counter() - start, "processor": processor}
 
 
-def plain(labels, outputs) -> float:
+def plain(labels: str, outputs: str) -> float:
+    """Seconds of the reference."""
     import plain_scorer
 
     start = time.perf_counter()
@@ -110,7 +114,7 @@ def plain(labels, outputs) -> float:
     return time.perf_counter() - start
 
 
-def stages(label_folder, output_folder) -> dict:
+def stages(label_folder: str, output_folder: str) -> dict[str, Any]:
     """Seconds for each stage, and the peak memory in MiB after each of them."""
     from twelvelead.evaluation import metrics
     from twelvelead.evaluation.files import find_files
@@ -118,9 +122,11 @@ def stages(label_folder, output_folder) -> dict:
     from twelvelead.evaluation.official import read_labels, read_outputs
     from twelvelead.evaluation.task import load_task
 
-    result, peaks, clock = {}, [], time.perf_counter()
+    result: dict[str, float] = {}
+    peaks: list[float] = []
+    clock = time.perf_counter()
 
-    def stage(name):
+    def stage(name: str) -> None:
         nonlocal clock
         result[name], clock = time.perf_counter() - clock, time.perf_counter()
         status = Path("/proc/self/status").read_text()  # getrusage would count what the parent had before the exec
@@ -142,7 +148,7 @@ def stages(label_folder, output_folder) -> dict:
 # -- the files -------------------------------------------------------------------------------------
 
 
-def write_folders(folder, recordings, labels_path) -> tuple[str, str]:
+def write_folders(folder: str, recordings: int, labels_path: Path) -> tuple[str, str]:
     """A folder of headers, with the labels in turn, and one of outputs whose scores are higher for what is labelled."""
     from twelvelead.evaluation.task import load_task
 

@@ -1,10 +1,11 @@
 #!/usr/bin/env python
-"""What a GPU makes of it: recordings a second, share of the chip's peak, members at once, hours of the full recipe.
+"""Speed on a GPU: recordings a second, share of the chip's peak, members at once, time of the full recipe.
 
-    python benchmarks/gpu.py [DATA] [--device cuda] [--recordings 512] [--epoch 8192] [--at-once 1,2,4,8] [--out table.md]
+    python benchmarks/gpu.py [DATA] [--device cuda] [--recordings 512] [--epoch 8192] [--at-once 1,2,4,8] [--out
+    table.md]
 
-Recordings of 12 leads, 10 s and 500 Hz from DATA, or synthetic ones, are taken over and over until an epoch is long enough.
-Members at once are processes on the same chip, as `python -m twelvelead train --workers N` starts them. With
+Recordings of 12 leads, 10 s and 500 Hz from DATA, or synthetic ones, are taken over and over until an epoch is long
+enough. Members at once are processes on the same chip, as `python -m twelvelead train --workers N` starts them. With
 `--device cpu` and small numbers the script is its own test.
 """
 
@@ -49,7 +50,7 @@ def wait(device: torch.device) -> None:
 def train(
     store_folder: Path, key: str, device: torch.device, epoch: int, width: int, checkpoint: Path
 ) -> tuple[float, float]:
-    """Seconds of a member's second epoch of so many recordings (the first one warms up), and the peak GB on the device."""
+    """Seconds of a member's second epoch (the first one warms up), and the peak GB on the device."""
     store = open_store(store_folder, key)
     rows = np.arange(epoch) % len(store)
     recipe = with_epochs(get_recipe("butt").scaled(width=width), 2)
@@ -138,8 +139,8 @@ def measure(
         *table,
         ["scoring, one member", f"{scored:,.0f} recordings/s", f"{2 * macs * scored / peak:.0%}"],
         [
-            f"default recipe, {voting.members} members, {epochs} epochs, {RECORDINGS:,} recordings, {best} members at once, "
-            "computed from the rates above, reading not included",
+            f"default recipe, {voting.members} members, {epochs} epochs, {RECORDINGS:,} recordings, {best} members at "
+            "once, computed from the rates above, reading not included",
             f"{60 * hours:,.0f} min",
             "to reach: 30 min on one H200",
         ],

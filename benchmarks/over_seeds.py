@@ -1,15 +1,15 @@
 #!/usr/bin/env python
-"""Experiments that differ in their seed alone, taken together: how far two recipes are apart, and how far seeds are.
+"""Experiments that differ only in their seed, averaged: how far recipes differ from each other, and how far seeds do.
 
     for seed in 0 1 2; do
         python -m twelvelead leave-one-source-out DATA OUT/$seed --seed $seed --recipe butt --recipe butt-2020
     done
     python benchmarks/over_seeds.py OUT/0 OUT/1 OUT/2 [--out table.md]
 
-Each part of the test recordings (a source left out, the pooled small ones, all together) has a row: the mean of the seeds'
-Challenge metrics with the range of the seeds, and the mean paired difference of the first recipe and each other one with its 95 %
-bootstrap interval over recordings, the same resamples for every seed and recipe. Once on all classes, once on those that the
-recording's source annotates (twelvelead/comparison.py).
+Each part of the test recordings (a source left out, the pooled small ones, all together) has a row: the mean of the
+seeds' Challenge metrics with the range of the seeds, and the mean paired difference of the first recipe and each
+other one with its 95 % bootstrap interval over recordings, the same resamples for every seed and recipe. Once on all
+classes, once on those that the recording's source annotates (twelvelead/comparison.py).
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
 #!/usr/bin/env python
-"""Where the time goes, what this machine could do, and how far each part stands from it: the profiles of docs/performance.md.
+"""Where the time goes, and what this machine could do: the profiles of docs/performance.md.
 
     python benchmarks/profiles.py [DATA] [--recordings 256] [--rows machine,preprocess,scores,training,store,loading]
 
-Every profile is of one core; the other core does the same with another member or other recordings. (Not called profile.py:
-that name is a module of Python's own.)
+Every profile is of one core. In real work the other core does the same with another member or other recordings. The
+file is not called profile.py because Python has a module of that name.
 """
 
 from __future__ import annotations
@@ -25,13 +25,14 @@ from unittest import mock
 
 import numpy as np
 import torch
-from shared import CLASSES, ROOT, make_model, markdown, process, seconds, ten_seconds, with_epochs
+from repository import ROOT
+from shared import CLASSES, make_model, markdown, process, seconds, ten_seconds, with_epochs
 
 from twelvelead.data.recording import read_recording
 from twelvelead.inference.ensemble import load_ensemble
 from twelvelead.inference.predict import predict, stack
-from twelvelead.models.cpu.winograd import ScoringConv
-from twelvelead.models.network import new_model
+from twelvelead.models.cpu.minimal_conv import ScoringConv
+from twelvelead.models.network import accelerated, new_model
 from twelvelead.preprocessing.prepare import prepare
 from twelvelead.recipes import get_recipe
 from twelvelead.training.batches import gather, on_device
@@ -47,7 +48,8 @@ def best_of(count: int, work: Callable[[], object]) -> float:
     return min(seconds(work) for _ in range(count))
 
 
-# ---------------------------------------------------------------------------------------------------------------- machine
+# ----------------------------------------------------------------------------------------------------------------
+# machine
 
 
 def matmul_gflops(size: int = 2048) -> float:
@@ -100,25 +102,28 @@ def machine(work: Path) -> list[list[str]]:
     return [*rows, ["disk, writing and reading", f"{write:.2g} GB/s", f"{read:.2g} GB/s"]]
 
 
-# --------------------------------------------------------------------------------------------------------------- profiles
+# ---------------------------------------------------------------------------------------------------------------
+# profiles
 
 
 def of_python(work: Callable[[], object]) -> list[list[str]]:
-    """Time in each function itself, by cProfile, which makes short functions look slower than they are."""
+    """Time in each function without those that it calls. cProfile makes short functions look slower than they are."""
     profile = cProfile.Profile()
     work()
     profile.runcall(work)
     entries = pstats.Stats(profile).stats.items()
     total = sum(entry[2] for _, entry in entries)
-    top = sorted(((own, count, file, name) for (file, _, name), (_, count, own, _, _) in entries), reverse=True)[:TOP]
+    top = sorted(((alone, count, file, name) for (file, _, name), (_, count, alone, _, _) in entries), reverse=True)[
+        :TOP
+    ]
     return [
-        [f"{Path(file).stem}.{name}" if file != "~" else name.strip("<>"), str(count), f"{own / total:.0%}"]
-        for own, count, file, name in top
+        [f"{Path(file).stem}.{name}" if file != "~" else name.strip("<>"), str(count), f"{alone / total:.0%}"]
+        for alone, count, file, name in top
     ]
 
 
 def of_torch(work: Callable[[], object]) -> list[list[str]]:
-    """Time in each of torch's operators itself."""
+    """Time in each of torch's operators, without those that it calls."""
     work()
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
         work()
@@ -128,10 +133,8 @@ def of_torch(work: Callable[[], object]) -> list[list[str]]:
     return [[entry.key, str(entry.count), f"{entry.self_cpu_time_total / total:.0%}"] for entry in top]
 
 
-STEPS = {
-    2: "sums of inputs and of outputs",
-    5: "products",
-}  # by the dimensions of a product's left side, in scoring_layers.Convolution
+# The steps of scoring_layers.ConvolutionReLU, by the number of dimensions of the left factor of their matrix product.
+STEPS = {2: "transforms of inputs and outputs", 5: "products"}
 
 
 @contextmanager
@@ -152,13 +155,13 @@ def counted(calls: dict[str, list[float]]) -> Iterator[None]:
 
 
 def giga_macs(model: torch.nn.Module, samples: int) -> float:
-    """Billions of multiply-adds of the convolutions for one recording of so many samples, as they are done."""
+    """Billions of multiply-adds of the convolutions for one recording of so many samples, as they are executed."""
     direct, calls = 0, {}
 
     def count(module, inputs, output) -> None:
         nonlocal direct
         positions = output[0, 0].numel()
-        if isinstance(module, ScoringConv):  # products, then the sums of inputs and of outputs
+        if isinstance(module, ScoringConv):  # the products, and the transforms of inputs and outputs
             points, channels_in, channels_out = module.weight.shape
             outputs = points - module.taps + 1
             each = channels_in * channels_out + points * channels_in + outputs * channels_out
@@ -179,7 +182,7 @@ def giga_macs(model: torch.nn.Module, samples: int) -> float:
 
 
 def of_steps(work: Callable[[], object]) -> list[list[str]]:
-    """Time in numpy's products, by their kind, and besides in each function itself."""
+    """Time in numpy's products by their kind, and in every other function without those that it calls."""
     calls: dict[str, list[float]] = {}
     with counted(calls):
         total = seconds(work)
@@ -191,7 +194,11 @@ def of_steps(work: Callable[[], object]) -> list[list[str]]:
 
 def preprocess(headers: list[Path]) -> tuple[str, list[list[str]]]:
     recipe = get_recipe("butt-2020").input
-    work = lambda: [prepare(read_recording(header), recipe) for header in headers]  # noqa: E731
+
+    def work() -> None:
+        for header in headers:
+            prepare(read_recording(header), recipe)
+
     each = best_of(5, work) / len(headers)
     size = sum(header.with_suffix(".mat").stat().st_size for header in headers) / len(headers)
     return (f"{1e3 * each:.2f} ms a recording; {1e-9 * size / each:.2g} GB/s of the file's bytes"), of_python(work)
@@ -224,13 +231,13 @@ def training(headers: list[Path], width: int) -> tuple[str, list[list[str]]]:
         positive, negative = class_weights(labels, 100)
         weighting = Weighting(*(torch.tensor(a, dtype=torch.float32) for a in (positive, negative, CLASSES.weights)))
         targets = torch.tensor(labels, dtype=torch.float32)
-        model = new_model(recipe, len(CLASSES.codes)).train()
+        model = accelerated(new_model(recipe, len(CLASSES.codes)), training=True).train()
         optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
-        random = np.random.default_rng(0)
+        rng = np.random.default_rng(0)
         rows = np.arange(min(32, len(store)))
 
-        def step() -> None:  # as training._train_epoch
-            x, valid, metadata = gather(data, rows, recipe.input, recipe.augmentation, random)
+        def step() -> None:  # as in training.member
+            x, valid, metadata = gather(data, rows, recipe.input, recipe.augmentation, rng)
             loss = LOSSES["weighted_cross_entropy"](model(x, valid, metadata), targets[rows], weighting)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
@@ -249,7 +256,10 @@ def store(headers: list[Path]) -> tuple[str, list[list[str]]]:
     recipe = get_recipe("butt-2020").input
     with tempfile.TemporaryDirectory() as folder:
         places = (Path(folder, str(k)) for k in range(9))
-        work = lambda: build_store(headers, recipe, next(places), jobs=1)  # noqa: E731
+
+        def work() -> None:
+            build_store(headers, recipe, next(places), jobs=1)
+
         each = best_of(3, work) / len(headers)
         return f"{1e3 * each:.2f} ms a recording in one process, {1 / each:.0f} recordings a second", of_python(work)
 
@@ -262,14 +272,14 @@ def loading(model: Path) -> tuple[str, list[list[str]]]:
     )
     lines = re.findall(r"import time:\s+(\d+) \|\s+(\d+) \| +([\w.]+)", run.stderr)
     alone: dict[str, int] = {}
-    for own, _, name in lines:
+    for microseconds, _, name in lines:
         package = name.partition(".")[0]
-        alone[package] = alone.get(package, 0) + int(own)
+        alone[package] = alone.get(package, 0) + int(microseconds)
     total = sum(alone.values())
     top = sorted(alone.items(), key=lambda item: -item[1])[:TOP]
     return (
         f"{1e-6 * total:.2f} s of imports, {float(run.stdout):.2f} s of loading",
-        [[name, "", f"{own / total:.0%}"] for name, own in top],
+        [[name, "", f"{microseconds / total:.0%}"] for name, microseconds in top],
     )
 
 

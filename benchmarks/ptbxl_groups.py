@@ -4,8 +4,8 @@
     python benchmarks/ptbxl_groups.py data/challenge groups.csv
     python -m twelvelead holdout data/challenge OUT --test-groups groups.csv --recipe butt --recipe butt-2020
 
-DATA holds recordings.csv (recording, source, ptbxl_strat_fold, …), as `../shared/unpack data` makes data/challenge. Recordings that
-the file does not name, PTB-XL's folds 1 to 8, train.
+DATA holds recordings.csv (recording, source, ptbxl_strat_fold, …), as `../shared/unpack data` makes data/challenge.
+Recordings that the file does not name, PTB-XL's folds 1 to 8, train.
 """
 
 from __future__ import annotations

@@ -3,8 +3,8 @@
 
     python benchmarks/reading.py DATA MODEL [--limit N]
 
-Each part runs in a process of its own, so that its peak memory is its own. run_model gets what the organizers' 2021 script
-hands over: the header's text and the signal that scipy's loadmat gives, which is not timed.
+Each part runs in a process of its own, so that its peak memory is its own. run_model gets what the organizers' 2021
+script hands over: the header's text and the signal that scipy's loadmat gives, which is not timed.
 """
 
 from __future__ import annotations
@@ -12,13 +12,12 @@ from __future__ import annotations
 import argparse
 import multiprocessing
 import resource
-import sys
 import tempfile
 import time
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+import repository  # noqa: F401 (makes the package importable)
 
 
 def store_all(data: str) -> dict:

@@ -3,15 +3,16 @@
 
     python benchmarks/reference.py MODEL DATA OUTPUTS       # as driver.py, with the weights of our model folder
 
-T. Vicar, J. Hejc, P. Novotna, M. Ronzhina, O. Janousek, CinC 2020, paper 189, section 2, and where the paper is silent their
-published code: scipy reads a recording; each lead is filtered (firwin, filtfilt) and interpolated to 125 Hz; 922 zeros are
-appended; the network is called with one recording, one member after another; training decodes every recording anew in
-every epoch. Not here: pieces of recordings above 105 s, of which no benchmark has one.
+T. Vicar, J. Hejc, P. Novotna, M. Ronzhina, O. Janousek, CinC 2020, paper 189, section 2, and where the paper is
+silent their published code: scipy reads a recording; each lead is filtered (firwin, filtfilt) and interpolated to
+125 Hz; 922 zeros are appended; the network is called with one recording, one member after another; training decodes
+every recording anew in every epoch. Not here: pieces of recordings above 105 s, of which no benchmark has one.
 """
 
 from __future__ import annotations
 
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +28,8 @@ ZEROS = 922
 BATCH = 32
 
 
-# ------------------------------------------------------------------------------------------------------------ recordings
+# ------------------------------------------------------------------------------------------------------------
+# recordings
 
 
 def read(header_path: Path) -> tuple[str, np.ndarray]:
@@ -68,7 +70,8 @@ def augment(x: np.ndarray, random: np.random.Generator) -> np.ndarray:
     return x
 
 
-# --------------------------------------------------------------------------------------------------------------- network
+# ---------------------------------------------------------------------------------------------------------------
+# network
 
 
 def convolution(channels_in: int, channels_out: int) -> nn.ModuleDict:
@@ -93,7 +96,7 @@ class Network(nn.Module):
         self.levels = nn.ModuleList()
         for i in range(1, 7):
             sizes = [channels, i * width, i * width, i * width]
-            layers = nn.ModuleList(convolution(a, b) for a, b in zip(sizes, sizes[1:]))
+            layers = nn.ModuleList(convolution(a, b) for a, b in pairwise(sizes))
             self.levels.append(nn.ModuleDict(dict(convolutions=layers)))
             channels = width + 2 * i * width
         self.top = convolution(channels, 6 * width)
@@ -135,7 +138,8 @@ def run_model(networks: list[Network], header: str, signal: np.ndarray, graph: b
         return np.stack([torch.sigmoid(network(x))[0].detach().numpy() for network in networks])
 
 
-# -------------------------------------------------------------------------------------------------------------- training
+# --------------------------------------------------------------------------------------------------------------
+# training
 
 
 def train_epoch(

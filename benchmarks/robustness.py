@@ -26,7 +26,7 @@ from typing import Any
 import joblib
 import numpy as np
 from corruptions import CLEAN, CORRUPTIONS, corrupted
-from shared import markdown
+from robustness_table import as_markdown
 from tqdm import tqdm
 
 from twelvelead.data.classes import Classes
@@ -92,7 +92,7 @@ def names_in(file: Path) -> set[str]:
 def classify_copies(
     models: list[Ensemble], headers: list[Path], names: list[str], classes: Classes, seed: int
 ) -> Predictions:
-    """What each model says of each recording with each corruption, laid out over `classes`.
+    """Labels and scores of each model for each recording and corruption, in the columns of `classes`.
 
     A class that a model does not know has label and score 0.
     """
@@ -102,7 +102,7 @@ def classify_copies(
     fell_back = dict.fromkeys(outputs, 0)
     inputs = [model.recipe.input for model in models]
     started = time.perf_counter()
-    # threads: corrupting and resampling spend their time in numpy, which lets go of the interpreter's lock
+    # Threads, since corrupting and resampling spend their time in numpy, which releases the interpreter's lock.
     with (
         joblib.Parallel(n_jobs=-1, prefer="threads") as parallel,
         tqdm(total=len(headers) * len(names), desc="classifying", unit="copy", file=sys.stderr, disable=None) as bar,
@@ -139,7 +139,7 @@ def _prepared(recording: Recording | str, name: str, inputs: list[Input], seed: 
         if isinstance(recording, str):
             raise RecordingError(recording)
         copy = corrupted(recording, name, seed)
-        return [prepare(copy, own) for own in inputs]
+        return [prepare(copy, spec) for spec in inputs]
     except RecordingError as error:
         return [str(error)] * len(inputs)
 
@@ -154,7 +154,8 @@ def compare(
     UserError
         If no recording has a scored diagnosis.
     """
-    # the unofficial phase's metrics divide by a recording's number of labels; to the Challenge's, none adds nothing
+    # The unofficial phase's metrics divide by a recording's number of labels, so a recording without labels cannot
+    # count.
     counted = labels.any(axis=1)
     if not counted.any():
         raise UserError("no recording has a diagnosis that is scored: give recordings with #Dx in their headers")
@@ -250,57 +251,7 @@ def _about(folder: Path) -> dict[str, Any]:
     )
 
 
-# ---------------------------------------------------------------------------------------------------------------- table
-
-
-def as_markdown(results: dict[str, Any], command: str) -> str:
-    """The command, the models, and the table."""
-    models, rows = results["models"], results["rows"]
-    titles = [model["recipe"] for model in models]
-    if len(set(titles)) < len(titles):
-        titles = [model["folder"] for model in models]
-    lines = [f"`{command}`", ""]
-    for model in models:
-        network = ", ".join(f"{name} {value}" for name, value in model["network"].items())
-        lines.append(
-            f"- `{model['folder']}`: recipe `{model['recipe']}`, {len(model['epochs'])} members of "
-            f"{'/'.join(map(str, model['epochs']))} epochs, {network}, seed {model['seed']}, "
-            f"trained on {model['recordings']} recordings"
-        )
-    lines += [
-        "",
-        f"{results['recordings']} recordings of `{results['data']}`, seed {results['seed']}; in brackets "
-        f"95 % intervals from {results['resamples']} resamples of the recordings, the same in every cell.",
-        "",
-    ]
-    head, several = ["copy", "limit"], len(titles) > 1
-    for title in titles:
-        own = f"{title}: " if several else ""
-        head += [f"{own}{results['metric']}", f"{own}loss", "kept"]
-    table = []
-    for row in rows:
-        cells = [row["title"], "" if row["limit"] is None else f"{row['limit']:g}"]
-        for model in row["models"]:
-            cells += [
-                _cell(model["score"]),
-                "" if row["name"] == CLEAN else _cell(model["loss"], "+.3f"),
-                {None: "", True: "yes", False: "**no**"}[model["kept"]],
-            ]
-        table.append(cells + ([_cell(row["difference"], "+.3f")] if several else []))
-    text = "\n".join(lines) + "\n" + markdown(head + ([" − ".join(titles)] if several else []), table)
-    notes = [
-        f"{model['fell_back']} ({title}, {row['title']})"
-        for row in rows
-        for title, model in zip(titles, row["models"])
-        if model["fell_back"]
-    ]
-    if notes:
-        text += f"\nRecordings that could not be classified and count as sinus rhythm: {', '.join(notes)}.\n"
-    return text
-
-
-def _cell(figure: dict[str, float], form: str = ".3f") -> str:
-    return f"{figure['value']:{form}} [{figure['low']:{form}}, {figure['high']:{form}}]"
+# -------------------------------------------------------------------------------------------------------------- command
 
 
 def _positive(text: str) -> int:

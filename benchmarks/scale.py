@@ -1,12 +1,12 @@
 #!/usr/bin/env python
-"""Does it still work at full size? Time of the store from 1,000 to 43,101 recordings; peak memory of training and run_model.
+"""Growth to full size: time of the store for up to 43,101 recordings, peak memory of training and run_model.
 
     python benchmarks/scale.py [DATA] [--counts 1000,4115,10000,20000,43101] [--minutes 3] [--out table.md]
 
-The recordings of DATA (without it synthetic ones) are linked under other folders as often as need be: a link is a file to
-read, and all content is in the page cache. Training is the real command on the largest store, ended by its time budget.
-Memory is the sum over all processes of what each holds alone and its share of what they hold together (Linux' PSS).
-Takes about 10 minutes on two cores; needs 2 GB of disk.
+The recordings of DATA (without it synthetic ones) are linked under other folders as often as need be: a link is a
+file to read, and all content is in the page cache. Training is the real command on the largest store, ended by its
+time budget. Memory is the sum over all processes of what each holds alone and its share of what they hold together
+(Linux' PSS). Takes about 10 minutes on two cores; needs 2 GB of disk.
 """
 
 from __future__ import annotations
@@ -19,11 +19,13 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 from joblib.externals.loky import get_reusable_executor
-from shared import ROOT, make_model, markdown, process
+from repository import ROOT
+from shared import make_model, markdown, process
 
 from twelvelead.data.folders import find_recordings
 from twelvelead.data.header import LEADS
@@ -46,7 +48,8 @@ def linked(headers: list[Path], count: int, folder: Path) -> Path:
     return folder
 
 
-# ----------------------------------------------------------------------------------------------------------------- growth
+# -----------------------------------------------------------------------------------------------------------------
+# growth
 
 
 def store_seconds(data: Path, count: int, folder: Path) -> dict[str, float]:
@@ -58,7 +61,7 @@ def store_seconds(data: Path, count: int, folder: Path) -> dict[str, float]:
     built = time.perf_counter()
     build_store(headers, get_recipe("butt").input, folder, root=data)
     opened = time.perf_counter()
-    get_reusable_executor().shutdown(wait=True)  # else this process waits for joblib's for ever
+    get_reusable_executor().shutdown(wait=True)  # otherwise this process would wait for joblib's processes for ever
     return dict(
         recordings=len(store),
         finding=found - started,
@@ -77,26 +80,24 @@ def growth(data: Path, counts: list[int], work: Path) -> list[dict[str, float]]:
     return rows
 
 
-# ----------------------------------------------------------------------------------------------------------------- memory
+# -----------------------------------------------------------------------------------------------------------------
+# memory
 
 
 def family_pss(pid: int) -> dict[int, int]:
     """Bytes (PSS) of a process and of all below it."""
     parents = {}
     for path in Path("/proc").glob("[0-9]*/stat"):
-        try:
+        with suppress(OSError):  # the process has ended
             parents[int(path.parent.name)] = int(path.read_text().rpartition(")")[2].split()[1])
-        except OSError:
-            pass  # it has ended
     family, bytes_of = {pid}, {}
     while more := {child for child, parent in parents.items() if parent in family} - family:
         family |= more
     for member in family:
-        try:
-            line = next(line for line in Path(f"/proc/{member}/smaps_rollup").open() if line.startswith("Pss:"))
-            bytes_of[member] = 1024 * int(line.split()[1])
-        except (OSError, StopIteration):
-            pass
+        with suppress(OSError):
+            for line in Path(f"/proc/{member}/smaps_rollup").read_text().splitlines():
+                if line.startswith("Pss:"):
+                    bytes_of[member] = 1024 * int(line.split()[1])
     return bytes_of
 
 
@@ -151,7 +152,8 @@ def peak_gb() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
 
 
-# ------------------------------------------------------------------------------------------------------------------ tables
+# ------------------------------------------------------------------------------------------------------------------
+# tables
 
 
 def measure(
@@ -185,7 +187,7 @@ def measure(
     with process(os.cpu_count() or 1) as pool:
         seconds, peak, loaded = pool.submit(run_model_memory, model, long_minutes, 1000).result()
     print(
-        f"run_model on {long_minutes:g} min of 1000 Hz: {seconds:.1f} s, peak {peak:.2f} GB, {loaded:.2f} GB of it before",
+        f"run_model on {long_minutes:g} min of 1000 Hz: {seconds:.1f} s, peak {peak:.2f} GB, before {loaded:.2f} GB",
         flush=True,
     )
     train_peak, log = training_memory(many, work / "trained", minutes, width)

@@ -1,6 +1,6 @@
-"""What the benchmarks share: recordings of one kind, a model of random weights, processes with so many threads, figures.
+"""What the benchmarks share: recordings, a model with random weights, processes with a number of threads, tables.
 
-Not a benchmark itself.
+This file is not a benchmark itself.
 """
 
 from __future__ import annotations
@@ -17,34 +17,31 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from repository import ROOT
+from safetensors.torch import save_file
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
-
-from safetensors.torch import save_file  # noqa: E402
-
-from twelvelead import __version__  # noqa: E402
-from twelvelead.data.classes import load_weights, scored_classes  # noqa: E402
+from twelvelead import __version__
+from twelvelead.data.classes import load_weights, scored_classes
 from twelvelead.data.folders import find_recordings
-from twelvelead.data.recording import read_recording  # noqa: E402
-from twelvelead.files import write_json  # noqa: E402
-from twelvelead.inference.ensemble import member_path  # noqa: E402
-from twelvelead.inference.model_files import FORMAT
-from twelvelead.inference.predict import stack  # noqa: E402
-from twelvelead.models.layers import MaskedBatchNorm  # noqa: E402
-from twelvelead.models.network import new_model  # noqa: E402
-from twelvelead.preprocessing.prepare import prepare  # noqa: E402
-from twelvelead.recipes import Recipe, get_recipe, to_dict  # noqa: E402
+from twelvelead.data.recording import read_recording
+from twelvelead.files import write_json
+from twelvelead.inference.model_files import FORMAT, member_path
+from twelvelead.inference.predict import stack
+from twelvelead.models.layers import MaskedBatchNorm
+from twelvelead.models.network import new_model
+from twelvelead.preprocessing.prepare import prepare
+from twelvelead.recipes import Recipe, get_recipe, to_dict
 from twelvelead.training.batches import gather
 
 CLASSES = scored_classes(load_weights(ROOT / "weights.csv"))
 
 
-# ---------------------------------------------------------------------------------------------------------------- inputs
+# ----------------------------------------------------------------------------------------------------------------
+# inputs
 
 
 def ten_seconds(data: Path | None, count: int, folder: Path) -> list[Path]:
-    """Links in `folder` to `count` recordings of `data` of 12 leads, 10 s and 500 Hz; without `data`, synthetic ones."""
+    """`count` recordings of 12 leads, 10 s and 500 Hz in `folder`: links to those of `data`, or synthetic ones."""
     folder.mkdir(parents=True)
     if data is None:
         from twelvelead.synthetic import write_hospital
@@ -68,9 +65,9 @@ def ten_seconds(data: Path | None, count: int, folder: Path) -> list[Path]:
 
 
 def make_model(folder: Path, headers: list[Path], members: int = 11, width: int = 30) -> Path:
-    """A model folder of the published network (butt-2020) with random weights, as good as a trained one for measuring time.
+    """A model folder of the published network (butt-2020) with random weights, for measuring time.
 
-    The statistics of batch normalisation are those of some of the recordings, so that activations are of natural size.
+    The statistics of batch normalisation come from some of the recordings, so that activations have a natural size.
     """
     recipe = get_recipe("butt-2020").scaled(members=members, width=width)
     folder.mkdir(parents=True)
@@ -97,21 +94,22 @@ def make_model(folder: Path, headers: list[Path], members: int = 11, width: int 
 
 
 def with_epochs(recipe: Recipe, epochs: int) -> Recipe:
-    """The recipe with so many epochs of its first phase and no averaging of weights."""
+    """The recipe with only its first phase, of so many epochs, and without averaging of weights."""
     phase = replace(recipe.training.phases[0], epochs=epochs)
     return replace(recipe, training=replace(recipe.training, phases=(phase,), averaged_epochs=0))
 
 
-# ------------------------------------------------------------------------------------------------------------- processes
+# -------------------------------------------------------------------------------------------------------------
+# processes
 
 
 def process(threads: int) -> ProcessPoolExecutor:
-    """A process of its own whose numpy and torch use so many threads; `with process(1) as p: p.submit(…).result()`."""
+    """A pool of one process whose numpy and torch use so many threads: `with process(1) as p: p.submit(…).result()`."""
     before = os.environ.get("OMP_NUM_THREADS")
     os.environ["OMP_NUM_THREADS"] = str(threads)
     try:
         pool = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"))
-        pool.submit(os.getpid).result()  # it starts now, with this environment
+        pool.submit(os.getpid).result()  # the process starts now, with this environment
     finally:
         if before is None:
             del os.environ["OMP_NUM_THREADS"]
@@ -127,13 +125,13 @@ def seconds(work: Callable[[], object]) -> float:
 
 
 def alternate(repeats: int, *works: Callable[[], object]) -> list[list[float]]:
-    """Seconds of each work, taken in turns, so that what else the machine does falls on all alike."""
+    """Seconds of each work. They take turns, so that other load on the machine affects all of them alike."""
     times = [[seconds(work) for work in works] for _ in range(repeats)]
     return [list(column) for column in zip(*times)]
 
 
 def figures(values: list[float], unit: str, best: Callable = min) -> str:
-    """Median and best of several, for a table."""
+    """The median and the best of several values, for a table."""
     return f"{statistics.median(values):.3g} {unit} (best {best(values):.3g})"
 
 

@@ -1,11 +1,11 @@
 #!/usr/bin/env python
-"""This project against the authors' pipeline (reference.py), side by side in one run: the ratios of docs/performance.md.
+"""This project and the authors' pipeline (reference.py) side by side in one run: the ratios of docs/performance.md.
 
     python benchmarks/speed.py [DATA] [--recordings 256] [--repeats 3] [--rows preprocess,run_model] [--out table.md]
 
-DATA is a folder of recordings, of which those of 12 leads, 10 s and 500 Hz are used (without it synthetic ones, which have
-the same shape); they lie in the page cache. Networks have random weights. Both sides take turns; each row runs in processes
-of its own with the number of threads it says. Takes about 20 minutes on two cores.
+DATA is a folder of recordings, of which those of 12 leads, 10 s and 500 Hz are used (without it synthetic ones,
+which have the same shape); they lie in the page cache. Networks have random weights. Both sides take turns; each row
+runs in processes of its own with the number of threads it says. Takes about 20 minutes on two cores.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from pathlib import Path
 import numpy as np
 import reference
 import torch
+from repository import ROOT
 from shared import (
     CLASSES,
-    ROOT,
     alternate,
     figures,
     make_model,
@@ -47,34 +47,61 @@ from twelvelead.training.store import build_store, fingerprint, open_store
 SLOW = 16  # recordings of the parts where the reference takes long
 
 
-# ------------------------------------------------------------------------------------------- one core: read and preprocess
+# ------------------------------------------------------------------------------------------- one core: read and
+# preprocess
 
 
 def preprocess(headers: list[Path], repeats: int) -> list[list[float]]:
     """Milliseconds a recording: ours, the reference, the reference with a filter as steep as ours."""
     recipe = get_recipe("butt-2020").input
-    ours = lambda: [prepare(read_recording(header), recipe) for header in headers]  # noqa: E731
-    theirs = lambda taps: [reference.prepare(*reference.read(header), taps) for header in headers]  # noqa: E731
-    ours(), theirs(None)
+
+    def ours() -> None:
+        for header in headers:
+            prepare(read_recording(header), recipe)
+
+    def theirs(taps: int | None) -> None:
+        for header in headers:
+            reference.prepare(*reference.read(header), taps)
+
+    ours()
+    theirs(None)
     return [
         [1e3 * s / len(headers) for s in column]
         for column in alternate(repeats, ours, lambda: theirs(None), lambda: theirs(147))
     ]
 
 
-# ------------------------------------------------------------------------------------------------------- two cores: scores
+# ------------------------------------------------------------------------------------------------------- two cores:
+# scores
 
 
 def run_model(model: Path, headers: list[Path], repeats: int) -> tuple[list[list[float]], float, float, float]:
-    """Milliseconds a recording of our run_model, the reference's, the reference's without its graph of gradients; then how far
-    scores differ: of one input, of the whole pipelines, inputs."""
+    """Times and differences of run_model.
+
+    Returns
+    -------
+    times : list of three lists
+        Milliseconds a recording of our run_model, of the reference, and of the reference without its graph of
+        gradients.
+    equal, whole, inputs : float
+        Largest difference of scores for the same input, and between the whole pipelines; mean relative difference of
+        inputs.
+    """
     import team_code
 
     ours, theirs = team_code.load_model(model, ()), reference.load_model(model)
     read = [reference.read(header) for header in headers[:SLOW]]
-    of_ours = lambda: [team_code.run_model(ours, *recording) for recording in read]  # noqa: E731
-    of_theirs = lambda graph: [reference.run_model(theirs, *recording, graph) for recording in read]  # noqa: E731
-    of_ours(), of_theirs(True)
+
+    def of_ours() -> None:
+        for recording in read:
+            team_code.run_model(ours, *recording)
+
+    def of_theirs(graph: bool) -> None:
+        for recording in read:
+            reference.run_model(theirs, *recording, graph)
+
+    of_ours()
+    of_theirs(True)
     times = [
         [1e3 * s / len(read) for s in column]
         for column in alternate(repeats, of_ours, lambda: of_theirs(True), lambda: of_theirs(False))
@@ -116,7 +143,8 @@ def folder(model: Path, data: Path, repeats: int, work: Path) -> list[list[float
     return [[1e3 * s / count for s in column] for column in times]
 
 
-# ----------------------------------------------------------------------------------------------------- two cores: training
+# ----------------------------------------------------------------------------------------------------- two cores:
+# training
 
 
 def train_ours(store_folder: Path, key: str, checkpoint: Path, width: int) -> None:
@@ -173,7 +201,8 @@ def training(headers: list[Path], repeats: int, width: int, work: Path) -> list[
     return [[2 * len(headers) / s for s in times[0]], [len(headers) / s for s in times[1]]]
 
 
-# ----------------------------------------------------------------------------------------------------------------- loading
+# -----------------------------------------------------------------------------------------------------------------
+# loading
 
 
 def loading(model: Path, repeats: int) -> list[float]:
@@ -182,7 +211,8 @@ def loading(model: Path, repeats: int) -> list[float]:
     return [seconds(lambda: subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)) for _ in range(repeats)]
 
 
-# ------------------------------------------------------------------------------------------------------------------- table
+# -------------------------------------------------------------------------------------------------------------------
+# table
 
 
 def measure(
@@ -221,8 +251,8 @@ def measure(
         add(f"run_model, {members} members, one recording, two cores", "ms", ours, theirs, "4.5×")
         add("the same, the reference without its graph of gradients", "ms", ours, bare, "")
         print(
-            f"largest difference of the scores: {equal:.1e} with equal input, {whole:.1e} between the whole pipelines, whose "
-            f"inputs differ by {inputs:.1%} of the mean amplitude",
+            f"largest difference of the scores: {equal:.1e} with equal input, {whole:.1e} between the whole pipelines, "
+            f"whose inputs differ by {inputs:.1%} of the mean amplitude",
             flush=True,
         )
     if "folder" in rows:

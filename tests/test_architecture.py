@@ -98,6 +98,33 @@ def test_the_picture_names_every_folder_and_its_modules():
     assert not missing, "\n".join(["docs/architecture.md does not show these in the picture of the package:", *missing])
 
 
+def test_only_one_place_knows_of_models_cpu():
+    """What is fast on a CPU can be deleted: only network.accelerated imports it, by one name, and inside a function."""
+    folder = PACKAGE / "models" / "cpu"
+    users = {}
+    for path in [*PACKAGE.rglob("*.py"), *PACKAGE.parent.glob("*.py")]:
+        if not path.is_relative_to(folder):
+            names = imports_of_models_cpu(path)
+            users |= {path.relative_to(PACKAGE.parent).as_posix(): names} if names else {}
+    assert users == {"twelvelead/models/network.py": ["accelerate"]}
+
+
+def imports_of_models_cpu(path: Path) -> list[str]:
+    """Names that a file imports from models/cpu or from a module in it."""
+    names = []
+    inside = path.relative_to(PACKAGE).parts[:-1] if path.is_relative_to(PACKAGE) else ()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom):
+            base = ["twelvelead", *inside][: len(inside) + 2 - node.level] if node.level else []
+            module = ".".join([*base, *filter(None, [node.module])])
+            for alias in node.names:
+                if f"{module}.{alias.name}.".startswith("twelvelead.models.cpu."):
+                    names.append(alias.name)
+        elif isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names if f"{alias.name}.".startswith("twelvelead.models.cpu.")]
+    return names
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "module, heavy",

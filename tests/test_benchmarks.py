@@ -1,10 +1,11 @@
-"""The benchmarks measure what they say: the reference is the same network on nearly the same input, and all scripts run."""
+"""The benchmarks measure what they say: the reference is the same network on nearly the same input. All scripts run."""
 
 from __future__ import annotations
 
 import importlib
 import json
 import re
+import subprocess
 import sys
 from concurrent.futures import Future
 from contextlib import contextmanager
@@ -20,9 +21,8 @@ from twelvelead.data.header import LEADS
 from twelvelead.data.recording import read_recording
 from twelvelead.inference.ensemble import load_ensemble, member_scores
 from twelvelead.inference.predict import stack
-from twelvelead.models.butt import ScoringButt
-from twelvelead.models.cpu import scoring_layers
-from twelvelead.models.cpu.winograd import prepared_for_scoring
+from twelvelead.models.cpu import accelerate, scoring_layers
+from twelvelead.models.cpu.butt import ScoringButt
 from twelvelead.models.network import fuse
 from twelvelead.preprocessing.prepare import Prepared, prepare
 from twelvelead.recipes import Input
@@ -31,7 +31,7 @@ FOLDER = Path(__file__).resolve().parent.parent / "benchmarks"
 
 
 class Here:
-    """Stands in for a process of its own."""
+    """Runs in this process what a benchmark would run in another one."""
 
     def submit(self, work, *values):
         future = Future()
@@ -51,7 +51,7 @@ def benchmark(monkeypatch):
         return module
 
     yield load
-    for name in ("reference", "shared", "speed", "scale", "profiles", "gpu", "over_seeds"):
+    for name in {path.stem for path in FOLDER.glob("*.py")} & {*sys.modules}:
         sys.modules.pop(name, None)
 
 
@@ -117,6 +117,7 @@ def test_speed_fills_every_row_of_its_table(benchmark, tmp_path):
     assert all(float(row[3].rstrip("×")) > 0 for row in table if row[2])
 
 
+@pytest.mark.slow
 def test_scale_measures_growth_and_memory(benchmark, hospital, tmp_path):
     scale = benchmark("scale")
     many = scale.linked(find_recordings(hospital), 100, tmp_path / "many")
@@ -143,7 +144,7 @@ def test_profiles_name_what_takes_time(benchmark, hospital, tiny_model, tmp_path
     model = profiles.new_model(profiles.get_recipe("butt-2020"), 24).eval()
     assert profiles.giga_macs(model, 1280) == pytest.approx(0.303, abs=0.001)
     # 12 products for 42 (in two convolutions 10 for 28), panels that are not full, and sums besides
-    assert profiles.giga_macs(prepared_for_scoring(fuse(model)), 1280) == pytest.approx(0.115, abs=0.001)
+    assert profiles.giga_macs(accelerate(fuse(model), training=False), 1280) == pytest.approx(0.115, abs=0.001)
 
 
 @pytest.mark.slow
@@ -213,3 +214,44 @@ def test_experiments_that_differ_in_more_than_the_seed_are_not_taken_together(be
     (other / "results.json").write_text(json.dumps({**results, "budget": {"epochs": 3}}))
     with pytest.raises(SystemExit, match="more than their seed"):
         over_seeds.read([one, other])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("script", sorted(path.stem for path in FOLDER.glob("*.py")))
+def test_every_script_starts_from_another_folder(script, tmp_path):
+    """Its imports work without an installed package; scripts with options print their help."""
+    run = subprocess.run(
+        [sys.executable, FOLDER / f"{script}.py", "--help"], cwd=tmp_path, capture_output=True, text=True
+    )
+    if script in ("ptbxl_groups", "reference"):  # they take fixed arguments and print how they are used
+        assert run.returncode == 1 and run.stderr.startswith("usage: ")
+    else:
+        assert run.returncode == 0, run.stderr
+
+
+@pytest.mark.slow
+def test_the_evaluators_benchmark_prints_a_row_and_a_ratio(tmp_path):
+    arguments = ["--recordings", "50,1000", "--labels", tmp_path / "none.csv"]
+    run = subprocess.run(
+        [sys.executable, FOLDER / "evaluator.py", *arguments], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.count("MiB |") == 2 and "times as fast" in run.stdout
+
+
+@pytest.mark.slow
+def test_reading_measures_the_store_and_run_model(hospital, tiny_model, tmp_path):
+    arguments = [hospital, tiny_model, "--limit", "3"]
+    run = subprocess.run(
+        [sys.executable, FOLDER / "reading.py", *arguments], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert run.returncode == 0, run.stderr
+    assert "recordings 48" in run.stdout and "recordings 3" in run.stdout
+
+
+def test_ptbxl_groups_hold_fold_9_and_the_other_sources(benchmark, tmp_path):
+    rows = ["recording,source,ptbxl_strat_fold", "A,ptb-xl,9", "B,ptb-xl,3", "C,ptb-xl,10", "D,cpsc,"]
+    (tmp_path / "recordings.csv").write_text("\n".join(rows) + "\n")
+    benchmark("ptbxl_groups").main(str(tmp_path), str(tmp_path / "groups.csv"))
+    groups = (tmp_path / "groups.csv").read_text().splitlines()
+    assert groups == ["recording,group", "A,ptb-xl fold 9", "C,unused", "D,cpsc"]
