@@ -41,6 +41,11 @@ def run_command(name: str, action: Callable[[], int | None], *, debug: bool = Fa
         130 after Ctrl-C, 143 after SIGTERM, 141 if nobody reads standard output any more.
     """
     _open_standard_streams()
+    try:
+        os.getcwd()  # libraries that torch loads end the process without one
+    except OSError:
+        _print_line(f"{name}: the working directory was deleted; change to one that exists")
+        return user_error
     with _sigterm_raises():
         try:
             return action() or 0
