@@ -140,7 +140,7 @@ def test_the_only_recording_of_a_class_trains_and_the_rarest_class_is_spread_eve
 
 @pytest.mark.parametrize("fraction", [0.2, 0.5, 1.0, 80])
 def test_a_share_of_training_recordings_out_of_range_is_refused(fraction):
-    with pytest.raises(UserError, match="above 0.5 and below 1"):
+    with pytest.raises(UserError, match=r"above 0.5 and below 1"):
         stratified_parts(random_labels(0), fraction, 0)
 
 
@@ -307,7 +307,7 @@ def test_a_bad_groups_file_is_an_error_that_names_it(tmp_path, text, column, fau
 
 
 def test_a_missing_groups_file_is_an_error_that_names_it(tmp_path):
-    with pytest.raises(UserError, match="nowhere.csv"):
+    with pytest.raises(UserError, match=r"nowhere.csv"):
         read_groups(tmp_path / "nowhere.csv")
 
 
@@ -326,7 +326,7 @@ def test_splits_are_read_as_written_and_a_failed_write_leaves_the_old_file(tmp_p
         raise OSError("no space left on device")
 
     monkeypatch.setattr(os, "replace", full)
-    with pytest.raises(UserError, match="splits.json: the splits cannot be written .no space left"):
+    with pytest.raises(UserError, match=r"splits.json: the splits cannot be written .no space left"):
         write_splits(path, {})
     assert read_splits(path) == first
 
@@ -335,7 +335,7 @@ def test_splits_are_read_as_written_and_a_failed_write_leaves_the_old_file(tmp_p
 def test_a_broken_splits_file_is_an_error_that_names_it(tmp_path, content):
     path = tmp_path / "splits.json"
     path.write_text(content)
-    with pytest.raises(UserError, match="splits.json.*to draw them anew"):
+    with pytest.raises(UserError, match=r"splits.json.*to draw them anew"):
         read_splits(path)
 
 

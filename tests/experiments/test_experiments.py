@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from comparing import contents
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -25,7 +26,8 @@ from twelvelead.data.splits import read_splits
 from twelvelead.errors import UserError
 from twelvelead.evaluation import metrics
 from twelvelead.evaluation.bootstrap import draw_counts, interval, resampled_metrics
-from twelvelead.experiments import run
+from twelvelead.experiments import design, scored
+from twelvelead.experiments.budget import narrowed
 from twelvelead.experiments.compare import (
     ALL,
     ANNOTATED,
@@ -87,13 +89,6 @@ def without_times(results: dict) -> dict:
         for about in recipe["splits"].values():
             del about["timing"]
     return results
-
-
-def model_files(folder: Path) -> dict[str, bytes]:
-    """A model folder without what may differ between equal runs: times and their picture."""
-    return {
-        path.name: path.read_bytes() for path in folder.iterdir() if path.name not in ("history.csv", "progress.png")
-    }
 
 
 def name_of(header: Path, data: Path) -> str:
@@ -177,7 +172,7 @@ def test_all_figures_are_those_of_scoring_and_their_intervals_of_resampled_patie
     how = dict(weights=CHALLENGE.weights, sinus_rhythm=CHALLENGE.sinus_rhythm)
     rows = {kind: table_of(crossval / f"scores_by_{kind}.csv") for kind in ("fold", "source", "class")}
     for recipe in ("butt", "butt-2020"):
-        scored = {}
+        tested = {}
         for fold in ("fold_1", "fold_2"):
             with np.load(crossval / recipe / fold / "scores.npz") as arrays:
                 for name, output, scores, labels in zip(
@@ -185,11 +180,11 @@ def test_all_figures_are_those_of_scoring_and_their_intervals_of_resampled_patie
                 ):
                     truth = CHALLENGE.labels([read_header(headers[str(name)]).codes])[0]
                     np.testing.assert_array_equal(labels, truth)
-                    scored[str(name)] = (fold, str(name).split("/")[0], truth, output, scores)
-        order = [name for name in headers if name in scored]
+                    tested[str(name)] = (fold, str(name).split("/")[0], truth, output, scores)
+        order = [name for name in headers if name in tested]
 
-        def check(row, chosen, key=None, place=None):
-            truth, output, scores = (np.stack([scored[name][k] for name in chosen]) for k in (2, 3, 4))
+        def check(row, chosen, place=None, tested=tested):
+            truth, output, scores = (np.stack([tested[name][k] for name in chosen]) for k in (2, 3, 4))
             groups = np.array([int(patient[Path(name).name][1:]) for name in chosen])
             expected = metrics.evaluate(truth, output, scores, **how)
             samples = resampled_metrics(truth, [(output, scores)], draw_counts(len(truth), 20, 5, groups), **how)[0]
@@ -206,7 +201,7 @@ def test_all_figures_are_those_of_scoring_and_their_intervals_of_resampled_patie
         for kind, position in (("fold", 0), ("source", 1)):
             for row in rows[kind]:
                 if row["recipe"] == recipe and row["metrics"] == "2020":
-                    chosen = [name for name in order if row[kind] in (ALL, scored[name][position])]
+                    chosen = [name for name in order if row[kind] in (ALL, tested[name][position])]
                     assert int(row["recordings"]) == len(chosen)
                     check(row, chosen)
                     seen.append(row[kind])
@@ -234,7 +229,7 @@ def test_results_say_what_was_done(crossval):
 
 @pytest.mark.slow
 def test_a_killed_experiment_goes_on_and_ends_the_same_in_any_recipe_order(crossval, data, tmp_path, monkeypatch):
-    real, calls = run.train_ensemble, []
+    real, calls = scored.train_ensemble, []
 
     def dying(headers, folder, recipe, *arguments, **options):
         calls.append(folder.relative_to(tmp_path / "out").as_posix())
@@ -255,7 +250,7 @@ def test_a_killed_experiment_goes_on_and_ends_the_same_in_any_recipe_order(cross
         *TINY,
         "--discard-models",
     ]
-    monkeypatch.setattr(run, "train_ensemble", dying)
+    monkeypatch.setattr(scored, "train_ensemble", dying)
     assert main(command) == 130
     done = {path: path.stat().st_mtime_ns for path in tmp_path.glob("out/*/*/scores.npz")}
     assert len(done) == 2 and not (tmp_path / "out" / "results.json").exists()
@@ -275,7 +270,7 @@ def test_what_is_scored_is_not_trained_again_and_a_recipe_can_be_left_out_or_add
     def fail(*_, **__):
         raise AssertionError("trained again")
 
-    monkeypatch.setattr(run, "train_ensemble", fail)
+    monkeypatch.setattr(scored, "train_ensemble", fail)
     out = shutil.copytree(crossval, tmp_path / "out")
     assert main(["crossval", str(data), str(out), "--recipe", "butt-2020", "--folds", "2", *TINY]) == 0
     alone = [row for row in results_of(crossval)["scores_by_fold"] if row["recipe"] == "butt-2020"]
@@ -374,7 +369,7 @@ def test_test_recordings_change_nothing_in_the_model_and_unreadable_ones_fall_ba
         assert main(["holdout", str(folder), str(tmp_path / out), "--test-groups", str(groups), *TINY]) == 0
     assert "1 of the" in capsys.readouterr().out
     model = Path("butt", "holdout", "model")
-    assert model_files(tmp_path / "one" / model) == model_files(tmp_path / "two" / model)
+    assert contents(tmp_path / "one" / model) == contents(tmp_path / "two" / model)
 
     splits = read_splits(tmp_path / "one" / "splits.json")["holdout"]
     assert splits["test"] == tested and set(splits["train"]) == set(names) - set(tested) - set(unused)
@@ -415,7 +410,7 @@ def test_test_recordings_change_nothing_in_the_model_and_unreadable_ones_fall_ba
 def test_a_request_that_makes_no_sense_is_one_line_and_trains_nothing(
     data, tmp_path, monkeypatch, capsys, command, words
 ):
-    monkeypatch.setattr(run, "train_ensemble", None)
+    monkeypatch.setattr(scored, "train_ensemble", None)
     (tmp_path / "nothing").mkdir()
     (tmp_path / "groups.csv").write_text("recording,group\nelsewhere,odd\nU0001,even\n")
     places = {"DATA": data, "OUT": tmp_path / "out", "NOTHING": tmp_path / "nothing", "GROUPS": tmp_path / "groups.csv"}
@@ -426,11 +421,21 @@ def test_a_request_that_makes_no_sense_is_one_line_and_trains_nothing(
     assert words in message and "\n" not in message
 
 
-def test_unreadable_headers_and_undiagnosed_recordings_are_in_no_fold(data, tmp_path):
+@pytest.mark.parametrize("fault", [None, MemoryError("all of it"), RuntimeError("a mistake of ours")])
+def test_a_header_that_cannot_be_read_costs_only_its_recording(data, tmp_path, monkeypatch, fault):
+    """Also when the reason is none that reading knows; and a recording without a diagnosis is in no fold."""
     folder = shutil.copytree(data, tmp_path / "data")
     headers = find_recordings(folder)
     headers[5].write_text("")
     lines: list[str] = []
+    if fault is not None:
+
+        def failing(path):
+            if path == headers[5]:
+                raise fault
+            return read_header(path)
+
+        monkeypatch.setattr(design, "read_header", failing)
     cohort = read_cohort(folder, log=lines.append)
     assert set(cohort.headers) == set(headers) - {headers[5], folder / "U0001.hea"}
     assert len(lines) == 2 and headers[5].name in lines[0] and "1 recordings without a diagnosis" in lines[1]
@@ -448,14 +453,14 @@ def test_networks_are_as_wide_as_so_many_parameters_allow(name):
         return sum(weight.numel() for weight in new_model(recipe.scaled(width=width), classes).parameters())
 
     for most in (60_000, 200_000):
-        found = run.narrowed(recipe, classes, most)
+        found = narrowed(recipe, classes, most)
         width = found.network["width"]
         assert found == recipe.scaled(width=width) and parameters(width) <= most
         wider = next((w for w in range(width + 1, recipe.network["width"] + 1) if is_allowed(recipe, classes, w)), None)
         assert wider is None or parameters(wider) > most
-    assert run.narrowed(recipe, classes, 10**9) == recipe
+    assert narrowed(recipe, classes, 10**9) == recipe
     with pytest.raises(UserError, match="smallest width"):
-        run.narrowed(recipe, classes, 5)
+        narrowed(recipe, classes, 5)
 
 
 def is_allowed(recipe, classes, width) -> bool:
@@ -470,17 +475,17 @@ def is_allowed(recipe, classes, width) -> bool:
 # ---------------------------------------------------------------------------------------------------------- comparison
 
 
-def answers(random, classes, labels, noise=0.5):
-    scores = np.clip(0.5 * labels + noise * random.random(labels.shape), 0, 1)
+def answers(rng, classes, labels, noise=0.5):
+    scores = np.clip(0.5 * labels + noise * rng.random(labels.shape), 0, 1)
     return scores > 0.5, scores
 
 
 @settings(max_examples=20, deadline=None)
 @given(st.integers(0, 10**6), st.integers(2, 40))
 def test_a_recipe_differs_from_itself_by_nothing_and_from_another_by_its_gap(seed, recordings):
-    random = np.random.default_rng(seed)
-    labels = random.random((recordings, 24)) < 0.2
-    one, other = answers(random, CHALLENGE, labels), answers(random, CHALLENGE, labels, 1.0)
+    rng = np.random.default_rng(seed)
+    labels = rng.random((recordings, 24)) < 0.2
+    one, other = answers(rng, CHALLENGE, labels), answers(rng, CHALLENGE, labels, 1.0)
     figures = score(labels, {"one": one, "same": one, "other": other}, CHALLENGE, None, 20, seed)
     for metric in ("challenge_metric", "auroc"):
         same = difference(figures["one"], figures["same"], metric)
@@ -495,10 +500,10 @@ def test_a_recipe_differs_from_itself_by_nothing_and_from_another_by_its_gap(see
 
 def test_intervals_of_paired_differences_are_narrower_than_those_of_unpaired_ones():
     """Two recipes that differ in a tenth of the recordings: the recordings' own ease or difficulty cancels out."""
-    random = np.random.default_rng(0)
-    labels = random.random((300, 24)) < 0.1
-    outputs, scores = answers(random, CHALLENGE, labels)
-    outputs ^= random.random(labels.shape) < 0.05
+    rng = np.random.default_rng(0)
+    labels = rng.random((300, 24)) < 0.1
+    outputs, scores = answers(rng, CHALLENGE, labels)
+    outputs ^= rng.random(labels.shape) < 0.05
     worse = outputs.copy()
     worse[:30] = ~labels[:30]
     figures = score(labels, {"one": (outputs, scores), "other": (worse, scores)}, CHALLENGE, None, 200, 0)
@@ -511,9 +516,9 @@ def test_intervals_of_paired_differences_are_narrower_than_those_of_unpaired_one
 
 def test_recordings_of_one_patient_count_as_one_in_the_intervals():
     """Everyone recorded twice, with the same result: by patient nothing is gained, by recording it would seem so."""
-    random = np.random.default_rng(1)
-    labels = random.random((60, 24)) < 0.2
-    outputs, scores = answers(random, CHALLENGE, labels, 1.0)
+    rng = np.random.default_rng(1)
+    labels = rng.random((60, 24)) < 0.2
+    outputs, scores = answers(rng, CHALLENGE, labels, 1.0)
     doubled = {"a": (np.repeat(outputs, 2, axis=0), np.repeat(scores, 2, axis=0))}
     once = score(labels, {"a": (outputs, scores)}, CHALLENGE, None, 100, 3)["a"][1]["challenge_metric"]
     grouped = score(np.repeat(labels, 2, axis=0), doubled, CHALLENGE, np.repeat(np.arange(60), 2), 100, 3)["a"][1]
@@ -524,15 +529,15 @@ def test_recordings_of_one_patient_count_as_one_in_the_intervals():
 
 @pytest.mark.parametrize("text", [False, True])
 def test_nine_classes_are_scored_by_both_metrics_and_negative_elsewhere(text):
-    random = np.random.default_rng(2)
+    rng = np.random.default_rng(2)
     spelled = {code: name for name, code in CPSC.items()} if text else {}
-    drawn = [random.choice(list(CPSC.values()), random.integers(1, 3), replace=False) for _ in range(80)]
+    drawn = [rng.choice(list(CPSC.values()), rng.integers(1, 3), replace=False) for _ in range(80)]
     codes = [tuple(spelled.get(code, code) for code in each) for each in drawn]
     codes += [("164934002",)] * 10  # T wave abnormal: one of the 24, none of the nine
     own = NINE.labels(codes)
-    outputs, scores = answers(random, NINE, own, 0.9)
+    outputs, scores = answers(rng, NINE, own, 0.9)
     truth = CHALLENGE.labels([[CPSC.get(code, code) for code in each] for each in codes])
-    full = answers(random, CHALLENGE, truth, 0.9)
+    full = answers(rng, CHALLENGE, truth, 0.9)
     tested = TestSet(
         tuple(codes),
         ("f",) * 90,

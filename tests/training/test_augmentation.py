@@ -55,10 +55,10 @@ def disturbed(x, metadata=None, seed=0, rate=RATE, **augmentation):
 
 def recordings(lengths, seed=0, metadata=None) -> PackedRecordings:
     """Noise around 1, so that no sample is zero by chance."""
-    random = np.random.default_rng(seed)
+    rng = np.random.default_rng(seed)
     items = [
         Prepared(
-            (1 + 0.2 * random.normal(size=(12, n))).astype(np.float32),
+            (1 + 0.2 * rng.normal(size=(12, n))).astype(np.float32),
             np.ones(12, bool),
             np.ones(n, bool),
             np.zeros(METADATA, np.float32) if metadata is None else metadata,
@@ -203,12 +203,12 @@ def test_a_band_pass_removes_offsets_keeps_its_band_and_amplifies_nothing():
 
 
 def test_filters_and_noise_leave_padding_and_missing_samples_at_zero():
-    random = np.random.default_rng(0)
+    rng = np.random.default_rng(0)
     items = []
     for samples in (1250, 600):
         valid = np.ones(samples, bool)
         valid[100:140] = False
-        items.append(Prepared((random.normal(size=(12, samples)) * valid).astype(np.float32), np.ones(12, bool), valid))
+        items.append(Prepared((rng.normal(size=(12, samples)) * valid).astype(np.float32), np.ones(12, bool), valid))
     data = stack(items, torch.device("cpu"))
     x, valid, _ = gather(
         data, np.arange(2), Input(), Augmentation(noise_probability=1.0, band_probability=1.0), np.random.default_rng(0)

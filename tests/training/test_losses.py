@@ -50,7 +50,7 @@ def test_the_metric_loss_is_its_definition(classes):
     labels, scores = some_labels().astype(float), np.random.default_rng(1).random((50, 24))
     total = 0.0
     for row, score in zip(labels, scores):
-        count = max(sum(l + r - l * r for l, r in zip(row, score)), 1)
+        count = max(sum(label + value - label * value for label, value in zip(row, score)), 1)
         total += sum(classes.weights[j, k] * row[j] * score[k] / count for j in range(24) for k in range(24))
     loss = metric_loss(torch.tensor(scores), torch.tensor(labels), torch.tensor(classes.weights, dtype=torch.float32))
     assert -float(loss) == pytest.approx(total, rel=1e-5)
@@ -128,10 +128,10 @@ def masked_case(seed=9):
     """Logits, labels, known: three recordings in ten know all classes, one knows none."""
     labels = torch.tensor(some_labels(seed, 40), dtype=torch.float32)
     labels[:, :3] = 1.0
-    generator = torch.Generator().manual_seed(seed)
-    known = (torch.rand(40, 24, generator=generator) < 0.6).float()
+    rng = torch.Generator().manual_seed(seed)
+    known = (torch.rand(40, 24, generator=rng) < 0.6).float()
     known[:12], known[12:16] = 1, 0
-    return torch.randn(40, 24, generator=generator) * 2, labels, known
+    return torch.randn(40, 24, generator=rng) * 2, labels, known
 
 
 def loss_and_gradient(name, logits, labels, weighting, known):
@@ -181,8 +181,8 @@ def test_the_parts_of_a_batch_add_up_to_its_loss(classes, name, mask):
 
 
 def test_class_weights_count_the_known_labels_alone():
-    labels, random = some_labels(10, 300), np.random.default_rng(10)
-    known = random.random(labels.shape) < 0.5
+    labels, rng = some_labels(10, 300), np.random.default_rng(10)
+    known = rng.random(labels.shape) < 0.5
     known[:, 0], known[:, 1] = False, ~labels[:, 1]  # nothing is known; no positive is
     positive, negative = class_weights(labels, known=known)
     for k in range(2, 24):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import types
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -36,16 +37,16 @@ RECIPE = dataclasses.replace(
 
 def toy(count=96, seed=0, seconds=4.0) -> tuple[PackedRecordings, np.ndarray]:
     """Recordings whose class is the frequency of their wave, of several lengths, some with missing samples."""
-    random = np.random.default_rng(seed)
+    rng = np.random.default_rng(seed)
     labels = np.zeros((count, 3), dtype=bool)
     labels[np.arange(count), np.arange(count) % 3] = True
     items = []
     for row in labels:
-        samples = int(125 * seconds * random.uniform(0.6, 1.4))
-        wave = np.sin(2 * np.pi * (2 + 6 * row.argmax()) * np.arange(samples) / 125 + random.uniform(0, 6))
-        signal = (wave + random.normal(size=(12, samples)) * 0.3).astype(np.float32)
+        samples = int(125 * seconds * rng.uniform(0.6, 1.4))
+        wave = np.sin(2 * np.pi * (2 + 6 * row.argmax()) * np.arange(samples) / 125 + rng.uniform(0, 6))
+        signal = (wave + rng.normal(size=(12, samples)) * 0.3).astype(np.float32)
         valid = np.ones(samples, dtype=bool)
-        if random.random() < 0.2:
+        if rng.random() < 0.2:
             valid[20:40] = False
             signal[:, 20:40] = 0
         items.append(Prepared(signal, np.ones(12, dtype=bool), valid))
@@ -83,7 +84,7 @@ def history(trained):
 @pytest.mark.slow
 def test_a_member_learns_to_tell_waves_apart(tmp_path):
     trained, lines = run(tmp_path, RECIPE.scaled(epochs=12))
-    data, labels = toy()
+    _, labels = toy()
     assert (trained.scores.argmax(1) == labels[72:].argmax(1)).mean() > 0.9
     assert len(trained.history) == 12 and len(lines) == 12  # one line an epoch
     assert {row["loss"] for row in trained.history} == {"weighted_cross_entropy", "challenge_loss"}
@@ -152,7 +153,7 @@ def test_the_best_weights_are_a_copy(tmp_path, monkeypatch):
     )
     trained, _ = run(tmp_path, ruinous)
     metrics = [row["metric"] for row in trained.history]
-    data, labels = toy()
+    _, labels = toy()
     assert metrics[-1] < max(metrics)
     found = common(challenge_objective(labels[72:], trained.scores, CLASSES.weights, CLASSES.sinus_rhythm))
     assert found.stages[-1][1] == pytest.approx(max(metrics), abs=1e-9)
@@ -161,7 +162,7 @@ def test_the_best_weights_are_a_copy(tmp_path, monkeypatch):
 def test_a_loss_that_is_no_number_stops_with_its_place(tmp_path):
     data, labels = toy()
     data.samples[data.offsets[5]] = float("nan")
-    with pytest.raises(NaNLossError, match="member 1, epoch 1.*nan"):
+    with pytest.raises(NaNLossError, match=r"member 1, epoch 1.*nan"):
         run(tmp_path, data_labels=(data, labels))
 
 
@@ -376,7 +377,7 @@ def test_plateaus_stops_and_cosines_are_restored_from_a_checkpoint(
 class Rates(torch.optim.SGD):
     """Notes the learning rate of each step."""
 
-    seen: list[float] = []
+    seen: ClassVar[list[float]] = []
 
     def step(self, *arguments):
         self.seen.append(self.param_groups[0]["lr"])
@@ -525,9 +526,9 @@ def test_missing_leads_are_filled_by_the_covariance_of_the_valid_training_sample
 
 
 def test_an_epoch_visits_every_recording_once_and_keeps_lengths_together():
-    random = np.random.default_rng(0)
-    lengths, rows = random.integers(500, 9000, 2000), np.arange(100, 1900)
-    batches = epoch_order(lengths, rows, 32, random)
+    rng = np.random.default_rng(0)
+    lengths, rows = rng.integers(500, 9000, 2000), np.arange(100, 1900)
+    batches = epoch_order(lengths, rows, 32, rng)
     assert sorted(np.concatenate(batches)) == rows.tolist() and max(map(len, batches)) == 32
     padding = sum(lengths[b].max() * len(b) for b in batches) / lengths[rows].sum()
     assert padding < 1.15
@@ -575,8 +576,8 @@ def test_long_recordings_are_trained_on_in_random_pieces():
 
 
 def test_long_recordings_are_scored_in_pieces_joined_by_the_maximum():
-    random = np.random.default_rng(0)
-    long = Prepared(random.normal(size=(12, 125 * 200)).astype(np.float32), np.ones(12, bool), np.ones(125 * 200, bool))
+    rng = np.random.default_rng(0)
+    long = Prepared(rng.normal(size=(12, 125 * 200)).astype(np.float32), np.ones(12, bool), np.ones(125 * 200, bool))
     data = stack([long], torch.device("cpu"))
 
     def loudest(x, valid, metadata):
@@ -591,12 +592,12 @@ SECONDS = [2, 7, 10, 15, 16, 31, 64]
 
 
 def noises() -> PackedRecordings:
-    random = np.random.default_rng(0)
+    rng = np.random.default_rng(0)
     items = []
     for seconds in SECONDS:
-        samples = round(125 * seconds) + int(random.integers(-3, 3))
-        valid = random.random(samples) < 0.97
-        items.append(Prepared((random.normal(size=(12, samples)) * valid).astype(np.float32), np.ones(12, bool), valid))
+        samples = round(125 * seconds) + int(rng.integers(-3, 3))
+        valid = rng.random(samples) < 0.97
+        items.append(Prepared((rng.normal(size=(12, samples)) * valid).astype(np.float32), np.ones(12, bool), valid))
     return stack(items, torch.device("cpu"))
 
 

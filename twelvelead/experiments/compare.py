@@ -1,19 +1,20 @@
-"""Recipes beside each other on the same test recordings: metrics by fold, source and class, and paired differences.
+"""Compares recipes on the same test recordings: metrics by fold, source and class, and paired differences.
 
     results = compare(tested, challenge_classes, resamples=1000, seed=0)
 
-All recipes are scored on the same resamples of the same recordings, so that a difference is paired. Everything is
-scored by the Challenge's classes and metrics of 2020, and once more with the outputs of a class left away where the
-recording's source never has it ("annotated classes"): there it is unknown, not wrong. A recipe for the nine classes of
-the unofficial phase says no, with score 0, to the classes that it does not know; such recipes are also scored by that
-phase's metrics, on the recordings that have one of the nine classes (those metrics divide by a recording's number of
-labels).
+All recipes are scored on the same resamples of the same recordings, so that differences are paired. Everything is
+scored by the Challenge's classes and metrics of 2020. It is scored once more ("annotated classes") without the outputs
+for classes that no recording of the same source has: nobody annotated them there, so the output may be right. A recipe
+for the nine classes of the unofficial phase has output 0 and score 0 for all other classes. Such recipes are also
+scored by that phase's metrics, on the recordings that have one of the nine classes (the metrics divide by a recording's
+number of labels).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from itertools import combinations
 from typing import Any
 
@@ -25,14 +26,14 @@ from ..evaluation.bootstrap import draw_counts, interval, resampled_metrics
 
 MAIN = {"2020": "challenge_metric", "unofficial": "geometric_mean"}
 OF_CLASSES = ("auroc", "auprc", "accuracy", "f_measure", "f_beta_measure", "g_beta_measure")
-ALL = "all recordings"  # the name of all test recordings together among folds and sources
-UNSEEN = "unseen sources"  # and, where others were tested too, of those whose source no training recording was of
+ALL = "all recordings"  # stands among folds and sources for all test recordings together
+UNSEEN = "unseen sources"  # stands among sources for the recordings whose source the model was not trained on
 ANNOTATED = "2020, annotated classes"
 
 
 @dataclass(frozen=True)
 class Predictions:
-    """A recipe's answers to the test recordings: `outputs` bool and `scores` float64, (recordings, classes)."""
+    """A recipe's predictions for the test recordings: `outputs` bool and `scores` float64, (recordings, classes)."""
 
     classes: Classes
     outputs: np.ndarray
@@ -50,11 +51,11 @@ class TestSet:
     folds, sources : tuple of str
         Fold or test group, and source, of each recording.
     groups : int (recordings,) or None
-        What resampling draws as a whole: the patient. None: every recording by itself.
+        Resampling draws all recordings of a group together: those of a patient. None: every recording by itself.
     answers : dict
-        Recipe → Answers.
+        Recipe → Predictions.
     unseen : bool (recordings,) or None
-        Whether the model that was tested on it had no recording of the same source to train on. None: not known.
+        Whether the model that was tested on the recording was trained on no recording of its source. None: not known.
     """
 
     codes: tuple[tuple[str, ...], ...]
@@ -65,9 +66,12 @@ class TestSet:
     unseen: np.ndarray | None = None
 
 
-def laid_out(values: np.ndarray, own: Classes, classes: Classes) -> np.ndarray:
-    """Values (recordings, own classes) over other classes; 0 or False for a class that `own` does not know."""
-    return own.laid_out(values, classes.codes, 0)
+def laid_out(values: np.ndarray, source: Classes, target: Classes) -> np.ndarray:
+    """Values of the classes `source` as values of the classes `target`, both (recordings, classes).
+
+    0 or False for a class that `source` does not have.
+    """
+    return source.laid_out(values, target.codes, 0)
 
 
 def score(
@@ -88,7 +92,7 @@ def score(
     classes : Classes
         Of the columns; `classes.year` says by which metrics.
     groups : (recordings,) or None
-        What is drawn as a whole.
+        See `TestSet`.
 
     Returns
     -------
@@ -105,7 +109,7 @@ def score(
 
 
 def difference(one: tuple[dict, dict], other: tuple[dict, dict], metric: str) -> dict[str, float]:
-    """one − other of two of the pairs that `score` returns: the value, and its interval from the common resamples."""
+    """The difference one − other of two results of `score`: its value, and its interval from the common resamples."""
     low, high = interval(one[1][metric] - other[1][metric])
     return dict(value=one[0][metric] - other[0][metric], low=low, high=high)
 
@@ -126,113 +130,158 @@ def compare(tested: TestSet, challenge: Classes, resamples: int, seed: int) -> d
         "scores_by_fold" and "scores_by_source" (first all recordings together), "scores_by_class" and
         "differences". A figure is a dict of value, low and high, the ends of its 95 % interval.
     """
-    tables = {name: [] for name in ("scores_by_fold", "scores_by_source", "scores_by_class", "differences")}
-    for title, classes, labels, predictions in _views(tested, challenge):
-        counted = labels.any(axis=1) if classes.year == "unofficial" else np.ones(len(labels), dtype=bool)
-
-        def score_of(mask):
-            rows = np.flatnonzero(counted & mask)
-            if len(rows) == 0:
-                return 0, {}
-            groups = None if tested.groups is None else tested.groups[rows]
-            return len(rows), score(
-                labels[rows],
-                {name: (outputs[rows], scores[rows]) for name, (outputs, scores) in predictions.items()},
-                classes,
-                groups,
-                resamples,
-                seed,
-            )
-
-        everything = score_of(True)
-        for kind, of_recording in (("fold", np.array(tested.folds)), ("source", np.array(tested.sources))):
-            names = np.unique(of_recording).tolist()
-            parts = {ALL: everything}
-            if kind == "source" and tested.unseen is not None and tested.unseen.any() and not tested.unseen.all():
-                parts[UNSEEN] = score_of(tested.unseen)
-            parts |= {name: score_of(of_recording == name) for name in names}
-            for name, (recordings, figures) in parts.items():
+    tables: dict[str, list[dict[str, Any]]] = {
+        name: [] for name in ("scores_by_fold", "scores_by_source", "scores_by_class", "differences")
+    }
+    for view in _views(tested, challenge):
+        scores_of = partial(_scores_of, view, tested.groups, resamples, seed)
+        recordings, scores = scores_of(np.ones(len(view.labels), dtype=bool))
+        for kind in ("fold", "source"):
+            parts = {ALL: (recordings, scores)}
+            parts |= {name: scores_of(mask) for name, mask in _parts(tested, kind)}
+            for name, (count, figures) in parts.items():
                 tables[f"scores_by_{kind}"] += [
                     {
                         "recipe": recipe,
-                        "metrics": title,
+                        "metrics": view.title,
                         kind: name,
-                        "recordings": recordings,
-                        **_with_intervals(*pair, metrics.METRICS[classes.year]),
+                        "recordings": count,
+                        **_with_intervals(*pair, metrics.METRICS[view.classes.year]),
                     }
                     for recipe, pair in figures.items()
                 ]
                 if kind == "source":
-                    tables["differences"] += _differences(figures, title, MAIN[classes.year], name, recordings)
-        tables["scores_by_class"] += (
-            [] if title == ANNOTATED else _by_class(everything[1], classes, labels[counted], tested)
-        )
+                    main = MAIN[view.classes.year]
+                    tables["differences"] += _differences(figures, view.title, main, name, count)
+        if view.title != ANNOTATED:
+            tables["scores_by_class"] += _by_class(scores, view, tested)
     return tables
 
 
+@dataclass(frozen=True)
+class _View:
+    """The same recordings and predictions as one set of classes and metrics sees them.
+
+    Attributes
+    ----------
+    labels : bool (recordings, classes)
+    predictions : dict
+        Recipe → (outputs, scores), both (recordings, classes).
+    """
+
+    title: str
+    classes: Classes
+    labels: np.ndarray
+    predictions: dict[str, tuple[np.ndarray, np.ndarray]]
+
+    @property
+    def counted(self) -> np.ndarray:
+        """Which recordings count, bool (recordings,): the unofficial phase's metrics divide by the number of labels."""
+        if self.classes.year == "unofficial":
+            return np.asarray(self.labels.any(axis=1))
+        return np.ones(len(self.labels), dtype=bool)
+
+
+def _scores_of(
+    view: _View, groups: np.ndarray | None, resamples: int, seed: int, mask: np.ndarray
+) -> tuple[int, dict[str, tuple[dict, dict]]]:
+    """How many recordings of a mask, bool (recordings,), count, and the result of `score` for them."""
+    rows = np.flatnonzero(view.counted & mask)
+    if len(rows) == 0:
+        return 0, {}
+    predictions = {name: (outputs[rows], scores[rows]) for name, (outputs, scores) in view.predictions.items()}
+    of_rows = None if groups is None else groups[rows]
+    return len(rows), score(view.labels[rows], predictions, view.classes, of_rows, resamples, seed)
+
+
+def _parts(tested: TestSet, kind: str) -> Iterator[tuple[str, np.ndarray]]:
+    """Names and masks of the folds or sources; before the sources all unseen ones together, if some were seen."""
+    names = np.array(tested.folds if kind == "fold" else tested.sources)
+    unseen = tested.unseen
+    if kind == "source" and unseen is not None and unseen.any() and not unseen.all():
+        yield UNSEEN, unseen
+    for name in np.unique(names).tolist():
+        yield name, names == name
+
+
 def annotated_classes(labels: np.ndarray, sources: np.ndarray) -> np.ndarray:
-    """Bool like `labels` (recordings, classes): whether any recording of the same source has the class; `sources` (recordings,)."""
+    """Whether any recording of the same source has the class.
+
+    Parameters
+    ----------
+    labels : bool (recordings, classes)
+    sources : str (recordings,)
+
+    Returns
+    -------
+    bool (recordings, classes)
+    """
     annotated = np.zeros_like(labels)
     for source in np.unique(sources):
         annotated[sources == source] = labels[sources == source].any(axis=0)
     return annotated
 
 
-def _views(tested: TestSet, challenge: Classes) -> Iterator[tuple[str, Classes, np.ndarray, dict]]:
-    """Title, classes, labels and predictions: of all recipes by the Challenge, by its annotated classes, of the nine-class ones."""
-    codes = [[CPSC.get(code, code) for code in own] for own in tested.codes]  # headers of the unofficial phase say "AF"
+def _views(tested: TestSet, challenge: Classes) -> Iterator[_View]:
+    """By the Challenge, by its annotated classes, and by the unofficial phase if a recipe has its nine classes."""
+    # headers of the unofficial phase have texts such as "AF" in place of codes
+    codes = [[CPSC.get(code, code) for code in of_recording] for of_recording in tested.codes]
     labels = challenge.labels(codes)
     predictions = {
-        name: (laid_out(own.outputs, own.classes, challenge), laid_out(own.scores, own.classes, challenge))
-        for name, own in tested.answers.items()
+        recipe: (
+            laid_out(prediction.outputs, prediction.classes, challenge),
+            laid_out(prediction.scores, prediction.classes, challenge),
+        )
+        for recipe, prediction in tested.answers.items()
     }
-    yield "2020", challenge, labels, predictions
+    yield _View("2020", challenge, labels, predictions)
     annotated = annotated_classes(labels, np.array(tested.sources))
-    yield (
-        ANNOTATED,
-        challenge,
-        labels,
-        {name: (outputs & annotated, scores) for name, (outputs, scores) in predictions.items()},
-    )
-    nine = {name: own for name, own in tested.answers.items() if own.classes.year == "unofficial"}
-    for own in list(nine.values())[:1]:
-        labels = own.classes.labels(codes)
+    masked = {recipe: (outputs & annotated, scores) for recipe, (outputs, scores) in predictions.items()}
+    yield _View(ANNOTATED, challenge, labels, masked)
+    nine = {
+        recipe: prediction for recipe, prediction in tested.answers.items() if prediction.classes.year == "unofficial"
+    }
+    if nine:
+        classes = next(iter(nine.values())).classes
+        labels = classes.labels(codes)
         if labels.any():
-            yield "unofficial", own.classes, labels, {name: (own.outputs, own.scores) for name, own in nine.items()}
+            pairs = {recipe: (prediction.outputs, prediction.scores) for recipe, prediction in nine.items()}
+            yield _View("unofficial", classes, labels, pairs)
 
 
-def _with_intervals(values: dict, samples: dict, metrics: Iterable[str]) -> dict[str, dict[str, float]]:
+def _with_intervals(values: dict, samples: dict, names: Iterable[str]) -> dict[str, dict[str, float]]:
+    """Metric → value, low and high, for the metrics of these names."""
     figures = {}
-    for metric in metrics:
-        low, high = interval(samples[metric])
-        figures[metric] = dict(value=values[metric], low=low, high=high)
+    for name in names:
+        low, high = interval(samples[name])
+        figures[name] = dict(value=values[name], low=low, high=high)
     return figures
 
 
-def _by_class(figures: dict, classes: Classes, labels: np.ndarray, tested: TestSet) -> list[dict[str, Any]]:
+def _by_class(figures: dict[str, tuple[dict, dict]], view: _View, tested: TestSet) -> list[dict[str, Any]]:
+    """Rows of "scores_by_class"."""
+    classes, positives = view.classes, view.labels[view.counted].sum(axis=0)
     rows = []
     for recipe, (values, samples) in figures.items():
-        metrics = [metric for metric in OF_CLASSES if f"{metric}_classes" in values]
-        bounds = {metric: interval(samples[f"{metric}_classes"]) for metric in metrics}
+        names = [name for name in OF_CLASSES if f"{name}_classes" in values]
+        bounds = {name: interval(samples[f"{name}_classes"]) for name in names}
         for k, (code, abbreviation) in enumerate(zip(classes.codes, classes.abbreviations)):
-            rows.append(
-                {
-                    "recipe": recipe,
-                    "metrics": classes.year,
-                    "code": code,
-                    "class": abbreviation,
-                    "known": code in tested.answers[recipe].classes.index,
-                    "recordings": int(labels[:, k].sum()),
-                }
-                | {
-                    metric: dict(value=values[f"{metric}_classes"][k], low=low[k], high=high[k])
-                    for metric, (low, high) in bounds.items()
-                }
-            )
+            row = {
+                "recipe": recipe,
+                "metrics": classes.year,
+                "code": code,
+                "class": abbreviation,
+                "known": code in tested.answers[recipe].classes.index,
+                "recordings": int(positives[k]),
+            }
+            for name, (low, high) in bounds.items():
+                row[name] = dict(value=values[f"{name}_classes"][k], low=low[k], high=high[k])
+            rows.append(row)
     return rows
 
 
 def _differences(figures: dict, title: str, main: str, source: str, recordings: int) -> list[dict[str, Any]]:
+    """Rows of "differences" for one source: every pair of recipes by the main metric and the AUROC."""
     return [
         {
             "metrics": title,

@@ -1,9 +1,9 @@
-"""What an experiment consists of: recipes, the recordings of a data folder, and who of them trains and who is tested.
+"""What an experiment consists of: recipes, the recordings of a data folder, and which of them train and which test.
 
 recipes = get_recipes(["butt", "crnn"])
 cohort = read_cohort(DATA, patients)
-plan = cross_validation(cohort, 5, table, seed=0)      # or leave_one_source_out(cohort), holdout(cohort, groups)
-train, test = plan.splits["fold_1"]                    # rows of the cohort
+design = cross_validation(cohort, 5, table, seed=0)      # or leave_one_source_out(cohort), holdout(cohort, groups)
+train, test = design.splits["fold_1"]                    # rows of the cohort
 """
 
 from __future__ import annotations
@@ -20,20 +20,19 @@ from tqdm import tqdm
 
 from ..data.classes import LABEL_SETS, WeightTable, classes_for
 from ..data.folders import find_recordings
-from ..data.header import read_header
+from ..data.header import Header, read_header
 from ..data.sources import source_of
-from ..data.splits import leave_one_source_out as each_source
-from ..data.splits import stratified_folds
+from ..data.splits import mask_of_each_source, stratified_folds
 from ..errors import RecordingError, UserError
 from ..recipes import RECIPES, Recipe, get_recipe
 
-SMALL = "small"  # name of the sources that are pooled
+SMALL = "small"  # name of the source that small ones are pooled into
 UNUSED = "unused"  # test group of recordings that are neither trained on nor tested
 Log = Callable[[str], None]
 
 
 def get_recipes(names: Sequence[str]) -> list[Recipe]:
-    """The recipes of these names, in their usual order whatever the order of the names.
+    """The recipes of these names, in the order of the registry.
 
     Raises
     ------
@@ -62,7 +61,7 @@ class Cohort:
     sources : tuple of str
         See sources.source_of.
     listed_patients : dict
-        Recording name → patient, as `read_cohort` was given it.
+        Recording name → patient, the parameter `patients` of `read_cohort`.
     """
 
     root: Path
@@ -94,7 +93,9 @@ class Design:
 
 
 def read_cohort(data: Path, patients: dict[str, str] | None = None, log: Log = print) -> Cohort:
-    """Reads the headers of all recordings below a folder; signals are read when they are needed.
+    """Reads the headers of all recordings below a folder. Signals are not read yet.
+
+    A recording whose header cannot be read, for whatever reason, is left out and reported, and costs no other.
 
     Parameters
     ----------
@@ -106,46 +107,55 @@ def read_cohort(data: Path, patients: dict[str, str] | None = None, log: Log = p
     UserError
         If no recording has a diagnosis.
     """
-    found, faults, undiagnosed = [], [], 0
-    headers = find_recordings(data)
-    for path in tqdm(headers, desc="reading headers", unit="rec", file=sys.stderr, disable=None):
+    diagnosed: list[tuple[Path, Header]] = []
+    faults: list[str] = []
+    undiagnosed = 0
+    for path in tqdm(find_recordings(data), desc="reading headers", unit="rec", file=sys.stderr, disable=None):
         try:
             header = read_header(path)
         except RecordingError as error:
             faults.append(str(error))
             continue
+        except Exception as error:  # a MemoryError, or a mistake in this program
+            faults.append(f"{path}: {type(error).__name__}: {error}")
+            continue
         if header.codes:
-            found.append((path, header))
+            diagnosed.append((path, header))
         else:
             undiagnosed += 1
     if faults:
         log(f"left out: {len(faults)} recordings whose header cannot be read; the first: {faults[0]}")
     if undiagnosed:
         log(f"left out: {undiagnosed} recordings without a diagnosis (#Dx)")
-    if not found:
+    if not diagnosed:
         raise UserError(f"{data}: no recording here has a diagnosis (#Dx); point at a folder of Challenge data")
     return Cohort(
         data,
-        tuple(path for path, _ in found),
-        tuple(path.relative_to(data).with_suffix("").as_posix() for path, _ in found),
-        tuple(header.codes for _, header in found),
-        tuple(header.patient or (patients or {}).get(header.name) for _, header in found),
-        tuple(source_of(path, data) for path, _ in found),
+        tuple(path for path, _ in diagnosed),
+        tuple(path.relative_to(data).with_suffix("").as_posix() for path, _ in diagnosed),
+        tuple(header.codes for _, header in diagnosed),
+        tuple(header.patient or (patients or {}).get(header.name) for _, header in diagnosed),
+        tuple(source_of(path, data) for path, _ in diagnosed),
         patients or {},
     )
 
 
 def cross_validation(cohort: Cohort, folds: int, table: WeightTable, seed: int) -> Design:
-    """Each fold is tested by a model of the others; stratified over all label sets' classes, patients kept together."""
+    """Each fold is tested by a model that was trained on the other folds.
+
+    The folds are stratified over the classes of all label sets, and a patient's recordings are in one fold.
+    """
     labels = np.concatenate([classes_for(name, table).labels(cohort.codes) for name in LABEL_SETS], axis=1)
-    known = any(cohort.patients)
-    fold = stratified_folds(labels, folds, seed, cohort.patients if known else None)
+    fold = stratified_folds(labels, folds, seed, cohort.patients if any(cohort.patients) else None)
     digits = len(str(folds))
     return _each_against_the_rest(dict(command="crossval", folds=folds), [f"fold_{k + 1:0{digits}}" for k in fold])
 
 
 def leave_one_source_out(cohort: Cohort, pool_below: int = 0) -> Design:
-    """Each source is tested by a model of the others; those of fewer recordings than `pool_below` are one, "small"."""
+    """Each source is tested by a model that was trained on the other sources.
+
+    Sources with fewer recordings than `pool_below` count as one source, "small".
+    """
     size = Counter(cohort.sources)
     sources = [SMALL if size[source] < pool_below else source for source in cohort.sources]
     return _each_against_the_rest(dict(command="leave-one-source-out", pool_below=pool_below), sources)
@@ -154,19 +164,21 @@ def leave_one_source_out(cohort: Cohort, pool_below: int = 0) -> Design:
 def _each_against_the_rest(experiment: dict[str, Any], parts: list[str]) -> Design:
     return Design(
         experiment,
-        {name: (np.flatnonzero(~test), np.flatnonzero(test)) for name, test in each_source(parts).items()},
+        {name: (np.flatnonzero(~test), np.flatnonzero(test)) for name, test in mask_of_each_source(parts).items()},
         tuple(parts),
     )
 
 
 def holdout(cohort: Cohort, groups: dict[str, str], log: Log = print) -> Design:
-    """Recordings with a group are tested by one model of those without; each group is scored by itself, too.
+    """The recordings that have a test group are tested by one model that was trained on those that have none.
+
+    Each test group is also scored by itself.
 
     Parameters
     ----------
     groups : dict
-        Recording (its name, or its path below the data folder without .hea) → test group. The group "unused" is neither
-        trained on nor tested.
+        Recording (its name, or its path below the data folder without .hea) → test group. Recordings of the group
+        "unused" are neither trained on nor tested.
 
     Raises
     ------
@@ -189,9 +201,9 @@ def holdout(cohort: Cohort, groups: dict[str, str], log: Log = print) -> Design:
     for rows, what in ((test, "tested: none has"), (train, "trained on: all have")):
         if len(rows) == 0:
             raise UserError(f"{cohort.root}: there is no recording to be {what} a test group; look at the CSV file")
-    both = {cohort.patients[row] for row in train} & {cohort.patients[row] for row in test} - {None}
-    if both:
-        log(f"note: recordings of {len(both)} patients are both trained on and tested")
+    patients_in_both = {cohort.patients[row] for row in train} & {cohort.patients[row] for row in test} - {None}
+    if patients_in_both:
+        log(f"note: recordings of {len(patients_in_both)} patients are both trained on and tested")
     sizes = dict(sorted(Counter(part for part in parts if part is not None).items()))
     return Design(
         dict(command="holdout", groups=sizes),

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import math
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ def write_results(out: Path, results: dict[str, Any]) -> None:
     Parameters
     ----------
     results : dict
-        What `compare` returns, and what stands beside it in results.json: "settings", "splits", "recipes", ….
+        What `compare` returns, and everything else that results.json is to hold: "settings", "splits", "recipes", ….
 
     Raises
     ------
@@ -34,14 +35,17 @@ def write_results(out: Path, results: dict[str, Any]) -> None:
     try:
         write_json(out / "results.json", json_ready(results))
         for name in ("scores_by_fold", "scores_by_source", "scores_by_class", "differences"):
-            replace_file(out / f"{name}.csv", lambda path: _write_csv(path, results[name]))
+            replace_file(out / f"{name}.csv", partial(_write_csv, results[name]))
         replace_file(out / "table.md", lambda path: path.write_text(as_markdown(results), encoding="utf-8"))
     except OSError as error:
         raise UserError(f"{out}: the results cannot be written ({error.strerror or error})") from None
 
 
-def _write_csv(path: Path, rows: list[dict[str, Any]]) -> None:
-    """A figure takes three columns: its value, and its interval as …_low and …_high; empty where undefined."""
+def _write_csv(rows: list[dict[str, Any]], path: Path) -> None:
+    """Writes one table. A figure takes three columns: its value, and the ends of its interval as …_low and …_high.
+
+    A figure that is undefined leaves its cells empty.
+    """
     flat = []
     for row in rows:
         cells: dict[str, Any] = {}
@@ -60,7 +64,7 @@ def _write_csv(path: Path, rows: list[dict[str, Any]]) -> None:
 
 
 def as_markdown(results: dict[str, Any]) -> str:
-    """What was compared, at which budget, and the main figures, as Markdown tables."""
+    """The main figures as Markdown tables, with a line that says what was compared and at which budget."""
     recipes, by_fold, by_source = results["recipes"], _by_part(results, "fold"), _by_part(results, "source")
     main, everything = MAIN["2020"], by_source["2020"][ALL]
     lines = [
@@ -156,14 +160,17 @@ def _heading(results: dict[str, Any], everything: dict[str, dict]) -> str:
 
 def _by_part(results: dict[str, Any], kind: str) -> dict[str, dict[str, dict[str, dict]]]:
     """Metrics → fold or source → recipe → row."""
-    found: dict[str, dict[str, dict[str, dict]]] = {}
+    parts: dict[str, dict[str, dict[str, dict]]] = {}
     for row in results[f"scores_by_{kind}"]:
-        found.setdefault(row["metrics"], {}).setdefault(row[kind], {})[row["recipe"]] = row
-    return found
+        parts.setdefault(row["metrics"], {}).setdefault(row[kind], {})[row["recipe"]] = row
+    return parts
 
 
 def _costs(recipe: dict[str, Any]) -> list[str]:
-    """Parameters of a network; members of a model and epochs of a member, fewest and most; minutes of all epochs."""
+    """Cells of the table: parameters of a network, members of a model, epochs of a member, and minutes of all epochs.
+
+    Members and epochs are a range if the splits differ.
+    """
     runs = recipe["splits"].values()
     members = [len(run["epochs"]) for run in runs]
     epochs = [done for run in runs for done in run["epochs"].values()]
