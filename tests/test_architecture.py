@@ -23,6 +23,7 @@ LAYERS = [  # from the ground up
     {"inference"},
     {"training"},
     {"experiments"},
+    {"preflight"},
     {"cli", "commands", "__main__"},
 ]
 LAYER = {name: level for level, names in enumerate(LAYERS) for name in names}

@@ -54,6 +54,12 @@ def _classify(arguments) -> int:
     )
 
 
+def _preflight(arguments) -> int:
+    from .preflight.run import preflight
+
+    return preflight(arguments.data, arguments.submission, docker=arguments.docker, minutes=arguments.minutes)
+
+
 def _recipes(arguments) -> int:
     from .recipes import RECIPES
 
@@ -181,6 +187,15 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="CSV",
         help="recording,group of those to test; the group 'unused' is neither tested nor trained on",
     )
+
+    preflight = actions.add_parser(
+        "preflight", parents=[debug], help="try a submission under the organizers' scripts and limits, in minutes"
+    )
+    preflight.add_argument("data", type=Path, nargs="?", metavar="DATA", help="recordings (synthetic ones by default)")
+    preflight.add_argument("--submission", type=Path, metavar="FOLDER", help="folder with team_code.py (this one)")
+    preflight.add_argument("--docker", action="store_true", help="build the submission's image and run in it")
+    preflight.add_argument("--minutes", type=float, default=1.0, metavar="N", help="budget of each training (1)")
+    preflight.set_defaults(run=_preflight)
 
     recipes = actions.add_parser("recipes", parents=[debug], help="list the systems that can be trained")
     recipes.set_defaults(run=_recipes)

@@ -53,6 +53,8 @@ def _print(line: str, stream: TextIO | None) -> None:
         return
     try:
         print(line, file=stream, flush=True)
+    except UnicodeEncodeError:  # the stream's encoding lacks a character
+        print(line.encode("ascii", "backslashreplace").decode(), file=stream, flush=True)
     except (OSError, ValueError):
         try:
             nowhere = os.open(os.devnull, os.O_WRONLY)
