@@ -21,11 +21,11 @@ from .submission import RUN, TRAIN, YEARS, copy_submission, find_submission, lay
 
 MOST_LINES = 6  # of the cause of a failure
 RUN_SECONDS = 300.0  # a run of the test scripts on a few recordings that takes longer would take days on all
-START_SECONDS = 120.0  # for what a training does besides using its budget: importing, preprocessing, writing
+START_SECONDS = 240.0  # for what a training does besides using its budget: importing, preprocessing, writing
 SCORE_TOLERANCE = 1e-5  # recordings that are scored in batches have their sums added in another order
 
 
-class Failed(Exception):
+class StepError(Exception):
     """A step has failed; the arguments are the lines that say why."""
 
 
@@ -40,12 +40,12 @@ class Preflight:
         self.failures = 0
 
     def step(self, title: str, work: Callable[[], str]) -> bool:
-        """Does one step and prints its row; `work` returns a few words or raises Failed."""
+        """Does one step and prints its row; `work` returns a few words or raises StepError."""
         started = time.monotonic()
         mark, detail, lines = "✓", "", []
         try:
             detail = work()
-        except Failed as failure:
+        except StepError as failure:
             mark, lines = "✗", [str(line) for line in failure.args]
             self.failures += 1
         self.log(f"{mark} {title:<42} {time.monotonic() - started:6.1f} s  {printable(detail)}".rstrip())
@@ -75,24 +75,24 @@ class Preflight:
         model = self.root / f"model-{year}"
         seconds = 60 * self.minutes + START_SECONDS
         finished = self.script(year, TRAIN, self.folders.training, model, seconds=seconds)
-        _check(finished)
+        detail = _check(finished)
         if not model.is_dir() or not any(model.iterdir()):
-            raise Failed("training ended with exit code 0 and wrote no model")
-        return f"{finished.peak_gb:.1f} GB"
+            raise StepError("training ended with exit code 0 and wrote no model")
+        return detail
 
     def classify(self, year: str) -> str:
         model, outputs = self.root / f"model-{year}", self.root / f"outputs-{year}"
         before = state(model)
         finished = self.script(year, RUN[year], model, self.folders.test, outputs, seconds=RUN_SECONDS)
-        _check(finished)
+        detail = _check(finished)
         if state(model) != before:
-            raise Failed("the model folder was changed by running the model")
-        return f"{len(self.folders.recordings)} recordings, {finished.peak_gb:.1f} GB"
+            raise StepError("the model folder was changed by running the model")
+        return f"{len(self.folders.recordings)} recordings, {detail}"
 
     def check_outputs(self, outputs: str) -> str:
         problems = problems_of_folder(self.root / outputs, self.folders.recordings, self.folders.damaged)
         if problems:
-            raise Failed(*problems)
+            raise StepError(*problems)
         damaged = len(self.folders.damaged)
         return f"30 codes, integer labels; {damaged} without a signal got sinus rhythm, no other fell back"
 
@@ -103,10 +103,10 @@ class Preflight:
         lines = finished.output.strip().splitlines()
         header = next((number for number, line in enumerate(lines) if line.endswith("Challenge metric")), None)
         if header is None or header + 1 >= len(lines):
-            raise Failed("the evaluator printed no Challenge metric", *lines[-2:])
+            raise StepError("the evaluator printed no Challenge metric", *lines[-2:])
         value = lines[header + 1].split(",")[-1]
         if value in ("nan", "inf", "-inf"):
-            raise Failed(f"the Challenge metric is {value}")
+            raise StepError(f"the Challenge metric is {value}")
         return f"Challenge metric {value} (after a minute's training it says nothing)"
 
     def our_driver(self) -> str:
@@ -116,7 +116,7 @@ class Preflight:
                                seconds=RUN_SECONDS)  # fmt: skip
         if finished.code != 1:  # more than 5 % of these recordings hold no signal
             _check(finished)
-            raise Failed("exit code 0 although a fifth of the recordings holds no signal")
+            raise StepError("exit code 0 although a fifth of the recordings holds no signal")
         differing = []
         for name in sorted(self.folders.recordings):
             ours, theirs = (
@@ -128,7 +128,7 @@ class Preflight:
             if ours[:3] != theirs[:3] or apart > SCORE_TOLERANCE:
                 differing.append(f"{name}: driver.py and the scripts of 2021 differ (scores by {apart:.1e})")
         if differing:
-            raise Failed(*differing)
+            raise StepError(*differing)
         return "the rows of the scripts of 2021"
 
     def check_traces(self) -> str:
@@ -144,15 +144,17 @@ class Preflight:
             f"{path.name} was written beside the model" for path in self.root.iterdir() if path.name not in known
         ]
         if changed:
-            raise Failed(*changed)
+            raise StepError(*changed)
         return "data, submission, home, temporary and working directory are as they were"
 
 
-def _check(finished: Finished) -> None:
+def _check(finished: Finished) -> str:
+    """The memory that a command took, in words; raises StepError if it failed or took too much."""
     if finished.code:
-        raise Failed(*(finished.cause() or [f"exit code {finished.code}, without a word"]))
+        raise StepError(*(finished.cause() or [f"exit code {finished.code}, without a word"]))
     if finished.peak_gb > MEMORY_GB:
-        raise Failed(f"it took {finished.peak_gb:.1f} GB of memory, more than {MEMORY_GB}")
+        raise StepError(f"it took {finished.peak_gb:.1f} GB of memory, more than {MEMORY_GB}")
+    return f"{finished.peak_gb:.1f} GB"
 
 
 def state(folder: Path) -> dict[str, tuple[int, int]]:
@@ -216,32 +218,36 @@ def _go_through(run: Preflight, source: Path, data: Path | None, docker: bool) -
     else:
         run.machine = find_machine(run.root, _has_gpu())
     run.step("machine", lambda: run.machine.summary)
-    if built is not None and not run.step("docker build", lambda: _check(built) or f"{built.seconds:.0f} s"):
+    if built is not None and not run.step("docker build", lambda: _check(built)):
         return
     run.step("files of the submission", lambda: _copy_submission(run, source))
     if not run.step("training and test data", lambda: _make_data(run, data)):
         return
-    for year in YEARS:
-        trained = run.step(f"{year}: train", lambda year=year: run.train(year))
-        titles = [f"{year}: classify", f"{year}: outputs, byte by byte", f"{year}: score"]
-        works = [
-            lambda year=year: run.classify(year),
-            lambda year=year: run.check_outputs(f"outputs-{year}"),
-            lambda year=year: run.score(year),
-        ]
-        if not (run.root / "ours" / "evaluate_model.py").is_file():
-            titles.pop(), works.pop()
-        for title, work in zip(titles, works):
-            if not trained:
-                run.skip(title)
-            elif not run.step(title, work):
-                trained = False
+    going = {year: _go_through_year(run, year) for year in YEARS}
     if (run.root / "ours" / "driver.py").is_file():
-        if (run.root / "outputs-2021").is_dir():
+        if going["2021"]:
             run.step("driver.py on nested folders", run.our_driver)
         else:
             run.skip("driver.py on nested folders")
     run.step("nothing written elsewhere", run.check_traces)
+
+
+def _go_through_year(run: Preflight, year: str) -> bool:
+    """Training, classifying and scoring with the scripts of a year, until a step fails; returns whether none has."""
+    works: dict[str, Callable[[], str]] = {
+        "train": lambda: run.train(year),
+        "classify": lambda: run.classify(year),
+        "outputs, byte by byte": lambda: run.check_outputs(f"outputs-{year}"),
+    }
+    if (run.root / "ours" / "evaluate_model.py").is_file():
+        works["score"] = lambda: run.score(year)
+    going = True
+    for title, work in works.items():
+        if not going:
+            run.skip(f"{year}: {title}")
+        else:
+            going = run.step(f"{year}: {title}", work)
+    return going
 
 
 def _copy_submission(run: Preflight, source: Path) -> str:
@@ -251,7 +257,7 @@ def _copy_submission(run: Preflight, source: Path) -> str:
         lay_scripts_over(year, run.root / year)
     problems = problems_of_files(source)
     if problems:
-        raise Failed(*problems)
+        raise StepError(*problems)
     return f"{printable(source.resolve())}, the scripts of {' and '.join(YEARS)} laid over copies"
 
 

@@ -41,7 +41,10 @@ def find_submission(folder: Path | None) -> Path:
 
 
 def copy_submission(source: Path, target: Path) -> None:
-    """Copies what an image would hold: what .dockerignore lets in if it is a list of exceptions, else code and tables."""
+    """Copies what an image would hold.
+
+    That is what .dockerignore lets in, if it excludes everything and lists exceptions; else all code and small files.
+    """
     target.mkdir()
     ignored = source / ".dockerignore"
     lines = ignored.read_text(encoding="utf-8").splitlines() if ignored.is_file() else []
