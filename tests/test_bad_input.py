@@ -26,6 +26,7 @@ from twelvelead.inference.classify import classify_folder
 from twelvelead.inference.ensemble import load_ensemble
 
 ROOT = Path(__file__).resolve().parent.parent
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture

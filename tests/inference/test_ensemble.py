@@ -7,6 +7,7 @@ import dataclasses
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import types
@@ -48,6 +49,10 @@ def files(folder: Path) -> dict[str, bytes]:
         if path.name == "history.csv":
             rows = list(csv.DictReader(path.open()))
             kept[path.name] = json.dumps([{k: v for k, v in row.items() if k != "seconds"} for row in rows]).encode()
+        elif path.name == "recipe.json":  # the digests of the two files that tell times
+            manifest = json.loads(path.read_text())
+            del manifest["checksum"], manifest["files"]["history.csv"], manifest["files"]["progress.png"]
+            kept[path.name] = json.dumps(manifest).encode()
         elif path.is_file() and path.name != "progress.png":
             kept[str(path.relative_to(folder))] = path.read_bytes()
     return kept
@@ -103,22 +108,22 @@ def test_labels_follow_the_recipe_by_the_ensembles_thresholds_or_by_vote(tiny_mo
 
 
 def test_thresholds_are_stored_with_their_gains_for_every_member_and_out_of_bag(tiny_model):
-    found = json.loads((tiny_model / "thresholds.json").read_text())
-    assert found["used"] == "ensemble" and len(found["members"]) == 2
-    for part in (found["ensemble"], *found["members"].values()):
+    stored = json.loads((tiny_model / "thresholds.json").read_text())
+    assert stored["used"] == "ensemble" and len(stored["members"]) == 2
+    for part in (stored["ensemble"], *stored["members"].values()):
         stages = list(part["metric_after"].values())
         assert list(part["metric_after"]) == ["start", "common", "bayesian", "coordinate", "shrunk"]
         assert stages[:4] == sorted(stages[:4]) and len(part["thresholds"]) == 24
 
 
 def test_members_train_on_their_own_stratified_part_with_patients_on_one_side():
-    random = np.random.default_rng(0)
-    labels = random.random((400, 24)) < 0.1
+    rng = np.random.default_rng(0)
+    labels = rng.random((400, 24)) < 0.1
     rows = np.arange(0, 400, 2)
     groups = [f"patient {row // 6}" if row % 4 else None for row in range(400)]
     store = types.SimpleNamespace(codes=[("1",) if row in set(rows) else () for row in range(400)])
-    job = TrainingRun(Path(), "", "", get_recipe("butt"), scored_classes(load_weights(WEIGHTS)), 7, groups, store)
-    parts = [job.member_rows(labels, member) for member in range(11)]
+    run = TrainingRun(Path(), "", "", get_recipe("butt"), scored_classes(load_weights(WEIGHTS)), 7, groups, store)
+    parts = [run.member_rows(labels, member) for member in range(11)]
     for train_rows, validation_rows in parts:
         assert sorted([*train_rows, *validation_rows]) == rows.tolist()
         assert abs(len(train_rows) - 160) <= 4
@@ -127,7 +132,7 @@ def test_members_train_on_their_own_stratified_part_with_patients_on_one_side():
         off = np.abs(labels[train_rows].sum(0) - 0.8 * labels[rows].sum(0))  # recordings of each class
         assert off.max() <= 6 and off.mean() <= 2
     assert len({tuple(validation) for _, validation in parts}) == 11
-    assert np.array_equal(job.member_rows(labels, 4)[0], parts[4][0])
+    assert np.array_equal(run.member_rows(labels, 4)[0], parts[4][0])
 
 
 def test_out_of_bag_scores_come_from_members_that_did_not_train_on_the_recording(tiny_model, hospital, tmp_path):
@@ -208,20 +213,25 @@ def test_a_run_killed_between_members_leaves_a_model_and_continues(
     assert files(tmp_path / "model") == files(tiny_model)
 
 
+@pytest.mark.slow
 def test_processes_that_share_the_members_make_the_model_of_one_process(hospital, tiny_model, tiny_settings, tmp_path):
     train(hospital, tmp_path / "model", dataclasses.replace(tiny_settings, workers=2))
     assert files(tmp_path / "model") == files(tiny_model)
 
 
+@pytest.mark.slow
 def test_torchrun_shares_the_members_over_ranks(hospital, tiny_model, tmp_path):
     """Two gloo processes on this machine."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
     command = [
         sys.executable,
         "-m",
         "torch.distributed.run",
         "--nproc-per-node=2",
         "--master-addr=127.0.0.1",
-        "--master-port=29417",
+        f"--master-port={port}",
         str(ROOT / "train_model.py"),
         str(hospital),
         str(tmp_path / "model"),
@@ -242,6 +252,7 @@ def test_torchrun_shares_the_members_over_ranks(hospital, tiny_model, tmp_path):
     assert files(tmp_path / "model") == files(tiny_model)
 
 
+@pytest.mark.slow
 def test_a_training_process_that_fails_is_one_line_and_the_next_start_goes_on(
     hospital, tiny_model, tiny_settings, tmp_path, monkeypatch
 ):
@@ -262,6 +273,7 @@ def test_a_training_process_that_fails_is_one_line_and_the_next_start_goes_on(
     assert files(tmp_path / "model") == files(tiny_model)
 
 
+@pytest.mark.slow
 def test_another_seed_replaces_the_model_and_the_same_one_keeps_it(
     hospital, tiny_model, tiny_settings, tmp_path, capsys
 ):
@@ -274,6 +286,7 @@ def test_another_seed_replaces_the_model_and_the_same_one_keeps_it(
     assert not (folder / "member_01.safetensors").exists() and files(folder) != before
 
 
+@pytest.mark.slow
 def test_a_time_budget_that_is_over_at_once_still_leaves_a_usable_model(hospital, tiny_settings, tmp_path, capsys):
     train(
         hospital, tmp_path / "model", dataclasses.replace(tiny_settings, members=11, epochs=50, time_budget_hours=1e-6)
@@ -284,6 +297,7 @@ def test_a_time_budget_that_is_over_at_once_still_leaves_a_usable_model(hospital
     assert "time budget" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_the_data_folder_is_left_as_it_was_and_no_work_folder_remains(tmp_path, hospital, tiny_settings):
     data = shutil.copytree(hospital, tmp_path / "data")
     before = {path: path.stat().st_mtime_ns for path in data.rglob("*")}
