@@ -28,6 +28,7 @@ LAYERS = [  # from the ground up
     {"inference"},
     {"training"},
     {"experiments"},
+    {"preflight"},
     {"commands"},
     {"cli"},
     {"__main__"},

@@ -1,7 +1,7 @@
 """Bad training data: each fault costs the recording that has it, or is one clear line; nothing ends in a traceback.
 
-Bad input to reading is in test_recording.py, to preprocessing in test_signals.py, to inference in test_inference.py, to the
-evaluator in test_evaluate_model.py.
+Bad input to reading is in tests/data, to preprocessing in tests/preprocessing, to inference in tests/inference, to the
+evaluator in tests/evaluation.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from twelvelead.inference.classify import classify_folder
 from twelvelead.inference.ensemble import load_ensemble
 
 ROOT = Path(__file__).resolve().parent.parent
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
@@ -210,7 +211,7 @@ def test_a_broken_list_of_patients_is_skipped_and_a_given_one_is_an_error(data, 
     (data / "patients.csv").write_text('recording,patient\n"unclosed')
     (data / "recordings.csv").write_bytes(b"\xff\xfe\x00 patient")
     train(data, tmp_path / "model", one_member)
-    with pytest.raises(UserError, match="absent.csv"):
+    with pytest.raises(UserError, match=r"absent\.csv"):
         train(data, tmp_path / "other", dataclasses.replace(one_member, patients=str(tmp_path / "absent.csv")))
 
 

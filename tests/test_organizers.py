@@ -1,7 +1,7 @@
 """The organizers' scripts of both years, laid over the files that a Docker image holds, train, run and are scored.
 
-tests/organizers/ has stand-ins for their scripts, written from a description of them. Our own copies of the files that
-they overwrite are absent, and the working directory is elsewhere, as it may be with them.
+twelvelead/preflight/organizers has stand-ins for their scripts, written from a description of them. Our own copies of
+the files that they overwrite are absent, and the working directory is elsewhere, as it may be with them.
 """
 
 from __future__ import annotations
@@ -17,16 +17,15 @@ import numpy as np
 import pytest
 from made import matlab4, write, write_mat
 
-from twelvelead.data.classes import DIAGNOSES, EQUIVALENT, OUTPUT_CODES, SINUS_RHYTHM
-from twelvelead.data.recording import LEADS
+from twelvelead.data.classes import DIAGNOSES, OUTPUT_CODES, SINUS_RHYTHM
+from twelvelead.data.header import LEADS
+from twelvelead.preflight.outputs import problem_of
+from twelvelead.preflight.submission import RUN, TRAIN, YEARS, copy_submission, lay_scripts_over
 from twelvelead.synthetic import make_recording
 
 ROOT = Path(__file__).resolve().parent.parent
 pytestmark = pytest.mark.slow  # the scripts run in processes of their own
 
-YEARS = ("2020", "2021")
-TRAIN, RUN = "train_model.py", {"2020": "driver.py", "2021": "test_model.py"}
-OVERWRITTEN = (TRAIN, "driver.py", "test_model.py", "helper_code.py")
 SETTINGS = {
     "RECIPE": "butt",
     "MEMBERS": "2",
@@ -55,23 +54,22 @@ class Place:
         for name in ("elsewhere", "home", "temporary"):
             (self.root / name).mkdir(parents=True)
         for year in YEARS:
-            copy_submission(self.root / year)
-            for name in OVERWRITTEN:
-                (self.root / year / name).unlink(missing_ok=True)
-            shutil.copytree(ROOT / "tests" / "organizers" / year, self.root / year, dirs_exist_ok=True)
+            copy_submission(ROOT, self.root / year)
+            lay_scripts_over(year, self.root / year)
 
     def run(self, folder: str, script: str, *arguments: str) -> str:
         """Runs a script, which must succeed, from another working directory; returns what it printed on both streams.
 
         Folders are named below `root`.
         """
-        own = {name: value for name, value in os.environ.items() if not name.startswith("TWELVELEAD_")}
-        own |= {"HOME": str(self.root / "home"), "TMPDIR": str(self.root / "temporary"), "PYTHONDONTWRITEBYTECODE": "1"}
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("TWELVELEAD_")}
+        environment |= {"HOME": str(self.root / "home"), "TMPDIR": str(self.root / "temporary")}
+        environment["PYTHONDONTWRITEBYTECODE"] = "1"
         # what libraries leave: matplotlib a list of fonts in the home, torch an empty temporary folder
-        own |= {name: str(self.caches) for name in ("MPLCONFIGDIR", "TORCHINDUCTOR_CACHE_DIR")}
-        own |= {f"TWELVELEAD_{name}": value for name, value in SETTINGS.items()}
+        environment |= {name: str(self.caches) for name in ("MPLCONFIGDIR", "TORCHINDUCTOR_CACHE_DIR")}
+        environment |= {f"TWELVELEAD_{name}": value for name, value in SETTINGS.items()}
         command = [sys.executable, self.root / folder / script, *(self.root / name for name in arguments)]
-        result = subprocess.run(command, cwd=self.root / "elsewhere", env=own, text=True, capture_output=True)
+        result = subprocess.run(command, cwd=self.root / "elsewhere", env=environment, text=True, capture_output=True)
         assert result.returncode == 0, result.stdout + result.stderr
         return result.stdout + result.stderr
 
@@ -79,19 +77,8 @@ class Place:
         return {path.name: path.read_bytes().decode() for path in (self.root / folder).iterdir()}
 
 
-def copy_submission(folder: Path) -> None:
-    """The files that .dockerignore lets into an image."""
-    folder.mkdir()
-    lines = (ROOT / ".dockerignore").read_text().splitlines()
-    for path in (path for line in lines if line.startswith("!") for path in ROOT.glob(line[1:])):
-        if path.is_dir():
-            shutil.copytree(path, folder / path.name, ignore=shutil.ignore_patterns("__pycache__"))
-        else:
-            shutil.copy(path, folder)
-
-
 def state(folder: Path) -> dict[str, tuple[int, int]]:
-    """Size and time of change of everything below a folder; a folder's own tells even of a file that came and went."""
+    """Size and time of change of everything below a folder; a folder's own time tells of files that came and went."""
     return {str(path): (path.stat().st_size, path.stat().st_mtime_ns) for path in [folder, *folder.rglob("*")]}
 
 
@@ -130,9 +117,17 @@ def place(tmp_path_factory) -> Place:
 
 
 def test_the_scripts_of_both_years_train_the_same_model(place):
-    files = ["recipe.json", "classes.json", "thresholds.json", "member_00.safetensors", "member_01.safetensors"]
+    files = ["classes.json", "thresholds.json", "splits.json", "member_00.safetensors", "member_01.safetensors"]
     for name in files:
         assert (place.root / "model-2020" / name).read_bytes() == (place.root / "model-2021" / name).read_bytes(), name
+    one, other = (json.loads((place.root / f"model-{year}" / "recipe.json").read_text()) for year in YEARS)
+    for manifest in (one, other):
+        del (
+            manifest["checksum"],
+            manifest["files"]["history.csv"],
+            manifest["files"]["progress.png"],
+        )  # these tell times
+    assert one == other
 
 
 def test_environment_variables_reach_training(place):
@@ -174,16 +169,8 @@ def test_outputs_are_four_lines_in_the_format_of_the_challenge_byte_for_byte(pla
 
 def check_row(text: str, recording: str) -> list[str]:
     """Checks an output file's text; returns the codes whose label is 1."""
-    _, _, labels, scores, end = text.split("\n")
-    labels, scores = labels.split(","), [float(score) for score in scores.split(",")]
-    assert end == "" and set(labels) <= {"0", "1"} and all(0 <= score <= 1 for score in scores)
-    # no spaces, no quotes, no other line ends: what was read, written again in the plainest way, is the same text
-    assert text == f"#{recording}\n{','.join(OUTPUT_CODES)}\n{','.join(labels)}\n{','.join(map(str, scores))}\n"
-    values = dict(zip(OUTPUT_CODES, zip(labels, scores)))
-    assert len(values) == len(labels) == len(scores) == 30
-    for code, twin in EQUIVALENT.items():
-        assert values[code] == values[twin]
-    return [code for code, label in zip(OUTPUT_CODES, labels) if label == "1"]
+    assert problem_of(text, recording) is None
+    return [code for code, label in zip(OUTPUT_CODES, text.split("\n")[2].split(",")) if label == "1"]
 
 
 def test_the_scripts_of_both_years_get_the_same_rows(place):
@@ -191,7 +178,7 @@ def test_the_scripts_of_both_years_get_the_same_rows(place):
 
 
 def test_our_own_driver_gets_the_same_rows_as_theirs(place):
-    copy_submission(place.root.parent / "ours")
+    copy_submission(ROOT, place.root.parent / "ours")
     place.run("../ours", "driver.py", "model-2021", "test", "../outputs-ours")
     ours, theirs = place.rows("../outputs-ours"), place.rows("outputs-2021")
     assert set(ours) == set(theirs)

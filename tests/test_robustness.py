@@ -24,8 +24,8 @@ from corruptions import CORRUPTIONS, corrupted  # noqa: E402
 import evaluate_model  # noqa: E402
 from twelvelead.data.classes import classes_for, load_weights  # noqa: E402
 from twelvelead.data.folders import find_recordings  # noqa: E402
-from twelvelead.data.header import LEADS
-from twelvelead.data.recording import Recording
+from twelvelead.data.header import LEADS  # noqa: E402
+from twelvelead.data.recording import Recording  # noqa: E402
 from twelvelead.errors import UserError  # noqa: E402
 from twelvelead.inference.classify import classify_folder  # noqa: E402
 from twelvelead.inference.ensemble import load_ensemble  # noqa: E402

@@ -39,6 +39,10 @@ EXAMPLES = {
   twelvelead leave-one-source-out data results --recipe butt --recipe butt-2020 --pool-below 100""",
     "holdout": """
   twelvelead holdout data results --recipe butt --test-groups groups.csv""",
+    "preflight": """
+  twelvelead preflight
+  twelvelead preflight recordings --minutes 2
+  twelvelead preflight --docker""",
     "recipes": """
   twelvelead recipes""",
     "synthesize": """
@@ -172,6 +176,11 @@ def _add_experiments(add: Add) -> None:
 
 
 def _add_tools(add: Add) -> None:
+    preflight = add("preflight", "try a submission under the organizers' scripts and limits, in minutes", _preflight)
+    preflight.add_argument("data", type=Path, nargs="?", metavar="DATA", help="recordings (synthetic ones by default)")
+    preflight.add_argument("--submission", type=Path, metavar="FOLDER", help="folder with team_code.py (this one)")
+    preflight.add_argument("--docker", action="store_true", help="build the submission's image and run in it")
+    preflight.add_argument("--minutes", type=float, default=1.0, metavar="N", help="budget of each training (1)")
     add("recipes", "list the systems that can be trained", _recipes)
     synthesize = add("synthesize", "make synthetic recordings of one or more made-up hospitals", _synthesize)
     synthesize.add_argument("folder", type=Path, metavar="FOLDER", help="gets a folder for each hospital")
@@ -209,6 +218,12 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     from .evaluation.run import evaluate_folders
 
     return evaluate_folders(arguments)
+
+
+def _preflight(arguments: argparse.Namespace) -> int:
+    from .preflight.run import preflight
+
+    return preflight(arguments.data, arguments.submission, docker=arguments.docker, minutes=arguments.minutes)
 
 
 def _experiment(arguments: argparse.Namespace) -> int:

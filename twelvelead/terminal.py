@@ -22,9 +22,14 @@ def printable(text: object) -> str:
     text = str(text)
     if text.isprintable():
         return text
-    with suppress(UnicodeEncodeError):  # some C locales decode paths as ASCII: then UTF-8 comes as surrogates
-        text = os.fsencode(text).decode("utf-8", "surrogateescape")
-    return "".join(character if character.isprintable() else _escaped(character) for character in text)
+    return "".join(character if character.isprintable() else _escaped(character) for character in as_utf8(text))
+
+
+def as_utf8(path: str) -> str:
+    """A path as UTF-8 reads it: in some C locales Python decodes paths as ASCII, and all else comes as surrogates."""
+    with suppress(UnicodeEncodeError):  # a text that is no path stays as it is
+        return os.fsencode(path).decode("utf-8", "surrogateescape")
+    return path
 
 
 def _escaped(character: str) -> str:
@@ -53,6 +58,8 @@ def _print(line: str, stream: TextIO | None) -> None:
         return
     try:
         print(line, file=stream, flush=True)
+    except UnicodeEncodeError:  # the stream's encoding lacks a character
+        print(line.encode("ascii", "backslashreplace").decode(), file=stream, flush=True)
     except (OSError, ValueError):
         try:
             nowhere = os.open(os.devnull, os.O_WRONLY)

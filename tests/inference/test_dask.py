@@ -13,6 +13,7 @@ from twelvelead.inference.ensemble import load_ensemble
 from twelvelead.recipes import Input
 from twelvelead.training.store import build_store
 
+pytestmark = pytest.mark.slow
 distributed = pytest.importorskip("distributed", reason="needs dask.distributed: pip install distributed")
 
 

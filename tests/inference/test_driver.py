@@ -24,9 +24,9 @@ pytestmark = pytest.mark.slow
 
 def driver(model, data, outputs, *more, **options):
     """Runs driver.py on one thread, since the machine may be busy with other tests."""
-    own = {**os.environ, "OMP_NUM_THREADS": "1", **options.pop("env", {})}
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", **options.pop("env", {})}
     command = [sys.executable, str(ROOT / "driver.py"), str(model), str(data), str(outputs), *map(str, more)]
-    return subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace", env=own, **options)
+    return subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace", env=environment, **options)
 
 
 @pytest.fixture
@@ -116,8 +116,8 @@ def test_odd_file_names_cost_no_recording_its_output(tiny_model, recordings, tmp
     odd = [b"not\xffutf8", b"line\nfeed", b"\x1b[31m", "Ä é".encode(), b"x" * 251]
     for name in odd:
         add(name)
-    own = {"LC_ALL": locale, "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
-    result = driver(tiny_model, data, tmp_path / "out", env=own)
+    environment = {"LC_ALL": locale, "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
+    result = driver(tiny_model, data, tmp_path / "out", env=environment)
     assert result.returncode == 0 and "11 recordings classified" in result.stdout and "Traceback" not in result.stderr
     expected = [line.split(",") for line in (tmp_path / "out" / "A0000.csv").read_text().splitlines()[1:]]
     for name in odd:
@@ -127,7 +127,7 @@ def test_odd_file_names_cost_no_recording_its_output(tiny_model, recordings, tmp
         np.testing.assert_allclose([float(text) for text in rows[2]], [float(text) for text in expected[2]], atol=1e-5)
     assert (tmp_path / "out" / "Ä é.csv").read_text("utf-8").startswith("#Ä é\n")
     assert all(line.isprintable() for line in (result.stdout + result.stderr).splitlines())
-    assert len([line for line in result.stderr.splitlines() if line.startswith("repaired: ")]) == 3
+    assert result.stderr.count("the first line of its output says") == 3
 
 
 def test_an_output_that_cannot_be_written_is_named_and_the_others_are_written(tiny_model, recordings, tmp_path):
@@ -152,8 +152,8 @@ def test_a_signal_ends_the_run_with_one_line_and_keeps_what_is_written(tiny_mode
     for k in range(150):
         write_mat(tmp_path / "data", f"A{k:04d}", adc(12, 30_000, bits=11, seed=k))
     command = [sys.executable, str(ROOT / "driver.py"), str(tiny_model), str(tmp_path / "data"), str(tmp_path / "out")]
-    own = {**os.environ, "OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=own)
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline and not list((tmp_path / "out").glob("A*.csv")):
         time.sleep(0.01)

@@ -26,7 +26,8 @@ from pathlib import Path
 from comparing import contents
 
 from twelvelead.commands import train
-from twelvelead.inference.ensemble import load_ensemble, whole_model
+from twelvelead.inference.ensemble import load_ensemble
+from twelvelead.inference.model_files import whole_model
 from twelvelead.plots.progress import draw_progress
 from twelvelead.recipes import RECIPES
 from twelvelead.settings import Settings

@@ -25,7 +25,8 @@ from ..data.classes import Classes
 from ..errors import UserError
 from ..files import replace_file
 from ..inference.classify import classified
-from ..inference.ensemble import Ensemble, manifest_of
+from ..inference.ensemble import Ensemble
+from ..inference.model_files import manifest_of
 from ..recipes import Recipe, to_dict
 from ..settings import Settings
 from ..training.workers import Log, train_ensemble

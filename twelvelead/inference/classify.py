@@ -25,7 +25,7 @@ from ..errors import UserError
 from ..preprocessing.loading import load
 from ..preprocessing.prepare import Prepared, prepare
 from ..recipes import Input
-from ..terminal import printable, warn
+from ..terminal import as_utf8, printable, warn
 from .ensemble import Ensemble, labels_of, member_scores
 from .notes import MOST_LINES, NotesFile
 from .outputs import first_line_name, make_output_folder, old_outputs, output_names, write_output
@@ -266,7 +266,7 @@ def classify_folder(
 
 
 def _name_notes(stem: str, title: str) -> tuple[str, ...]:
-    if title == stem:
+    if title == as_utf8(stem):
         return ()
     return (f"its file name cannot be written into one line of text; the first line of its output says {title}",)
 

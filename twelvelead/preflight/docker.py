@@ -1,0 +1,73 @@
+"""The same steps in the submission's own image: `docker run --network none`, data mounted read-only, `--memory 13g`.
+
+machine = find_docker(root, submission)         # raises UserError where no docker daemon answers
+machine.run([...], …)                           # as Machine.run, with the paths of this machine
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..errors import UserError
+from .machine import MEMORY_GB, Finished, execute
+
+IMAGE = "twelvelead-preflight"
+BUILD_SECONDS = 3600
+
+
+@dataclass(frozen=True)
+class DockerMachine:
+    """Runs commands in a container of the submission's image; `root` is mounted under its own path."""
+
+    root: Path
+    gpu: bool
+
+    @property
+    def summary(self) -> str:
+        gpu = "with GPUs" if self.gpu else "without a GPU"
+        return f"docker, no network, data mounted read-only, {MEMORY_GB} GB of memory, {gpu}"
+
+    def run(
+        self, command: Sequence[str | Path], *, read_only: Sequence[Path], seconds: float, settings: dict[str, str]
+    ) -> Finished:
+        """Runs a command as the image's user; its first word, this machine's Python, becomes the image's."""
+        words = ["docker", "run", "--rm", "--network", "none", "--memory", f"{MEMORY_GB}g"]
+        words += ["--gpus", "all"] if self.gpu else []
+        words += ["-v", f"{self.root}:{self.root}"]
+        for folder in read_only:
+            words += ["-v", f"{folder}:{folder}:ro"]
+        for name, value in settings.items():
+            words += ["-e", f"{name}={value}"]
+        words += ["-w", str(self.root / "elsewhere"), IMAGE, "python", *map(str, command[1:])]
+        return execute(words, self.root / "elsewhere", dict(os.environ), seconds, memory=False)
+
+
+def find_docker(root: Path, submission: Path) -> tuple[DockerMachine, Finished]:
+    """Builds the submission's image.
+
+    Returns
+    -------
+    machine : DockerMachine
+    built : Finished
+        How the build ended.
+
+    Raises
+    ------
+    UserError
+        If there is no docker, or its daemon does not answer.
+    """
+    if not shutil.which("docker"):
+        raise UserError("there is no docker on this machine; leave --docker out to run without it")
+    answer = subprocess.run(["docker", "info", "--format", "{{.Runtimes}}"], capture_output=True, text=True)
+    if answer.returncode:
+        reason = (answer.stderr.strip().splitlines() or ["docker info failed"])[-1]
+        raise UserError(f"docker's daemon does not answer ({reason}); leave --docker out to run without it")
+    (root / "elsewhere").mkdir()
+    words = ["docker", "build", "-t", IMAGE, str(submission.resolve())]
+    built = execute(words, root / "elsewhere", dict(os.environ), BUILD_SECONDS, memory=False)
+    return DockerMachine(root, gpu="nvidia" in answer.stdout), built
