@@ -62,8 +62,14 @@ def test_a_code_and_its_equal_are_one_class_in_labels_and_outputs(code, twin):
     assert out[OUTPUT_CODES.index(code)] == out[OUTPUT_CODES.index(twin)] > 0
 
 
-def test_unscored_codes_and_text_labels_are_no_class_of_the_challenge():
-    assert not CHALLENGE.labels([("164884008", "429622005", "AF", "", "nonsense"), ()]).any()
+def test_text_labels_of_the_unofficial_phase_are_classes_of_the_challenge_too():
+    texts = ("AF", "I-AVB", "LBBB", "Normal", "PAC", "PVC", "RBBB")
+    codes = ("164889003", "270492004", "164909002", "426783006", "284470004", "427172004", "59118001")
+    np.testing.assert_array_equal(CHALLENGE.labels([[text] for text in texts]), CHALLENGE.labels([[c] for c in codes]))
+
+
+def test_unscored_codes_and_texts_are_no_class_of_the_challenge():
+    assert not CHALLENGE.labels([("164884008", "429622005", "STD", "", "nonsense"), ()]).any()
     missing = [code for code in OUTPUT_CODES if code not in CHALLENGE.index]
     assert missing == ["6374002", "365413008"]  # of 2021 alone
     out = CHALLENGE.as_output(np.ones((3, 24)), 0.0)

@@ -15,8 +15,9 @@ from scipy import signal as scipy_signal
 from twelvelead.data.folders import find_recordings
 from twelvelead.data.header import LEADS
 from twelvelead.data.recording import Recording, read_recording
+from twelvelead.data.resampling import resample
 from twelvelead.errors import RecordingError
-from twelvelead.preprocessing.filters import envelopes, high_pass, resample
+from twelvelead.preprocessing.filters import envelopes, high_pass
 from twelvelead.preprocessing.leads import derive_limb_leads, undo_arm_reversal
 from twelvelead.preprocessing.prepare import amplitude_of, metadata_of, prepare, windows_of
 from twelvelead.recipes import Input

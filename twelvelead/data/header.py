@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -25,7 +25,6 @@ from .header_fields import DEFAULT_FREQUENCY_HZ, DEFAULT_GAIN, Format, Gain, par
 from .leads import LEADS as LEADS  # callers that read headers take the leads from here
 from .leads import Lead, lead_names
 
-_SIGNAL = re.compile(r"(\S+)\s+(\S+)(?:\s+(.*))?")
 _SIGNAL_WITH_BLANKS = re.compile(r"(\S.*?\.\w{3,4})\s+(\d\S*)(?:\s+(.*))?")  # in the name of its file
 _NUMBERS = re.compile(r"((?:[+-]?\d{1,10}(?:\s+|$)){0,5})(.*)", re.ASCII)  # up to five integers, then the description
 _SEGMENT = re.compile(r"(~|[^\s/\\]+)\s+(\d{1,12})(?!\S)", re.ASCII)
@@ -172,10 +171,13 @@ def split_lines(text: str) -> tuple[list[str], list[str]]:
     text = text.removeprefix("\ufeff").replace("\r\n", "\n")
     if "\n" not in text:
         text = text.replace("\r", "\n")
+    text = text.replace("\t", " ").replace("\r", " ")
+    if not text.replace("\n", "").isprintable():
+        text = "\n".join(map(printable, text.split("\n")))
     lines: list[str] = []
     comments: list[str] = []
     for line in text.split("\n"):
-        line = printable(line.replace("\t", " ").replace("\r", " ")).strip()
+        line = line.strip()
         if line:
             (comments if line[0] == "#" else lines).append(line)
     return lines, comments
@@ -284,7 +286,7 @@ def _signal_lines(lines: list[str], n_leads: int, where: str, notes: list[str]) 
         read.append(signal)
     if len(read) != n_leads:
         notes.append(f"the header announces {n_leads} leads and lists {len(read)}")
-    leads = lead_names([signal.description for signal in read])
+    leads = lead_names(tuple(signal.description for signal in read))
     names = [lead.name or f"signal {row + 1}" for row, lead in enumerate(leads)]
     _note_names(read, leads, notes)
     faults: dict[str, list[str]] = {}  # fault of a gain → leads
@@ -296,7 +298,7 @@ def _signal_lines(lines: list[str], n_leads: int, where: str, notes: list[str]) 
 
 
 def _signal(line: _Line, lead: str, inverted: bool) -> Signal:
-    _, zero, initial, checksum, *_ = (*line.numbers, None, None, None, None, None)[:5]
+    zero, initial, checksum = line.numbers[1:4] if len(line.numbers) > 3 else (*line.numbers[1:], None, None, None)[:3]
     baseline = zero or 0 if line.gain.baseline is None else line.gain.baseline
     return Signal(
         file=line.file,
@@ -312,7 +314,7 @@ def _signal(line: _Line, lead: str, inverted: bool) -> Signal:
     )
 
 
-def _note_names(lines: list[_Line], leads: list[Lead], notes: list[str]) -> None:
+def _note_names(lines: list[_Line], leads: Sequence[Lead], notes: list[str]) -> None:
     """Notes which names were read as standard leads and which are none of the twelve."""
     repaired = [
         f"{line.description!r} as {lead.name}{', turned over' if lead.inverted else ''}"
@@ -328,14 +330,15 @@ def _note_names(lines: list[_Line], leads: list[Lead], notes: list[str]) -> None
 
 def _signal_line(line: str, where: str) -> _Line | None:
     """The fields of `A0001.mat 16+24 1000/mV 16 0 -119 1716 0 II`; None if that is no signal line."""
-    for pattern in (_SIGNAL, _SIGNAL_WITH_BLANKS):
-        match = pattern.fullmatch(line)
+    fields = line.split(None, 2)
+    storage = parse_format(fields[1]) if len(fields) > 1 else None
+    if storage is None:
+        match = _SIGNAL_WITH_BLANKS.fullmatch(line)
         storage = parse_format(match.group(2)) if match else None
-        if match and storage:
-            break
-    else:
-        return None
-    rest = (match.group(3) or "").strip()
+        if match is None or storage is None:
+            return None
+        fields = [field or "" for field in match.groups()]
+    rest = fields[2].strip() if len(fields) > 2 else ""
     try:
         parsed = parse_gain(rest)
     except ValueError as error:
@@ -345,7 +348,7 @@ def _signal_line(line: str, where: str) -> _Line | None:
     else:
         gain, end = parsed
     numbers, description = _NUMBERS.match(rest[end:].strip() if parsed else rest).groups()  # type: ignore[union-attr]
-    return _Line(match.group(1), storage, gain, tuple(map(int, numbers.split())), description.strip())
+    return _Line(fields[0], storage, gain, tuple(map(int, numbers.split())), description.strip())
 
 
 def some(names: Iterable[str]) -> str:

@@ -145,11 +145,13 @@ def parse_gain(text: str) -> tuple[Gain, int] | None:
     ValueError
         If there is a gain that cannot be understood.
     """
-    field = re.match(r"\S*", text).group()  # type: ignore[union-attr]  # matches always
+    field, _, followed = text.partition(" ")
+    usual = _usual_gain(field)
+    if usual and (not followed or followed[0].isdigit()):
+        return usual, len(field)
     plain = _PLAIN_GAIN.fullmatch(field)
-    followed = text[len(field) :].lstrip()
     step = _STEP.match(text)
-    if plain and not step and not field.endswith("/") and not _GOES_ON.match(followed):
+    if plain and not step and not field.endswith("/") and not _GOES_ON.match(followed.lstrip()):
         number, baseline, unit = plain.groups()
         if not unit or _unit(unit) or not re.search(r"[()\d,]", unit):
             return _gain(float(number) if number else 0.0, baseline, unit, field), len(field)
@@ -183,6 +185,15 @@ def parse_gain(text: str) -> tuple[Gain, int] | None:
     if "/" in field and _unit(field.rpartition("/")[2]):
         raise ValueError(f"gain {field[:30]!r} has no number that can be understood")
     return None
+
+
+@lru_cache(maxsize=1024)
+def _usual_gain(field: str) -> Gain | None:
+    """The gain of a field in WFDB's form with a unit of voltage or none, as nearly all headers have it; else None."""
+    match = _PLAIN_GAIN.fullmatch(field)
+    if match is None or not match.group(1) or not (match.group(3) is None or _unit(match.group(3))):
+        return None
+    return _gain(float(match.group(1)), match.group(2), match.group(3), field)
 
 
 def _gain(number: float, baseline: str | None, unit: str | None, written: str) -> Gain:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -39,7 +38,7 @@ _COMPANIONS = frozenset(
 )
 # Prefixes that are also written without a separator, as in "ecgV1" and "LeadII".
 _ATTACHED = re.compile(r"(?:mdc_ecg_lead_|scpecg|lead|ecg|ekg|abl)(?=(?:i{1,3}|av[rlf]|[vc]0?[1-6])(?![a-z0-9]))")
-_INDEX = re.compile(r"\s*\d{1,2}\s*[:.)]\s+(?=\S)|\s*\d{1,2}[:)](?=\S)")  # "1: I", "01) I"
+_INDEX = re.compile(r"^(?:\d{1,2}\s*[:.)]\s+(?=\S)|\d{1,2}[:)](?=\S))")  # "1: I", "01) I"
 _WORDS = re.compile(r"[^\W_]+")
 _BETWEEN = re.compile(r"[\s_:.,()\[\]{}\"'|/*\\-]*")  # what may stand between and around words
 _MINUS = re.compile(r"[-\u2212\u2013]\s?(?=a\s?v\s?r\b)")
@@ -59,7 +58,8 @@ class Lead(NamedTuple):
     inverted: bool = False  # the signal is the lead turned over, as -aVR in Cabrera's order
 
 
-def lead_names(written: Sequence[str]) -> list[Lead]:
+@lru_cache(maxsize=1024)
+def lead_names(written: tuple[str, ...]) -> tuple[Lead, ...]:
     """The leads behind the names of one header's signals, in their order.
 
     All names are needed at once: C1 to C6 are the chest leads V1 to V6 (the electrodes' names of IEC 60601-2-25),
@@ -76,7 +76,7 @@ def lead_names(written: Sequence[str]) -> list[Lead]:
         for k in chest:
             if foreign or leads[k].name in taken:
                 leads[k] = Lead(written[k].strip(), known=False)
-    return leads
+    return tuple(leads)
 
 
 @lru_cache(maxsize=4096)
@@ -87,7 +87,7 @@ def _lead_name(written: str) -> Lead:
         return Lead(standard)
     unknown = Lead(name, known=False)
     text = unicodedata.normalize("NFKC", name).casefold().replace("\u2212", "-")
-    text = _INDEX.sub("", text.partition("#")[0], count=1).strip()
+    text = _INDEX.sub("", text.partition("#")[0].strip())
     if _has_leading_minus(text):
         return _inverted_avr(text, unknown)
     if _TRAILING_MINUS.search(text):  # a polarity or the start of something that is cut off

@@ -18,11 +18,11 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import RecordingError, printable
-from .header import Header, Signal, parse_header, read_header
+from .header import Header, parse_header, read_header
 from .leads import LEADS as LEADS  # callers that read recordings take the leads from here
-from .row_matching import match_rows
+from .row_matching import Block, match_rows
 from .segments import join_segments
-from .signal_files import find_signal_file, read_rows
+from .signal_files import find_signal_file, read_blocks
 from .still import mark_still
 from .units import to_millivolts
 
@@ -112,8 +112,8 @@ def recording_from(header: str | Sequence[str], signal: np.ndarray, name: str | 
     except ValueError:
         raise RecordingError(f"{parsed.name}: the signal's rows differ in length") from None
     notes: list[str] = []
-    rows, signals = match_rows(matrix, parsed.signals, parsed.n_samples, parsed.name, notes)
-    frequency_hz, signal_mv, leads = _in_millivolts(rows, signals, parsed, parsed.name, notes)
+    blocks = match_rows(matrix, parsed.signals, parsed.n_samples, parsed.name, notes)
+    frequency_hz, signal_mv, leads = _in_millivolts(blocks, parsed, parsed.name, notes)
     return _recording(parsed, frequency_hz, signal_mv, leads, notes)
 
 
@@ -127,26 +127,23 @@ def _read_signals(header: Header, path: str, notes: list[str]) -> tuple[float, n
         raise RecordingError(f"{path}: the header describes no signal; it needs a line for each lead")
     if null:
         notes.append(f"not stored, by the header: {', '.join(null)}")
-    rows: list[np.ndarray] = []
-    signals: list[Signal] = []
+    blocks: list[Block] = []
     n_bytes = 0
-    files = dict.fromkeys(signal.file for signal in header.signals if signal.file != "~")
+    files = dict.fromkeys(signal.file for signal in header.signals if not signal.is_null)
     for file in files:
         # one file: null signals may have a row in its matrix
         stored = [signal for signal in header.signals if len(files) == 1 or signal.file == file]
         signal_path, data = find_signal_file(path, file, notes)
         n_bytes += len(data)
-        some_rows, some_signals = read_rows(data, signal_path, stored, header.n_samples, notes)
-        rows += some_rows
-        signals += some_signals
-    return (*_in_millivolts(rows, signals, header, path, notes), n_bytes)
+        blocks += read_blocks(data, signal_path, stored, header.n_samples, notes)
+    return (*_in_millivolts(blocks, header, path, notes), n_bytes)
 
 
 def _in_millivolts(
-    rows: Sequence[np.ndarray], signals: Sequence[Signal], header: Header, where: str, notes: list[str]
+    blocks: Sequence[Block], header: Header, where: str, notes: list[str]
 ) -> tuple[float, np.ndarray, tuple[str, ...]]:
     try:
-        frequency_hz, signal_mv, leads = to_millivolts(rows, signals, header.frequency_hz, notes)
+        frequency_hz, signal_mv, leads = to_millivolts(blocks, header.frequency_hz, notes)
     except ValueError as error:
         raise RecordingError(f"{where}: {error}") from None
     frames = round(signal_mv.shape[1] * header.frequency_hz / frequency_hz)

@@ -9,6 +9,7 @@ the checksums that lines give; a guess would call a lead by another's name, so w
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -16,11 +17,18 @@ from ..errors import RecordingError
 from .header import Signal
 from .leads import LEADS
 
-Rows = tuple[list[np.ndarray], list[Signal]]
+
+class Block(NamedTuple):
+    """Signals that are stored in one way and at one sampling frequency."""
+
+    samples: np.ndarray  # ADC units, numbers (signals, samples)
+    signals: list[Signal]
 
 
-def match_rows(matrix: np.ndarray, signals: Sequence[Signal], n_frames: int, where: str, notes: list[str]) -> Rows:
-    """Rows of a matrix of numbers (leads, samples) and the signal that each of them is.
+def match_rows(
+    matrix: np.ndarray, signals: Sequence[Signal], n_frames: int, where: str, notes: list[str]
+) -> list[Block]:
+    """The signals that are the rows of a matrix of numbers (leads, samples).
 
     A matrix that is turned over, (samples, leads), is turned back. Null signals have a row or none. Of a record with
     several samples a frame the matrix may hold frames or rows.
@@ -37,7 +45,7 @@ def match_rows(matrix: np.ndarray, signals: Sequence[Signal], n_frames: int, whe
     stored = [signal for signal in signals if not signal.is_null]
     width = sum(signal.samples_per_frame for signal in stored)
     if width > len(stored) and width in matrix.shape:
-        return _split_frames(matrix if matrix.shape[0] == width else matrix.T, stored)
+        return split_frames(matrix if matrix.shape[0] == width else matrix.T, stored)
     if matrix.shape[1] in (len(signals), len(stored)) and matrix.shape[1] < matrix.shape[0]:
         matrix = matrix.T
         notes.append("the signal was (samples, leads)")
@@ -48,26 +56,28 @@ def match_rows(matrix: np.ndarray, signals: Sequence[Signal], n_frames: int, whe
         )
     _check_frames(stored, matrix.shape[1], n_frames, where)
     if len(matrix) == len(signals):
-        kept = [(row, signal) for row, signal in zip(matrix, signals) if not signal.is_null]
-        return [row for row, _ in kept], [signal for _, signal in kept]
+        kept = [row for row, signal in enumerate(signals) if not signal.is_null]
+        return [Block(matrix if len(kept) == len(matrix) else matrix[kept], stored)]
     if len(matrix) == len(stored):
-        return list(matrix), stored
+        return [Block(matrix, stored)]
     difference = f"the header has {len(stored)} leads, the signal {len(matrix)} rows"
     matched = match_by_samples(matrix, stored)
     if matched:
         notes.append(f"{difference}: told apart by first samples and checksums")
-        return matched
+        return [matched]
     if len(matrix) > len(stored) and tuple(signal.lead for signal in stored) == LEADS[: len(stored)]:
         notes.append(f"{difference}: read were the first {len(stored)}")
-        return list(matrix[: len(stored)]), stored
+        return [Block(matrix[: len(stored)], stored)]
     raise RecordingError(f"{where}: {difference}: which rows are which leads cannot be known")
 
 
-def _split_frames(matrix: np.ndarray, signals: Sequence[Signal]) -> Rows:
-    """Rows out of a matrix (samples of a frame, frames)."""
+def split_frames(matrix: np.ndarray, signals: Sequence[Signal]) -> list[Block]:
+    """Signals out of a matrix (samples of a frame, frames), where each signal has its number of samples in a frame."""
+    if len(matrix) == len(signals):
+        return [Block(matrix, list(signals))]
     ends = np.cumsum([signal.samples_per_frame for signal in signals])
     parts = np.split(matrix, ends[:-1])
-    return [part.T.reshape(-1) for part in parts], list(signals)
+    return [Block(part.T.reshape(1, -1), [signal]) for part, signal in zip(parts, signals)]
 
 
 def _check_frames(signals: Sequence[Signal], n_samples: int, n_frames: int, where: str) -> None:
@@ -81,7 +91,7 @@ def _check_frames(signals: Sequence[Signal], n_samples: int, n_frames: int, wher
         )
 
 
-def match_by_samples(rows: np.ndarray, signals: Sequence[Signal]) -> Rows | None:
+def match_by_samples(rows: np.ndarray, signals: Sequence[Signal]) -> Block | None:
     """The rows that are one of the signals, and these, by first sample and checksum.
 
     None unless each of the fewer, rows or signals, fits exactly one of the others.
@@ -92,7 +102,7 @@ def match_by_samples(rows: np.ndarray, signals: Sequence[Signal]) -> Rows | None
     if (fits.sum(axis=fewer) != 1).any() or (fits.sum(axis=1 - fewer) > 1).any():
         return None
     pairs = np.argwhere(fits)
-    return [rows[row] for row, _ in pairs], [signals[k] for _, k in pairs]
+    return Block(rows[pairs[:, 0]], [signals[k] for k in pairs[:, 1]])
 
 
 def _fits(signal: Signal, facts: tuple[int, int] | None) -> bool:

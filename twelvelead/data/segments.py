@@ -62,7 +62,7 @@ def join_segments(
         raise RecordingError(f"{path}: its segments have different sampling frequencies")
     frequency_hz = frequencies.pop()
     per_frame = round(frequency_hz / header.frequency_hz)
-    leads = ordered([lead for _, _, leads in parts.values() for lead in leads])
+    leads = ordered(tuple(lead for _, _, leads in parts.values() for lead in leads))
     n_samples = sum(length for _, length in header.segments) * per_frame
     if n_samples * len(leads) > limits.most_values(n_bytes):
         raise RecordingError(f"{path}: {n_samples} samples in {len(header.segments)} segments are no recording")

@@ -1,7 +1,7 @@
 """Signal files: where a header's signals lie, and their samples in ADC units.
 
     path, data = find_signal_file("A0001.hea", "A0001.mat", notes)
-    rows, signals = read_rows(data, path, header.signals, header.n_samples, notes)
+    blocks = read_blocks(data, path, header.signals, header.n_samples, notes)
 
 MATLAB files are read in matlab.py, the formats of WFDB in wfdb_formats.py.
 """
@@ -18,7 +18,7 @@ from ..files import read_bytes
 from . import limits
 from .header import Signal
 from .matlab import read_matlab
-from .row_matching import Rows, match_by_samples, match_rows
+from .row_matching import Block, match_by_samples, match_rows, split_frames
 from .wfdb_formats import BYTES, FLAC, MISSING_ADC, decode, decode_flac
 
 
@@ -66,8 +66,8 @@ def _in_other_spelling(name: str) -> Iterator[str]:
         yield from (name + end for end in (".mat", ".dat", ".MAT", ".DAT"))
 
 
-def read_rows(data: bytes, path: str, signals: Sequence[Signal], n_frames: int, notes: list[str]) -> Rows:
-    """The samples of one signal file in ADC units, and the signal of each row.
+def read_blocks(data: bytes, path: str, signals: Sequence[Signal], n_frames: int, notes: list[str]) -> list[Block]:
+    """The samples of one signal file in ADC units.
 
     Parameters
     ----------
@@ -84,10 +84,8 @@ def read_rows(data: bytes, path: str, signals: Sequence[Signal], n_frames: int, 
 
     Returns
     -------
-    rows : list of ndarray
-        One array of numbers for each signal; `samples_per_frame` times as long as there are frames. Skew is not applied
-        yet, and missing samples have the value of `MISSING_ADC`.
-    signals : list of Signal
+    list of Block
+        Skew is not applied yet, and missing samples have the value of `MISSING_ADC`.
 
     Raises
     ------
@@ -98,6 +96,7 @@ def read_rows(data: bytes, path: str, signals: Sequence[Signal], n_frames: int, 
         raise RecordingError(f"{path}: the signal file is empty")
     if path.lower().endswith(".mat"):
         return match_rows(read_matlab(data, path, len(signals), notes), signals, n_frames, path, notes)
+    signals = [signal for signal in signals if not signal.is_null]
     form, offset, width = signals[0].format, signals[0].byte_offset, sum(signal.samples_per_frame for signal in signals)
     if form not in MISSING_ADC:
         raise RecordingError(f"{path}: WFDB has no signal format {form}; it has {', '.join(MISSING_ADC)}")
@@ -116,26 +115,25 @@ def read_rows(data: bytes, path: str, signals: Sequence[Signal], n_frames: int, 
     if n_frames and stored < n_frames and form != "8":
         fewer = _fewer_signals(data[offset:], samples[0], signals, n_frames, path, notes)
         if fewer:
-            return fewer
-    return _split_frames(samples, signals), list(signals)
+            return [fewer]
+    blocks = split_frames(samples.T, signals)
+    return _sum_differences(blocks) if form == "8" else blocks
 
 
-def _split_frames(frames: np.ndarray, signals: Sequence[Signal]) -> list[np.ndarray]:
-    """One row for each signal out of frames (frames, samples of all signals); differences become samples."""
-    rows: list[np.ndarray] = []
-    first = 0
-    for signal in signals:
-        end = first + signal.samples_per_frame
-        stored = frames[:, first:end].reshape(-1)
-        is_differences = signal.format == "8"
-        rows.append(stored.cumsum(dtype=np.int64) + signal.initial if is_differences else stored)
-        first = end
-    return rows
+def _sum_differences(blocks: list[Block]) -> list[Block]:
+    """The samples of format 8, which stores their differences and in the header the first."""
+    return [
+        Block(
+            block.samples.cumsum(axis=1, dtype=np.int64) + np.array([[signal.initial] for signal in block.signals]),
+            block.signals,
+        )
+        for block in blocks
+    ]
 
 
 def _fewer_signals(
     data: bytes, first_frame: np.ndarray, signals: Sequence[Signal], n_frames: int, path: str, notes: list[str]
-) -> Rows | None:
+) -> Block | None:
     """What a file holds that has all samples of fewer signals than the header has lines; None if it just breaks off.
 
     Both have a size of a whole number of signals. The first samples in the header tell them apart, if it has any.
@@ -158,7 +156,7 @@ def _fewer_signals(
     return matched
 
 
-def _read_flac(data: bytes, path: str, signals: Sequence[Signal], n_frames: int) -> Rows:
+def _read_flac(data: bytes, path: str, signals: Sequence[Signal], n_frames: int) -> list[Block]:
     per_frame = signals[0].samples_per_frame
     if any(signal.samples_per_frame != per_frame for signal in signals):
         raise RecordingError(f"{path}: signals of one FLAC file must have one sampling frequency")
@@ -169,4 +167,4 @@ def _read_flac(data: bytes, path: str, signals: Sequence[Signal], n_frames: int)
         raise RecordingError(f"{path}: {error}") from None
     if len(samples) < per_frame:
         raise RecordingError(f"{path}: the signal file holds no samples")
-    return list(samples[: len(samples) // per_frame * per_frame].T), list(signals)
+    return [Block(samples[: len(samples) // per_frame * per_frame].T, list(signals))]

@@ -33,8 +33,9 @@ def mark_still(signal_mv: np.ndarray, leads: Sequence[str], frequency_hz: float,
     n_samples = signal_mv.shape[1]
     counted = signal_mv[: sum(lead in LEADS for lead in leads) or None]  # standard leads come first in a recording
     # A stretch of that length holds two neighbours among samples that are half as far apart. Mostly these all differ.
-    few = counted[:, :: shortest // 2]
-    if shortest > 3 and _changes(few[:, :-1], few[:, 1:]).all():
+    few = counted[:, :: max(shortest // 2, 1)]
+    both_missing = np.isnan(few[:, :-1]) & np.isnan(few[:, 1:])
+    if ((few[:, :-1] != few[:, 1:]) & ~both_missing).any(axis=0).all():
         return
     still = np.zeros(n_samples + 1, dtype=bool)  # still[k]: no lead changes from sample k − 1 to sample k
     still[1:-1] = ~_changes(counted[:, :-1], counted[:, 1:])

@@ -5,7 +5,9 @@ frequency_hz, signal_mv, leads = to_millivolts(rows, signals, header.frequency_h
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 
@@ -13,11 +15,14 @@ from . import limits
 from .header import Signal, some
 from .leads import LEADS
 from .resampling import resample
+from .row_matching import Block
 from .wfdb_formats import MISSING_ADC
+
+_CHUNK = 2**16  # samples a lead that are converted at once
 
 
 def to_millivolts(
-    rows: Sequence[np.ndarray], signals: Sequence[Signal], frame_hz: float, notes: list[str]
+    blocks: Sequence[Block], frame_hz: float, notes: list[str]
 ) -> tuple[float, np.ndarray, tuple[str, ...]]:
     """Sampling frequency, signal in millivolts and leads of a recording.
 
@@ -25,10 +30,8 @@ def to_millivolts(
 
     Parameters
     ----------
-    rows : sequence of ndarray
-        ADC units of one signal each.
-    signals : sequence of Signal
-        One for each row.
+    blocks : sequence of Block
+        ADC units of all signals.
     frame_hz : float
         Frames a second; a signal has `samples_per_frame` times as many samples.
     notes : list of str
@@ -47,46 +50,49 @@ def to_millivolts(
     ValueError
         If it would become more than a recording may be.
     """
-    chosen = _one_row_for_each_lead(rows, signals, notes)
-    leads = ordered([signals[row].lead for row in chosen])
-    chosen.sort(key=lambda row: leads.index(signals[row].lead))
-    frames = min(len(rows[row]) // signals[row].samples_per_frame for row in chosen)
-    per_frame = _common_rate([signals[row] for row in chosen], frame_hz, notes)
+    signals = [signal for block in blocks for signal in block.signals]
+    per_frame = _common_rate(signals, frame_hz, notes)
+    frames = min(block.samples.shape[1] // block.signals[0].samples_per_frame for block in blocks)
     n_samples = frames * per_frame
-    if n_samples * len(chosen) > limits.VALUES:
-        raise ValueError(f"{len(chosen)} leads of {n_samples} samples are more than a recording may have")
-    signal_mv = np.empty((n_samples, len(chosen)), np.float32).T
-    n_missing = 0
-    for row, out in zip(chosen, signal_mv):
-        signal = signals[row]
-        values = _row_in_millivolts(rows[row][: frames * signal.samples_per_frame], signal)
-        n_missing += np.count_nonzero(np.isnan(values)) * per_frame // signal.samples_per_frame
-        out[:] = _at_rate(values, signal.samples_per_frame, per_frame)
+    if n_samples * len(signals) > limits.VALUES:
+        raise ValueError(f"{len(signals)} leads of {n_samples} samples are more than a recording may have")
+    converted = [_in_millivolts(block, frames, per_frame) for block in blocks]
+    signal_mv = converted[0] if len(converted) == 1 else np.concatenate(converted)
+    written = tuple(signal.lead for signal in signals)
+    leads = ordered(written)
+    if leads != written:
+        chosen = _one_row_for_each_lead(signal_mv, written, notes)
+        signal_mv = np.take(signal_mv.T, [chosen[lead] for lead in leads], axis=1).T
+    elif not signal_mv.T.flags.c_contiguous:
+        signal_mv = np.ascontiguousarray(signal_mv.T).T
+    with np.errstate(over="ignore", invalid="ignore"):
+        may_miss = math.isnan(signal_mv.sum())
+    n_missing = np.count_nonzero(np.isnan(signal_mv)) if may_miss else 0
     if n_missing:
         notes.append(f"{n_missing} of {signal_mv.size} samples are missing")
     return frame_hz * per_frame, signal_mv, leads
 
 
-def ordered(leads: Sequence[str]) -> tuple[str, ...]:
+@lru_cache(maxsize=1024)
+def ordered(leads: tuple[str, ...]) -> tuple[str, ...]:
     """Each lead once: the twelve in standard order, then the others in theirs."""
     rank = {lead: place for place, lead in enumerate(LEADS)}
     return tuple(sorted(dict.fromkeys(leads), key=lambda lead: rank.get(lead, len(LEADS))))
 
 
-def _one_row_for_each_lead(rows: Sequence[np.ndarray], signals: Sequence[Signal], notes: list[str]) -> list[int]:
-    """A row for each lead: of several with one name the first that holds a signal, that is, that changes."""
+def _one_row_for_each_lead(signal_mv: np.ndarray, leads: Sequence[str], notes: list[str]) -> dict[str, int]:
+    """The row of each lead: of several with one name the first that holds a signal, that is, that changes."""
     rows_of: dict[str, list[int]] = {}
-    for row, signal in enumerate(signals):
-        rows_of.setdefault(signal.lead, []).append(row)
-    chosen = []
-    for lead, candidates in rows_of.items():
-        row = candidates[0]
-        if len(candidates) > 1:
-            changing = [k for k in candidates if _changes(_row_in_millivolts(rows[k], signals[k]))]
-            row = changing[0] if changing else row
-            which = "the first" if row == candidates[0] else "the first that holds a signal"
+    for row, lead in enumerate(leads):
+        rows_of.setdefault(lead, []).append(row)
+    chosen = {}
+    for lead, rows in rows_of.items():
+        row = rows[0]
+        if len(rows) > 1:
+            row = next((row for row in rows if _changes(signal_mv[row])), row)
+            which = "the first" if row == rows[0] else "the first that holds a signal"
             notes.append(f"lead {lead} comes more than once: {which} is taken")
-        chosen.append(row)
+        chosen[lead] = row
     return chosen
 
 
@@ -95,20 +101,52 @@ def _changes(values: np.ndarray) -> bool:
     return bool(values.size and values.max() > values.min())
 
 
-def _row_in_millivolts(samples: np.ndarray, signal: Signal) -> np.ndarray:
-    """(samples − baseline) / gain, float32, NaN for missing samples and for what is not finite."""
-    with np.errstate(all="ignore"):
-        values = ((samples.astype(np.float64) - signal.baseline) / signal.gain_per_mv).astype(np.float32)
-    lost = ~np.isfinite(values)
-    missing = MISSING_ADC.get(signal.format, -(2**15))
-    if missing is not None:
-        lost |= samples == missing
-    values[lost] = np.nan
-    skew = signal.skew * signal.samples_per_frame
-    if skew:  # this lead was stored so many samples too late
-        values[:-skew] = values[skew:].copy()
-        values[-skew:] = np.nan
-    return values
+def _in_millivolts(block: Block, frames: int, per_frame: int) -> np.ndarray:
+    """Millivolts of a block, float32 (signals, frames · per_frame), NaN where samples are missing or not finite."""
+    stored = block.signals[0].samples_per_frame
+    samples = block.samples[:, : frames * stored].T
+    gain = np.array([signal.gain_per_mv for signal in block.signals])
+    baseline = np.array([signal.baseline for signal in block.signals])
+    missing = MISSING_ADC.get(block.signals[0].format, -(2**15))
+    out = np.empty(samples.shape, np.float32)
+    with np.errstate(all="ignore"):  # what is no number becomes NaN below
+        in_float32 = _exact_in_float32(samples.dtype, gain, baseline)
+        for start in range(0, len(samples), _CHUNK):  # double precision takes four times the memory of 16 bits
+            stop = start + _CHUNK
+            values = out[start:stop] if in_float32 else np.empty(out[start:stop].shape, np.float64)
+            values[:] = samples[start:stop]
+            if baseline.any():
+                values -= baseline.astype(values.dtype)
+            values /= values.dtype.type(gain[0]) if (gain == gain[0]).all() else gain.astype(values.dtype)
+            if not in_float32:
+                out[start:stop] = values
+        # a sum and a minimum tell quickly, and without memory, that no sample is lost
+        if not math.isfinite(out.sum()):
+            out[~np.isfinite(out)] = np.nan
+        if missing is not None and not samples.min() > missing:
+            out[samples == missing] = np.nan
+    for column, signal in enumerate(block.signals):
+        skew = signal.skew * stored
+        if skew:  # this lead was stored so many samples too late
+            out[:-skew, column] = out[skew:, column].copy()
+            out[-skew:, column] = np.nan
+    return np.stack([_at_rate(row, stored, per_frame) for row in out.T]) if stored != per_frame else out.T
+
+
+def _exact_in_float32(dtype: np.dtype, gain: np.ndarray, baseline: np.ndarray) -> bool:
+    """Whether (samples − baseline) / gain in single precision is what double precision, rounded, gives.
+
+    It is for samples of at most 16 bits where gain and difference are exact in single precision and the quotient is a
+    normal number: a quotient of two such numbers comes out the same if it is first rounded to double precision
+    (Figueroa: When is double rounding innocuous?, SIGNUM Newsletter 30, 1995). It takes half the time of reading.
+    """
+    return bool(
+        dtype.kind in "iu"
+        and dtype.itemsize <= 2
+        and (np.abs(baseline) < 2**23).all()
+        and (gain.astype(np.float32) == gain).all()
+        and ((np.abs(gain) > 1e-30) & (np.abs(gain) < 1e30)).all()
+    )
 
 
 def _common_rate(signals: Sequence[Signal], frame_hz: float, notes: list[str]) -> int:
@@ -128,8 +166,6 @@ def _common_rate(signals: Sequence[Signal], frame_hz: float, notes: list[str]) -
 
 def _at_rate(values: np.ndarray, per_frame: int, wanted: int) -> np.ndarray:
     """A row with `wanted` samples a frame out of one with `per_frame`; missing samples stay missing."""
-    if per_frame == wanted:
-        return values
     n_samples = len(values) // per_frame * wanted
     gaps = np.isnan(values)
     if gaps.all():

@@ -11,8 +11,6 @@ from functools import lru_cache
 import numpy as np
 from scipy import fft
 
-from ..data.resampling import resample as resample
-
 # Multiplications of a matrix product that OpenBLAS does without threads, as all of `resample` are. Its threads would
 # gain nothing here, and spin for milliseconds afterwards beside the network's: measured, that doubled the time of
 # run_model.

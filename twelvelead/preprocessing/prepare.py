@@ -32,6 +32,7 @@ LARGEST_INPUT = 10_000.0
 # The same for a signal that is divided by its own amplitude: what is larger is an artefact and not a heartbeat.
 LARGEST_RELATIVE_INPUT = 20.0
 METADATA = 7
+_FEW = 512  # every so many samples are compared first
 # The range of `amplitude_of` in mV that a heart can have. An amplitude outside it comes from a wrong gain and says
 # nothing about the patient.
 POSSIBLE_MV = (0.08, 8.0)
@@ -182,18 +183,26 @@ def _standard_leads(recording: Recording) -> tuple[np.ndarray, np.ndarray, np.nd
         for place, row in rows:
             signal[place] = source[row]
     missing = None
-    low, high = signal.min(axis=1), signal.max(axis=1)
-    if not (np.isfinite(low).all() and np.isfinite(high).all()):  # NaN and infinity pass on to minimum or maximum
+    with np.errstate(all="ignore"):
+        finite = math.isfinite(signal.sum())  # one NaN or infinity would make the sum so
+    if not finite:
         signal, gaps = signal.copy(), ~np.isfinite(signal)
         with_samples = [place for place, _ in rows if not gaps[place].all()]
         missing = gaps[with_samples].all(axis=0) if with_samples else None
         for place in np.flatnonzero(gaps.any(axis=1)):
             signal[place] = fill_gaps(signal[place], gaps[place])
-        low, high = signal.min(axis=1), signal.max(axis=1)
-    present = high > low
+    present = _changing(signal)
     if not present.all():
         signal = np.where(present[:, None], signal, np.float32(0))  # a flat lead keeps no offset
     return signal, present, missing if missing is not None and missing.any() else None
+
+
+def _changing(signal: np.ndarray) -> np.ndarray:
+    """Which leads of (leads, samples) are not flat, bool (leads,): a few samples tell that of nearly all."""
+    changing = (signal[:, ::_FEW] != signal[:, :1]).any(axis=1)
+    for lead in np.flatnonzero(~changing):
+        changing[lead] = (signal[lead] != signal[lead, 0]).any()
+    return changing
 
 
 def windows_of(samples: int, window: int, overlap: int) -> list[tuple[int, int]]:
