@@ -60,7 +60,7 @@ def ventricular_qrs(rng: np.random.Generator, kind: str, person: Person) -> tupl
     """Waves (waves, 6) and duration (ms) of a beat that begins in the ventricles: "paced", "PVC" or "escape"."""
     if kind == "paced":
         waves, duration_ms = QRS["paced"].copy(), rng.uniform(128, 178)
-        waves[:, 3:] += rng.normal(0, 0.12, 3) + (rng.uniform(-0.35, 0.05), 0, 0)  # where the electrode lies
+        waves[:, 3:] += rng.normal(0, 0.12, 3) + np.array([rng.uniform(-0.35, 0.05), 0, 0])  # where the electrode lies
         if rng.uniform() < 0.3:  # in the outflow tract, on the left ventricle, or in both
             waves[:, 4] *= rng.uniform(-0.6, 0.6)
             waves[:, 5] *= rng.uniform(-0.9, 0.8)

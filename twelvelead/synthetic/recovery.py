@@ -83,8 +83,8 @@ def _block(rng: np.random.Generator, findings: frozenset[str], wave: Wave, exces
         wave.t = 0.35 * wave.t - 0.85 * DISCORDANCE * excess + rng.normal(0, (0.10, 0.06, 0.06))
         wave.st = wave.st - 0.0008 * excess - (0.04, 0.04, 0.0)
     elif "CRBBB" in findings:
-        wave.t = 0.62 * wave.t + (0.0, 0.0, 0.26) + rng.normal(0, (0.07, 0.06, 0.10))
-        wave.st = wave.st + (0.0, 0.0, 0.06)
+        wave.t = 0.62 * wave.t + np.array([0.0, 0.0, 0.26]) + rng.normal(0, (0.07, 0.06, 0.10))
+        wave.st = wave.st + np.array([0.0, 0.0, 0.06])
     else:
         wave.t = 0.5 * wave.t - 0.7 * DISCORDANCE * excess + rng.normal(0, 0.07, 3)
         wave.st = wave.st - 0.001 * excess
@@ -93,19 +93,19 @@ def _block(rng: np.random.Generator, findings: frozenset[str], wave: Wave, exces
 def _muscle(rng: np.random.Generator, findings: frozenset[str], wave: Wave, excess: np.ndarray, territory: str) -> None:
     """What smaller blocks, fibrillation, hypertrophy and scars make of ST and T."""
     if "IRBBB" in findings:
-        wave.t, wave.st = wave.t + (0.06, 0.0, 0.12), wave.st + (0.02, 0.0, 0.035)
+        wave.t, wave.st = wave.t + np.array([0.06, 0.0, 0.12]), wave.st + np.array([0.02, 0.0, 0.035])
     if "AF" in findings:  # the rate, and most of these hearts have had something before
         wave.t, wave.st = 0.75 * wave.t, wave.st - (0.02, 0.015, 0.0)
     if "NSIVCB" in findings and "QAb" not in findings:
-        wave.t = 0.55 * wave.t + (-0.05, -0.03, -0.14) + rng.normal(0, (0.10, 0.06, 0.10))
+        wave.t = 0.55 * wave.t + np.array([-0.05, -0.03, -0.14]) + rng.normal(0, (0.10, 0.06, 0.10))
         wave.st = wave.st - 0.0008 * excess
     if "LVH" in findings:
-        wave.t, wave.st = 0.8 * wave.t + (0.0, 0.0, -0.10), wave.st + (-0.02, -0.01, -0.03)
+        wave.t, wave.st = 0.8 * wave.t + np.array([0.0, 0.0, -0.10]), wave.st + np.array([-0.02, -0.01, -0.03])
     if "RVH" in findings:
-        wave.t = wave.t + (0.02, -0.02, rng.uniform(0.12, 0.4))
-        wave.st = wave.st + (0.0, -0.01, 0.07)
+        wave.t = wave.t + np.array([0.02, -0.02, rng.uniform(0.12, 0.4)])
+        wave.st = wave.st + np.array([0.0, -0.01, 0.07])
     if "PMI" in findings:
-        wave.t = wave.t + (0.0, 0.0, -0.15)
+        wave.t = wave.t + np.array([0.0, 0.0, -0.15])
     if "QAb" in findings:
         turned = rng.normal(0, (0.08, 0.06, 0.10)) + rng.uniform(0, 0.25) * np.array(_T_FROM_SCAR[territory])
         wave.t = 0.75 * wave.t + turned
@@ -125,9 +125,9 @@ def _disease(rng: np.random.Generator, findings: frozenset[str], wave: Wave, ter
         wave.t = np.array([-0.13, -0.04, -0.26]) * rng.uniform(0.6, 1.6) + rng.normal(0, (0.05, 0.05, 0.10))
         wave.st = wave.st + rng.uniform(0.5, 1.5) * np.array([-0.07, -0.035, -0.03])
     elif "ISC" in findings:
-        wave.t = rng.uniform(-0.3, 0.5) * wave.t + rng.normal(0, (0.08, 0.06, 0.08)) + (-0.03, 0.0, -0.06)
-        where = rng.normal(0, (0.02, 0.03, 0.06))
-        wave.st = wave.st + rng.uniform(0.7, 1.8) * (np.array([-0.085, -0.045, 0.02]) + where)
+        wave.t = rng.uniform(-0.3, 0.5) * wave.t + rng.normal(0, (0.08, 0.06, 0.08)) + np.array([-0.03, 0.0, -0.06])
+        spread = rng.normal(0, (0.02, 0.03, 0.06))
+        wave.st = wave.st + rng.uniform(0.7, 1.8) * (np.array([-0.085, -0.045, 0.02]) + spread)
     elif "AcuteMI" in findings:
         size = np.clip(np.exp(rng.normal(0, 0.5)), 0.4, 2.5)
         raised = size * np.array(_ST_RAISED[territory])
@@ -143,7 +143,7 @@ def _disease(rng: np.random.Generator, findings: frozenset[str], wave: Wave, ter
         wave.t, wave.broad, wave.u = rng.uniform(1.5, 2.4) * wave.t, 0.62 * wave.broad, None
     elif "LowK" in findings:
         wave.u = rng.uniform(0.4, 0.9) * wave.t
-        wave.t, wave.st = rng.uniform(0.05, 0.35) * wave.t, wave.st + (-0.04, -0.03, 0.02)
+        wave.t, wave.st = rng.uniform(0.05, 0.35) * wave.t, wave.st + np.array([-0.04, -0.03, 0.02])
     elif "DIG" in findings:  # a trough
         wave.st = wave.st + rng.uniform(0.7, 1.5) * np.array([-0.09, -0.05, 0.03])
         wave.t, wave.qtc_ms = rng.uniform(0.0, 0.5) * wave.t, rng.uniform(345, 385)
