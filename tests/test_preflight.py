@@ -203,7 +203,7 @@ def test_this_submission_passes_every_step(small, capsys):
 
 
 @pytest.mark.slow
-def test_a_submission_that_fails_at_the_organizers_fails_here_and_the_cause_is_shown(small, tmp_path):
+def test_a_submission_that_fails_there_fails_here_and_the_cause_is_shown(small, tmp_path):
     """run_model raises for recordings of fewer than 12 leads, and leaves a file where it lies."""
     copy_submission(ROOT, tmp_path / "broken")
     shutil.copy(ROOT / "Dockerfile", tmp_path / "broken")

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
 from .errors import UserError
+from .terminal import open_standard_streams, warn
 
 FAILED, INTERRUPTED, BROKEN_PIPE, TERMINATED = 2, 130, 141, 143
 EXIT_CODES = f"""exit codes:
@@ -47,7 +48,7 @@ def run_command(name: str, work: Callable[[], int], *, debug: bool = False, pref
     int
         The exit code of `work`, or one of `EXIT_CODES`.
     """
-    _replace_closed_streams()
+    open_standard_streams()
     try:
         with _sigterm_as_exit():
             code = work()
@@ -101,18 +102,6 @@ def _sigterm_as_exit() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def _replace_closed_streams() -> None:
-    """Opens the null device for a standard stream that the caller closed (`2>&-`).
-
-    Python sets such a stream to None, and `print(file=None)` would write errors to standard output.
-    """
-    if sys.stdout is None:
-        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - a standard stream stays open
-    if sys.stderr is None:
-        sys.stderr = open(os.devnull, "w")  # noqa: SIM115
-
-
 def _fail(line: str, code: int) -> int:
-    with suppress(OSError):  # the reader of standard error may be gone too
-        print(line, file=sys.stderr, flush=True)
+    warn(line)
     return code

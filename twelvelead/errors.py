@@ -2,25 +2,7 @@
 
 from __future__ import annotations
 
-import unicodedata
-
-
-def printable(text: str) -> str:
-    """The text without characters that could command a terminal or hide text in it.
-
-    Control characters, direction marks, unpaired surrogates (bytes of a file name that are not UTF-8) and other
-    characters without a picture become escapes such as ``\\x1b``. All kinds of blanks stay. Applying it twice changes
-    nothing more.
-    """
-    if text.isprintable():
-        return text
-    return "".join(
-        letter if letter.isprintable() or unicodedata.category(letter) == "Zs" else _escaped(letter) for letter in text
-    )
-
-
-def _escaped(letter: str) -> str:
-    return letter.encode("unicode_escape").decode("ascii")
+from .terminal import printable
 
 
 class UserError(Exception):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import sys
+import unicodedata
 from contextlib import suppress
 from typing import TextIO
 
@@ -22,7 +23,10 @@ def printable(text: object) -> str:
     text = str(text)
     if text.isprintable():
         return text
-    return "".join(character if character.isprintable() else _escaped(character) for character in as_utf8(text))
+    return "".join(
+        character if character.isprintable() or unicodedata.category(character) == "Zs" else _escaped(character)
+        for character in as_utf8(text)
+    )
 
 
 def as_utf8(path: str) -> str:

@@ -68,7 +68,7 @@ def test_the_inverted_lead_of_cabreras_order_is_turned_over(written):
     np.testing.assert_array_equal(recording.signal_mv, np.float32(values / -1000))
 
 
-def test_c_names_are_chest_leads_unless_others_are_channels_or_electrodes_of_the_head():
+def test_c_names_are_chest_leads_unless_others_are_channels_or_of_the_head():
     chest = lead_names((*LEADS[:6], *(f"C{k}" for k in range(1, 7))))
     assert tuple(lead.name for lead in chest) == LEADS
     for names in [("C3", "C4", "O1", "ECG"), tuple(f"C{k}" for k in range(1, 13)), ("C1", "V1"), ("C4", "EOG left")]:

@@ -44,7 +44,7 @@ def recordings(tmp_path):
     return data, add
 
 
-def test_the_driver_costs_no_recording_its_result_and_fails_when_more_than_5_percent_fell_back(
+def test_the_driver_costs_no_recording_its_result_and_fails_above_5_percent(
     tiny_model, hospital, tmp_path
 ):
     data = shutil.copytree(hospital, tmp_path / "data")

@@ -27,6 +27,7 @@ from twelvelead.data.folders import find_recordings
 from twelvelead.data.recording import read_recording
 from twelvelead.errors import UserError
 from twelvelead.inference.ensemble import load_ensemble, member_scores
+from twelvelead.inference.predict import stack
 from twelvelead.preprocessing.prepare import prepare
 from twelvelead.recipes import Input, get_recipe
 from twelvelead.training import run, workers
@@ -44,6 +45,7 @@ def start(data: Path, folder: Path, *options: str) -> subprocess.Popen:
     """The training of `tiny_model` in a process of its own, whose error output is kept."""
     command = [sys.executable, "-m", "twelvelead", "train", str(data), str(folder), *OPTIONS, *options]
     return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+
 
 
 def data_of(folder: Path, ensemble, count=10):
@@ -492,7 +494,7 @@ def test_a_deleted_working_directory_is_one_line(tmp_path, monkeypatch, capsys):
 @pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 @pytest.mark.parametrize("scenario,kills", [("first", 24), ("second", 24), ("moments", 12)])
-def test_after_any_kill_there_is_a_whole_model_and_the_next_start_ends_with_the_same(tmp_path, scenario, kills):
+def test_after_any_kill_there_is_a_whole_model_and_a_restart_ends_alike(tmp_path, scenario, kills):
     """At every kind of file operation and at random moments; see killing.py. 60 kills take some minutes."""
     from twelvelead.synthetic import write_hospital
 

@@ -99,12 +99,12 @@ def score(
     dict
         Name → (what metrics.evaluate returns, what bootstrap.resampled_metrics returns).
     """
-    how = dict(weights=classes.weights, sinus_rhythm=classes.sinus_rhythm, year=classes.year)
+    how = classes.weights, classes.sinus_rhythm, classes.year
     counts = draw_counts(len(labels), resamples, seed, groups)
-    samples = resampled_metrics(labels, list(predictions.values()), counts, **how)
+    samples = resampled_metrics(labels, list(predictions.values()), counts, *how)
     return {
-        name: (metrics.evaluate(labels, *prediction, **how), sample)
-        for (name, prediction), sample in zip(predictions.items(), samples)
+        name: (metrics.evaluate(labels, outputs, scores, *how), sample)
+        for (name, (outputs, scores)), sample in zip(predictions.items(), samples)
     }
 
 

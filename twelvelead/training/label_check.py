@@ -15,6 +15,7 @@ from ..data.classes import CPSC, CPSC_EQUIVALENT, DIAGNOSES, Classes
 from ..data.sources import source_of
 from ..errors import UserError
 from ..evaluation.task import UNSCORED
+from ..terminal import printable
 from .store import Store
 
 LARGE_SHARE = 0.2  # of a source's recordings without a label that means anything
@@ -74,7 +75,7 @@ def _warn_of_unlabelled_sources(store: Store, classes: Classes, log: Callable[[s
         share = count / recordings[source]
         if share >= LARGE_SHARE:
             log(
-                f"WARNING: {count} of the {recordings[source]} recordings of source '{_printable(source)}' "
+                f"WARNING: {count} of the {recordings[source]} recordings of source '{printable(source[:40])}' "
                 f"({share:.0%}) have no diagnosis that a table of the Challenges knows; look at the lines #Dx of "
                 "their headers before you trust a model that was trained on them"
             )
@@ -83,9 +84,4 @@ def _warn_of_unlabelled_sources(store: Store, classes: Classes, log: Callable[[s
 def _listed(codes: Counter[str]) -> str:
     """The most frequent codes, each with the number of recordings."""
     more = ", ..." if len(codes) > MOST_CODES else ""
-    return ", ".join(f"{_printable(code)} in {count}" for code, count in codes.most_common(MOST_CODES)) + more
-
-
-def _printable(text: str) -> str:
-    """A text from a file, short and without control characters, which could change the terminal."""
-    return "".join(character if character.isprintable() else "?" for character in text[:40])
+    return ", ".join(f"{printable(code[:40])} in {count}" for code, count in codes.most_common(MOST_CODES)) + more
