@@ -113,9 +113,8 @@ def of_python(work: Callable[[], object]) -> list[list[str]]:
     profile.runcall(work)
     entries = pstats.Stats(profile).stats.items()
     total = sum(entry[2] for _, entry in entries)
-    top = sorted(((alone, count, file, name) for (file, _, name), (_, count, alone, _, _) in entries), reverse=True)[
-        :TOP
-    ]
+    rows = [(alone, count, file, name) for (file, _, name), (_, count, alone, _, _) in entries]
+    top = sorted(rows, reverse=True)[:TOP]
     return [
         [f"{Path(file).stem}.{name}" if file != "~" else name.strip("<>"), str(count), f"{alone / total:.0%}"]
         for alone, count, file, name in top
