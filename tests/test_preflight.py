@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -135,6 +138,23 @@ def test_a_folder_without_a_submission_is_one_line(tmp_path):
     with pytest.raises(UserError, match=r"there is no team_code\.py"):
         find_submission(tmp_path)
     assert (find_submission(None) / "team_code.py").is_file()
+
+
+@pytest.mark.slow
+def test_an_installed_copy_has_the_organizers_scripts_and_takes_the_submission_of_the_working_directory(tmp_path):
+    copy_submission(ROOT, tmp_path / "submission")
+    (tmp_path / "submission" / "twelvelead").rename(tmp_path / "twelvelead")  # installed elsewhere
+    code = (
+        "from twelvelead.preflight.submission import *; "
+        "copy_submission(find_submission(None), Path('copy')); lay_scripts_over('2021', Path('copy'))"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path / "submission", env=environment, check=True)
+    assert "Stand-in" in (tmp_path / "submission" / "copy" / "test_model.py").read_text()
+    result = subprocess.run(
+        [sys.executable, "-m", "twelvelead", "preflight"], cwd=tmp_path, env=environment, capture_output=True, text=True
+    )
+    assert result.returncode == 2 and "there is no team_code.py" in result.stderr and "Traceback" not in result.stderr
 
 
 def test_without_docker_or_its_daemon_there_is_one_clear_line(tmp_path, monkeypatch):

@@ -5,6 +5,8 @@ driver.py as a process is in test_driver.py, the names of output files in test_o
 
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +18,7 @@ from twelvelead.data.classes import EQUIVALENT, OUTPUT_CODES, SINUS_RHYTHM
 from twelvelead.data.folders import find_recordings
 from twelvelead.data.header import LEADS
 from twelvelead.data.recording import read_recording
+from twelvelead.errors import UserError
 from twelvelead.inference import classify as classify_module
 from twelvelead.inference.classify import classify, classify_folder, classify_recording, row_text
 from twelvelead.inference.ensemble import load_ensemble
@@ -92,6 +95,21 @@ def test_scoring_that_fails_for_one_recording_costs_no_other_its_result(tiny_mod
     assert [row.fault is not None for row in rows] == [False, False, True, False] and "MemoryError" in rows[2].fault
     for k in (0, 1, 3):
         np.testing.assert_allclose(rows[k].scores, expected[k].scores, atol=1e-5)
+
+
+def test_a_full_disk_ends_the_run_with_one_line_and_keeps_what_is_written(tiny_model, hospital, tmp_path, monkeypatch):
+    real, calls = classify_module.write_output, []
+
+    def filling(outputs, name, text):
+        calls.append(name)
+        if len(calls) > 5:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        real(outputs, name, text)
+
+    monkeypatch.setattr(classify_module, "write_output", filling)
+    with pytest.raises(UserError, match="No space left on device"):
+        classify_folder(load_ensemble(tiny_model), hospital, tmp_path, jobs=1)
+    assert len(calls) == 6 and sorted(path.stem for path in tmp_path.iterdir()) == sorted(calls[:5])
 
 
 @pytest.mark.parametrize(
