@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -183,7 +184,7 @@ def test_pieces_cover_a_recording_and_overlap(samples, window, share):
     pieces = windows_of(samples, window, overlap)
     assert pieces[0][0] == 0 and pieces[-1][1] == samples
     assert all(stop - start == min(window, samples) for start, stop in pieces)
-    assert all(a[1] - b[0] >= overlap for a, b in zip(pieces, pieces[1:]))
+    assert all(a[1] - b[0] >= overlap for a, b in pairwise(pieces))
 
 
 def test_limb_derivation_leaves_complete_recordings_alone():

@@ -4,8 +4,8 @@
     facts.age_years, facts.sex, facts.codes, facts.patient
 
 The Challenge's form is read, and besides it what older PhysioNet databases write ("# 69 M 1085 1629 x1",
-"#<age>: 65 <sex>: F <diagnoses> …", "# Age: 62  Sex: M") and other spellings that can mean one thing only. What had to be
-interpreted is noted; what cannot be understood is unknown, with a note.
+"#<age>: 65 <sex>: F <diagnoses> …", "# Age: 62  Sex: M") and other spellings that can mean one thing only. What had to
+be interpreted is noted; what cannot be understood is unknown, with a note.
 """
 
 from __future__ import annotations
@@ -21,9 +21,11 @@ from .header_fields import parse_number
 
 OLDEST = 130.0  # years
 _UNKNOWN = frozenset(
-    ["", "unknown", "nan", "none", "null", "n/a", "na", "n.a.", "nil", "?", "??", "-", "--", ".", "<na>", "nd", "other"]
-    + ["not available", "not known", "unspecified", "undefined", "missing", "unbekannt", "inconnu", "desconocido"]
-)
+    """
+    unknown nan none null n/a na n.a. nil ? ?? - -- . <na> nd other unspecified undefined missing unbekannt inconnu
+    desconocido
+    """.split()  # noqa: SIM905 (a list of words reads better as text)
+) | {"", "not available", "not known"}
 _AGE_KEYS = ("age", "alter", "edad", "âge", "idade", "eta", "età", "leeftijd", "patient age", "age at recording")
 _SEX_KEYS = ("sex", "gender", "geschlecht", "sexo", "sexe", "sesso", "geslacht", "patient sex", "kön")
 _DX_KEYS = ("dx", "dxs", "snomed", "snomed ct", "snomed-ct", "snomed codes", "snomed ct codes", "dx codes", "dx code")
