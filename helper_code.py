@@ -1,7 +1,8 @@
 """The helper functions that the 2021 organizers' scripts take from a file of this name.
 
-Their `test_model.py` begins with `from helper_code import *`. When they run an entry they lay their own copy over this
-one, so nothing in the package imports it; ours reads with `twelvelead.data.recording` and so understands what that does.
+Their `test_model.py` begins with `from helper_code import *`. When they run an entry they replace this file by their
+own copy, so nothing in the package imports it. This copy reads headers with `twelvelead.data.header` and understands
+the same spellings.
 """
 
 import os
@@ -20,7 +21,7 @@ lead_sets = (twelve_leads, six_leads, four_leads, three_leads, two_leads)
 
 
 def find_challenge_files(data_directory):
-    """Paths of the headers that have a `.mat` beside them, and of these, anywhere below the folder, in one order."""
+    """Paths of the headers in a folder tree that have a `.mat` beside them, and of these, both in natural order."""
     headers = [str(path) for path in find_recordings(data_directory)]
     headers = [path for path in headers if os.path.isfile(path[:-4] + ".mat")]
     return headers, [path[:-4] + ".mat" for path in headers]
@@ -109,5 +110,5 @@ def save_outputs(output_file, recording_id, classes, labels, probabilities):
         ",".join(str(int(label)) for label in labels),
         ",".join(map(str, probabilities)),
     )
-    with open(output_file, "w", encoding="ascii", newline="\n") as file:
+    with open(output_file, "w", encoding="utf-8", newline="\n") as file:
         file.write("\n".join(lines) + "\n")

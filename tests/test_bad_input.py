@@ -129,7 +129,7 @@ def test_missing_ages_odd_gains_and_rates_are_no_obstacle(data, tmp_path, one_me
     edits = [
         lambda t: re.sub(r"# ?Age:.*", "#Age: NaN", t),
         lambda t: re.sub(r"1000(\.0\(0\))?/mV", "0/mV", t),
-        lambda t: re.sub(r"^(\S+ \d+) \S+", r"\1 0", t),
+        lambda t: re.sub(r"^(\S+ \d+) \S+", r"\1 500Hz", t),
         lambda t: re.sub(r"^(\S+ \d+) \S+.*", r"\1", t, count=1),
         lambda t: t.replace(" aVR", " avr "),
         lambda t: t.replace(" V1", " thumb"),

@@ -54,7 +54,45 @@ def test_a_header_larger_than_any_is_refused(tmp_path):
     path = made.write(tmp_path, "A", made.header("A") + "#" + "x" * limits.HEADER_BYTES, made.matlab4(made.adc()))
     assert "4 MB" in refused(lambda: read_recording(path))
     lines = "A 100000 500 10\n" + "A.mat 16 200 16 0 0 0 0 I\n" * 100_000
-    assert "1024 lines" in refused(lambda: parse_header(lines))
+    assert "256 lines" in refused(lambda: parse_header(lines))
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        "A 1 500 10\nA.mat 16 1" + " " * 400_000 + "x",
+        "A 1 500 10\nA.mat 16 200 16 0 0 0 0 " + "-" * 400_000 + "a",
+        "A 1 500 10\n" + "a." * 200_000,
+        "A" * 1_000_000,
+        "A 1 500 10\nA.mat 16 200 16 0 0 0 0 I\n" + "#x\n" * 1_000_000,
+        "A 1 " + "9" * 1_000_000 + " 10",
+    ],
+    ids=["blanks", "dashes", "dots", "name", "comments", "digits"],
+)
+def test_lines_that_would_take_patterns_long_are_refused(lines):
+    refused(lambda: parse_header(lines))
+
+
+@pytest.mark.parametrize(
+    "comment",
+    [
+        "#Dx: 164889003|" + "a" * 3_000_000,
+        "#Dx: " + "164889003|" * 300_000,
+        "#Dx: " + "1" * 3_000_000,
+        "#Dx: " + "AF " * 1_000_000,
+        "#Age: 89" + " " * 3_000_000 + "x",
+        "#Age: " + "9" * 3_000_000,
+        "#Sex: " + "<age>: " * 400_000,
+        "#" + "age:" * 700_000,
+        "#" + " " * 3_000_000 + "x",
+        "\n".join(f"#{k}: x" for k in range(9_000)),
+    ],
+    ids=["term", "bars", "digits", "words", "age", "old", "keys", "ages", "blanks", "lines"],
+)
+def test_comments_that_would_take_patterns_long_take_no_time(comment):
+    start = time.process_time()
+    assert parse_header(made.header(comments=[comment])).leads == LEADS
+    assert time.process_time() - start < 1
 
 
 def test_a_signal_file_larger_than_any_is_refused(tmp_path):

@@ -21,7 +21,7 @@ CLASSES = scored_classes(load_weights(WEIGHTS))
 
 
 def beats(rate: float, frequency_hz: float = 125.0, seconds: float = 10.0, jitter: float = 0.0) -> np.ndarray:
-    """float32 (12, samples): P waves, QRS complexes and tall T waves at `rate` a minute, in leads of different amplitude."""
+    """float32 (12, samples): P waves, QRS complexes and tall T waves at `rate` a minute; leads differ in amplitude."""
     random = np.random.default_rng(0)
     time = np.arange(round(seconds * frequency_hz)) / frequency_hz
     signal = np.zeros(len(time))

@@ -47,7 +47,6 @@ def start(data: Path, folder: Path, *options: str) -> subprocess.Popen:
     return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
 
 
-
 def data_of(folder: Path, ensemble, count=10):
     recordings = [read_recording(header) for header in find_recordings(folder)[:count]]
     return stack([prepare(recording, ensemble.recipe.input) for recording in recordings], ensemble.device)

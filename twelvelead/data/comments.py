@@ -4,8 +4,8 @@
     facts.age_years, facts.sex, facts.codes, facts.patient
 
 The Challenge's form is read, and besides it what older PhysioNet databases write ("# 69 M 1085 1629 x1",
-"#<age>: 65 <sex>: F <diagnoses> …", "# Age: 62  Sex: M") and other spellings that can mean one thing only. What had to be
-interpreted is noted; what cannot be understood is unknown, with a note.
+"#<age>: 65 <sex>: F <diagnoses> …", "# Age: 62  Sex: M") and other spellings that can mean one thing only. What had to
+be interpreted is noted; what cannot be understood is unknown, with a note.
 """
 
 from __future__ import annotations
@@ -16,39 +16,18 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
+from . import limits
 from .classes import CPSC, DIAGNOSES
 from .header_fields import parse_number
 
 OLDEST = 130.0  # years
+_LONGEST_VALUE = 40  # characters of an age
 _UNKNOWN = frozenset(
-    [
-        "",
-        "unknown",
-        "nan",
-        "none",
-        "null",
-        "n/a",
-        "na",
-        "n.a.",
-        "nil",
-        "?",
-        "??",
-        "-",
-        "--",
-        ".",
-        "<na>",
-        "nd",
-        "other",
-        "not available",
-        "not known",
-        "unspecified",
-        "undefined",
-        "missing",
-        "unbekannt",
-        "inconnu",
-        "desconocido",
-    ]
-)
+    """
+    unknown nan none null n/a na n.a. nil ? ?? - -- . <na> nd other unspecified undefined missing unbekannt inconnu
+    desconocido
+    """.split()  # noqa: SIM905 (a list of words reads better as text)
+) | {"", "not available", "not known"}
 _AGE_KEYS = ("age", "alter", "edad", "âge", "idade", "eta", "età", "leeftijd", "patient age", "age at recording")
 _SEX_KEYS = ("sex", "gender", "geschlecht", "sexo", "sexe", "sesso", "geslacht", "patient sex", "kön")
 _DX_KEYS = ("dx", "dxs", "snomed", "snomed ct", "snomed-ct", "snomed codes", "snomed ct codes", "dx codes", "dx code")
@@ -107,7 +86,9 @@ def read_comments(comments: Sequence[str], notes: list[str]) -> Facts:
     values: dict[str, str] = {}
     diagnoses: list[str] = []
     for line in comments:
-        for key, value in _pairs(line):
+        if len(line) > limits.COMMENT:
+            notes.append(f"a comment of {len(line)} characters was cut off after {limits.COMMENT}")
+        for key, value in _pairs(line[: limits.COMMENT]):
             if key == "dx":
                 diagnoses.append(value)
             elif values.get(key, "").lower() in _UNKNOWN:
@@ -179,6 +160,8 @@ def parse_age(text: str) -> tuple[float, str | None]:
         return math.nan, None
     if text == "300":
         return 90.0, None
+    if len(text) > _LONGEST_VALUE:
+        return math.nan, f"age {text[:20]!r} … read as unknown"
     shown, text = text[:20], text.strip(". ")
     dicom = _DICOM_AGE.fullmatch(text)
     over, at_least, plain = _OVER.fullmatch(text), _AT_LEAST.fullmatch(text), _AGE.fullmatch(text)
@@ -227,7 +210,7 @@ def parse_sex(text: str) -> tuple[str, str | None]:
 _CODE_OF = {abbreviation.lower(): code for code, (abbreviation, _) in DIAGNOSES.items()}
 _CODE_OF.update({name.lower(): code for code, (_, name) in DIAGNOSES.items()})
 _CODE_OF_TEXT_LABEL = {label.lower(): code for label, code in CPSC.items()}
-_SNOMED_TERM = re.compile(r"(\d{6,18})\s*\|[^|,;]*[^\d\s|,;][^|,;]*\|")  # 164889003 |Atrial fibrillation|
+_SNOMED_TERM = re.compile(r"(\d{6,18}) ?\|([^|,;]*)\|")  # 164889003 |Atrial fibrillation|
 _SNOMED_CODE = re.compile(r"(?<![\w.])\d{6,18}(?![\w.]|\.\d)", re.ASCII)
 _NEGATION = re.compile(r"\b(?:no|not|without|exclud\w*|rule\w* out|ohne|kein\w*|sans|sin)\b|\?", re.IGNORECASE)
 _DECORATIONS = " \t\"'`´‘’“”()[]{}<>.:"
@@ -247,12 +230,17 @@ def parse_diagnoses(text: str) -> tuple[tuple[str, ...], str | None]:
     if all(piece.isascii() and piece.isdigit() for piece in pieces) or all(piece in CPSC for piece in pieces):
         return tuple(dict.fromkeys(pieces)), None
     codes: list[str] = []
-    for piece in re.split("[,;\n\t|]", _SNOMED_TERM.sub(r"\1,", text)):
+    for piece in re.split("[,;\n\t|]", _SNOMED_TERM.sub(_without_term, text)):
         codes.extend(_codes_in(piece))
     read = tuple(dict.fromkeys(code for code in codes if code.lower() not in _UNKNOWN))
     if read == tuple(dict.fromkeys(pieces)):
         return read, None
     return read, f"diagnoses {text[:60]!r} read as {', '.join(read)[:200] or 'none'}"
+
+
+def _without_term(match: re.Match[str]) -> str:
+    """The code without the term that follows it between bars, unless that is a code itself."""
+    return match.group() if match.group(2).strip().isdigit() else f"{match.group(1)},"
 
 
 def _codes_in(piece: str) -> list[str]:

@@ -26,7 +26,8 @@ from .leads import LEADS as LEADS  # callers that read headers take the leads fr
 from .leads import Lead, lead_names
 
 _SIGNAL_WITH_BLANKS = re.compile(r"(\S.*?\.\w{3,4})\s+(\d\S*)(?:\s+(.*))?")  # in the name of its file
-_NUMBERS = re.compile(r"((?:[+-]?\d{1,10}(?:\s+|$)){0,5})(.*)", re.ASCII)  # up to five integers, then the description
+# up to five integers, which some programs write with a decimal point, then the description
+_NUMBERS = re.compile(r"((?:[+-]?\d{1,10}(?:\.0*)?(?:\s+|$)){0,5})(.*)", re.ASCII)
 _SEGMENT = re.compile(r"(~|[^\s/\\]+)\s+(\d{1,12})(?!\S)", re.ASCII)
 _EXTENSIONS = (".mat", ".hea", ".dat")
 _SHOWN = 12  # names that a note lists
@@ -143,8 +144,10 @@ def parse_header(text: str, name: str | None = None, where: str | None = None) -
     RecordingError
         If the record line or a signal line cannot be understood, or can be understood in two ways.
     """
-    where = where or name or "header"
     lines, comments = split_lines(text)
+    where = where or name or (lines[0].split()[0][:60] if lines else "header")
+    if max(map(len, lines), default=0) > limits.LINE or len(comments) > limits.COMMENTS:
+        raise RecordingError(f"{where}: a line of more than {limits.LINE} characters, or too many comments: no header")
     if not lines:
         raise RecordingError(f"{where}: the header is empty; its first line must give name, leads, frequency, samples")
     notes: list[str] = []
@@ -338,7 +341,7 @@ def _signal_line(line: str, where: str) -> _Line | None:
         if match is None or storage is None:
             return None
         fields = [field or "" for field in match.groups()]
-    rest = fields[2].strip() if len(fields) > 2 else ""
+    rest = " ".join(fields[2].split()) if len(fields) > 2 else ""
     try:
         parsed = parse_gain(rest)
     except ValueError as error:
@@ -348,7 +351,13 @@ def _signal_line(line: str, where: str) -> _Line | None:
     else:
         gain, end = parsed
     numbers, description = _NUMBERS.match(rest[end:].strip() if parsed else rest).groups()  # type: ignore[union-attr]
-    return _Line(fields[0], storage, gain, tuple(map(int, numbers.split())), description.strip())
+    return _Line(
+        fields[0],
+        storage,
+        gain,
+        tuple(int(number.partition(".")[0]) for number in numbers.split()),
+        description.strip(),
+    )
 
 
 def some(names: Iterable[str]) -> str:

@@ -12,6 +12,8 @@ import re
 from functools import lru_cache
 from typing import NamedTuple
 
+from .limits import HIGHEST_HZ
+
 DEFAULT_GAIN = 200.0  # ADC units per mV; WFDB's value for a gain that is 0 or missing
 DEFAULT_FREQUENCY_HZ = 250.0  # WFDB's value for a sampling frequency that is missing
 
@@ -102,7 +104,7 @@ def parse_frequency(field: str) -> tuple[float, bool]:
     Raises
     ------
     ValueError
-        If the field is no number or none between 1 and 1,000,000.
+        If the field is no number or none between 1 and 100,000.
     """
     match = _HERTZ.fullmatch(field.strip())
     if match is None:
@@ -112,8 +114,8 @@ def parse_frequency(field: str) -> tuple[float, bool]:
         raise ValueError(f"sampling frequency {field[:30]!r} is no number of Hz")
     text, unit = match.groups()
     frequency_hz = parse_number(text) * (1000 if (unit or "").lower() == "khz" else 1)
-    if not 1 <= frequency_hz <= 1e6:
-        raise ValueError(f"sampling frequency {field[:30]!r} is not between 1 and 1,000,000 Hz")
+    if not 1 <= frequency_hz <= HIGHEST_HZ:
+        raise ValueError(f"sampling frequency {field[:30]!r} is not between 1 and {HIGHEST_HZ:,.0f} Hz")
     return frequency_hz, bool(unit) or "," in text or "'" in text
 
 

@@ -49,6 +49,9 @@ _LEAD = re.compile(r"(?:d\s?)?(i{1,3})|d\s?([123])|a\s?v\s?([rlf])|v\s?0?([1-6])
 _NOT_CHEST = re.compile(r"(?:eeg\s*)?(?:(?:fp|[fpto])\d{1,2}|[fcpo]z|eog.*|emg.*|eeg.*|c0|c[7-9]|c\d\d+)(?:\W.*)?")
 
 
+_LONGEST_NAME = 80  # characters
+
+
 class Lead(NamedTuple):
     """What a name in a header means."""
 
@@ -86,6 +89,8 @@ def _lead_name(written: str) -> Lead:
     if standard:
         return Lead(standard)
     unknown = Lead(name, known=False)
+    if len(name) > _LONGEST_NAME:
+        return unknown
     text = unicodedata.normalize("NFKC", name).casefold().replace("\u2212", "-")
     text = _INDEX.sub("", text.partition("#")[0].strip())
     if _has_leading_minus(text):

@@ -8,8 +8,12 @@ from __future__ import annotations
 
 HEADER_BYTES = 4 * 2**20
 SIGNAL_BYTES = 2**28  # of one signal file: the longest recording in double precision
-SIGNALS = 1024  # lines of leads in a header
+LINE = 500  # characters of a line that is no comment; some patterns take time with its square
+SIGNALS = 256  # lines of leads in a header
+COMMENT = 10_000  # characters of a comment
+COMMENTS = 10_000  # lines of comments in a header
 SEGMENTS = 100_000  # lines of segments in a header
+HIGHEST_HZ = 1e5  # sampling frequency; the filters that resample grow with it
 VALUES = 2**25  # samples of all leads together
 ALWAYS_ALLOWED = 2**22  # values that any file may become: 12 minutes of twelve leads at 500 Hz
 PER_BYTE = 64  # values that each byte of files may become beyond that; real recordings stay below 4

@@ -11,9 +11,9 @@ from functools import lru_cache
 
 import numpy as np
 
-# The anti-aliasing filter passes frequencies up to 0.8 of the lower of both Nyquist frequencies (50 Hz where the output has
-# 125 Hz) within 0.1 %, and weakens those from 1.0 of it on by 60 dB. Its length and shape follow from Kaiser's formulas
-# (Oppenheim, Schafer: Discrete-Time Signal Processing, 7.5.3).
+# The anti-aliasing filter passes frequencies up to 0.8 of the lower of both Nyquist frequencies (50 Hz where the output
+# has 125 Hz) within 0.1 %, and weakens those from 1.0 of it on by 60 dB. Its length and shape follow from Kaiser's
+# formulas (Oppenheim, Schafer: Discrete-Time Signal Processing, 7.5.3).
 PASS, STOP, ATTENUATION_DB = 0.8, 1.0, 60.0
 
 

@@ -52,6 +52,8 @@ def to_millivolts(
     """
     signals = [signal for block in blocks for signal in block.signals]
     per_frame = _common_rate(signals, frame_hz, notes)
+    if frame_hz * per_frame > limits.HIGHEST_HZ:
+        raise ValueError(f"{frame_hz * per_frame:g} Hz is the sampling frequency of no recording")
     frames = min(block.samples.shape[1] // block.signals[0].samples_per_frame for block in blocks)
     n_samples = frames * per_frame
     if n_samples * len(signals) > limits.VALUES:

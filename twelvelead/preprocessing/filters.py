@@ -11,18 +11,30 @@ from functools import lru_cache
 import numpy as np
 from scipy import fft
 
-# Multiplications of a matrix product that OpenBLAS does without threads, as all of `resample` are. Its threads would
-# gain nothing here, and spin for milliseconds afterwards beside the network's: measured, that doubled the time of
-# run_model.
+# OpenBLAS computes matrix products with at most this many multiplications in the calling thread, among them all
+# products of `resample`. Its threads would gain nothing on such small products and go on spinning for milliseconds
+# afterwards, beside the threads of the network: that was measured to double the time of run_model.
 SMALL_PRODUCT = 2**18
 
 
 def high_pass(signal: np.ndarray, frequency_hz: float, from_hz: float) -> np.ndarray:
-    """Removes what is slower than about `from_hz` from float32 (leads, samples), without a shift in time.
+    """Removes frequencies below about `from_hz`, without a shift in time.
 
-    The cosine transform of the signal, which takes it to be continued by its mirror image, so that the ends meet, is
-    multiplied by half a cosine that rises from 0 at 0.6 · from_hz to 1 at 1.4 · from_hz: what that takes away is a sum
-    of a few slow cosines. A recording shorter than a period loses its mean only.
+    The cosine transform of the signal is multiplied by a gain that rises from 0 at 0.6 · from_hz to 1 at 1.4 · from_hz
+    in the shape of half a cosine wave. That transform continues a signal by its mirror image, so that its ends meet
+    without a step. What is removed is a sum of a few slow cosines. A recording shorter than one period of `from_hz`
+    only loses its mean.
+
+    Parameters
+    ----------
+    signal : ndarray, float32, (leads, samples)
+    frequency_hz : float
+        Sampling frequency.
+    from_hz : float
+
+    Returns
+    -------
+    ndarray, float32, (leads, samples)
     """
     samples = signal.shape[1]
     removed = _slow_share(samples, frequency_hz, from_hz)
@@ -37,7 +49,7 @@ def high_pass(signal: np.ndarray, frequency_hz: float, from_hz: float) -> np.nda
 
 @lru_cache(maxsize=64)
 def _slow_share(samples: int, frequency_hz: float, from_hz: float) -> np.ndarray:
-    """What part of each of the slowest cosines is removed, float32 (cosines,); of the faster ones none is."""
+    """The share of each of the slowest cosines that is removed, float32 (cosines,); faster cosines are kept whole."""
     if samples < frequency_hz / from_hz:
         return np.ones(1, dtype=np.float32)
     tone_hz = np.arange(math.ceil(1.4 * from_hz * 2 * samples / frequency_hz)) * (frequency_hz / (2 * samples))
@@ -55,12 +67,13 @@ def _slow_cosines(samples: int, count: int) -> np.ndarray:
 def envelopes(
     signal: np.ndarray, frequency_hz: float, bands_hz: tuple[float, ...] = (8.0, 24.0), taper: float = 0.5
 ) -> np.ndarray:
-    """Envelopes of the signal below each frequency: magnitude of the analytic signal of what a filter leaves of it.
+    """Envelopes of the signal below each frequency: the magnitude of the analytic signal after a low-pass filter.
 
-    The filter multiplies the spectrum by a Tukey window over −band … band: all below (1 − taper)·band, nothing above
-    the band, half a cosine between. (The description says "FFT-filtered, Tukey window, α = 0.5"; over 0 … band it would
-    also weaken the low end, which belongs to the band.) The Fourier transform takes the signal for periodic: remove an
-    offset first, and expect an error of about a cycle at both ends.
+    The filter multiplies the spectrum by a Tukey window over −band … band: it keeps everything below (1 − taper) ·
+    band, nothing above the band, and falls like half a cosine between. (The description says "FFT-filtered, Tukey
+    window, α = 0.5". A window over 0 … band would also weaken the low end, which belongs to the band.) The Fourier
+    transform continues a signal periodically, so remove an offset first, and expect an error of about one cycle at both
+    ends.
 
     Parameters
     ----------

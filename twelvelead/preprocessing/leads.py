@@ -1,4 +1,4 @@
-"""Leads: limb leads from each other, exchanged arm electrodes, gaps. Pure functions of arrays (12, samples)."""
+"""Repairs of leads: missing limb leads, exchanged arm electrodes, gaps. Pure functions of arrays (12, samples)."""
 
 from __future__ import annotations
 
@@ -8,19 +8,31 @@ import numpy as np
 
 from ..data.leads import LEADS, LIMB_FROM_I_II
 
-# Right and left arm electrodes exchanged: I is −I, II and III change places, and so do aVR and aVL. The chest leads,
-# which are measured against the mean of the three limbs, stay.
+# What an exchange of the right and left arm electrodes does to the leads, float32 (12, 12): I is turned over, II and
+# III change places, and so do aVR and aVL. Chest leads stay, because they are measured against the mean of the three
+# limbs.
 ARM_REVERSAL = np.eye(len(LEADS), dtype=np.float32)[[0, 2, 1, 4, 3, 5, *range(6, 12)]]
 ARM_REVERSAL[0, 0] = -1
-OPPOSITE = -0.5
+OPPOSITE = -0.5  # correlation of I with V5 + V6 below which the arm electrodes are taken for exchanged
 
 
 def undo_arm_reversal(signal: np.ndarray, present: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Undoes an exchange of the arm electrodes; signal (12, samples) about zero and presence (12,), as they are or set right.
+    """Undoes an exchange of the arm electrodes where there is one.
 
-    Leads I and V5, V6 look at the heart from the same side. Where I goes against them (correlation below −0.5), the
-    arms were exchanged: so it was in 0.6 % of 4,115 recordings of the Challenge as they are, and in 92 % after an
-    exchange.
+    Leads I, V5 and V6 look at the heart from the same side. Where I is opposed to V5 and V6 (correlation below
+    `OPPOSITE`) the arm electrodes are taken for exchanged. That was so in 0.6 % of 4,115 recordings of the Challenge,
+    and in 92 % of them after their arms had been exchanged on purpose.
+
+    Parameters
+    ----------
+    signal : ndarray, float32, (12, samples)
+        About zero, in any unit.
+    present : ndarray, bool, (12,)
+
+    Returns
+    -------
+    signal, present : ndarray
+        The arguments themselves, or corrected copies.
     """
     left = signal[10] + signal[11]
     norm = math.sqrt(float(signal[0] @ signal[0]) * float(left @ left))
@@ -30,17 +42,33 @@ def undo_arm_reversal(signal: np.ndarray, present: np.ndarray) -> tuple[np.ndarr
 
 
 def fill_gaps(lead: np.ndarray, gaps: np.ndarray) -> np.ndarray:
-    """Linear interpolation over the samples marked in `gaps`, the nearest value at the ends, zeros if all are."""
+    """A lead with its gaps filled by linear interpolation, at its ends by the nearest value.
+
+    Parameters
+    ----------
+    lead : ndarray, float, (samples,)
+    gaps : ndarray, bool, (samples,)
+        True where a sample is missing. If all are, zeros come back.
+    """
     if gaps.all():
         return np.zeros_like(lead)
-    at = np.flatnonzero(~gaps)
-    return np.interp(np.arange(len(lead)), at, lead[at]).astype(lead.dtype)
+    known = np.flatnonzero(~gaps)
+    return np.interp(np.arange(len(lead)), known, lead[known]).astype(lead.dtype)
 
 
 def derive_limb_leads(signal: np.ndarray, present: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Fills missing limb leads (the first six rows) from any two that are present; returns signal and presence.
+    """Computes missing limb leads (the first six rows) from any two that are present.
 
-    With fewer than two limb leads nothing can be derived and both come back as they are.
+    Parameters
+    ----------
+    signal : ndarray, float32, (12, samples)
+        Without NaN; in any unit.
+    present : ndarray, bool, (12,)
+
+    Returns
+    -------
+    signal, present : ndarray
+        Copies, or the arguments themselves if nothing is missing or fewer than two limb leads are present.
     """
     have = np.flatnonzero(present[:6])
     lost = np.flatnonzero(~present[:6])

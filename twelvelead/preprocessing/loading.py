@@ -2,7 +2,7 @@
 
     loaded = load(header_path, recipe.input)                    # from files
     loaded = load_given(header_text, signal, recipe.input)      # what the organizers' scripts hand over
-    if isinstance(loaded, str): ...                             # one line that names the recording and says what is wrong
+    if isinstance(loaded, str): ...                             # one line: the recording and what is wrong with it
 
 Training, inference and experiments all read recordings through these functions, so that nothing that happens while one
 recording is read or prepared can cost another its result.

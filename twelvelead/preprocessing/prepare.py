@@ -138,8 +138,8 @@ def _resampled(signal: np.ndarray, recording: Recording, to_hz: float) -> np.nda
     if samples_out > limits.most_samples_out(signal.shape[1]):
         seconds = signal.shape[1] / recording.frequency_hz
         raise RecordingError(
-            f"{recording.name}: {signal.shape[1]} samples at {recording.frequency_hz:g} Hz are {seconds:.0f} s, which is no "
-            "recording; the sampling frequency in the header must be wrong"
+            f"{recording.name}: {signal.shape[1]} samples at {recording.frequency_hz:g} Hz are {seconds:.0f} s, which "
+            "is no recording; the sampling frequency in the header must be wrong"
         )
     return resample(signal, recording.frequency_hz, to_hz)
 
@@ -209,5 +209,5 @@ def windows_of(samples: int, window: int, overlap: int) -> list[tuple[int, int]]
     """(start, stop) of pieces of `window` samples that overlap by `overlap`; the last one ends at the end."""
     if samples <= window:
         return [(0, samples)]
-    starts = [*list(range(0, samples - window, window - overlap)), samples - window]
+    starts = [*range(0, samples - window, window - overlap), samples - window]
     return [(start, start + window) for start in starts]

@@ -17,6 +17,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..data.leads import LIMB_FROM_I_II
+
 # Lead vectors of I, II, V1 to V6 in Frank's coordinates. Dower, Machado, Osborne: "On deriving the electrocardiogram
 # from vectorcardiographic leads", Clin Cardiol 3 (1980) 87-95.
 DOWER = np.array(
@@ -34,7 +36,7 @@ DOWER = np.array(
 
 # The twelve leads out of the eight independent ones (Einthoven, Goldberger).
 TWELVE = np.zeros((12, 8))
-TWELVE[0:6, 0:2] = [[1, 0], [0, 1], [-1, 1], [-0.5, -0.5], [1, -0.5], [-0.5, 1]]  # I, II, III, aVR, aVL, aVF
+TWELVE[0:6, 0:2] = LIMB_FROM_I_II
 TWELVE[6:, 2:] = np.eye(6)
 
 P_SINUS = np.array(
