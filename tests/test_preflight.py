@@ -141,7 +141,7 @@ def test_a_folder_without_a_submission_is_one_line(tmp_path):
 
 
 @pytest.mark.slow
-def test_an_installed_copy_has_the_organizers_scripts_and_takes_the_submission_of_the_working_directory(tmp_path):
+def test_an_installed_copy_tries_the_submission_of_the_working_directory(tmp_path):
     copy_submission(ROOT, tmp_path / "submission")
     (tmp_path / "submission" / "twelvelead").rename(tmp_path / "twelvelead")  # installed elsewhere
     code = (

@@ -289,7 +289,8 @@ def test_with_folds_every_recording_validates_one_member_and_trains_the_rest(nam
     recipe, random = RECIPES[name], np.random.default_rng(0)
     labels = random.random((230, 9)) < 0.2
     groups = [f"patient {row // 3}" if row % 5 else None for row in range(230)]
-    store = types.SimpleNamespace(codes=[("1",) if row % 7 else () for row in range(230)])
+    codes = [("1",) if row % 7 else () for row in range(230)]
+    store = types.SimpleNamespace(codes=codes, synthetic=np.zeros(230, bool))
     job = TrainingRun(Path(), "", "", recipe, classes_of(recipe), 3, groups, store)
     parts = [job.member_rows(labels, member) for member in range(recipe.voting.folds)]
     assert sorted(np.concatenate([validation for _, validation in parts])) == job.rows.tolist()

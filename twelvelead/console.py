@@ -51,6 +51,7 @@ def run_command(name: str, work: Callable[[], int], *, debug: bool = False, pref
     open_standard_streams()
     try:
         with _sigterm_as_exit():
+            _check_working_directory()
             code = work()
             sys.stdout.flush()  # here, since Python's own flush at exit could only end in a traceback
             return code
@@ -72,6 +73,14 @@ def run_command(name: str, work: Callable[[], int], *, debug: bool = False, pref
         if error.filename is None:
             _discard_output()
         return _fail(f"{name}: {error.filename or 'output'} cannot be written: no space left on device", FAILED)
+
+
+def _check_working_directory() -> None:
+    """Without a working directory, libraries that torch loads would end the process without a word."""
+    try:
+        os.getcwd()
+    except OSError:
+        raise UserError("the working directory was deleted; change to one that exists") from None
 
 
 def _discard_output() -> None:

@@ -50,7 +50,7 @@ def test_a_second_is_twenty_five_millimetres(tmp_path):
 
 
 def test_the_sheet_can_begin_later(tmp_path):
-    recording = make_recording(["AF"], 2, seconds=20)
+    recording = make_recording(["AF"], 1, seconds=20)
     later = replace(recording, signal_mv=recording.signal_mv[:, 5000:])
     one = imread(draw(recording, tmp_path / "one.png", start_s=10))
     two = imread(draw(later, tmp_path / "two.png"))

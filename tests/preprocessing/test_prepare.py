@@ -52,7 +52,7 @@ def gain_at(tone_hz: float, from_hz: float, to_hz: float = 125.0) -> float:
 
 
 @pytest.mark.parametrize("rate", [r for r in RATES if r > 125])
-def test_resampling_passes_50_hz_and_stops_what_lies_above_the_new_nyquist_frequency(rate):
+def test_resampling_passes_50_hz_and_stops_above_the_new_nyquist_frequency(rate):
     for tone in (1, 10, 30, 50):
         assert gain_at(tone, rate) == pytest.approx(1, abs=0.005), tone
     for tone in (63, 75, 90, 110, 0.49 * rate):
@@ -263,7 +263,7 @@ def test_a_high_pass_moves_nothing_in_time_and_is_the_same_backwards():
 
 
 @pytest.mark.parametrize("samples", [1, 2, 3, 100, 249, 250, 251])
-def test_short_signals_survive_a_high_pass_and_those_below_a_period_lose_their_mean_alone(samples):
+def test_short_signals_survive_a_high_pass_and_lose_their_mean_at_least(samples):
     signal = np.random.default_rng(samples).normal(2, 1, size=(12, samples)).astype(np.float32)
     out = high_pass(signal, 125, 0.5)
     assert out.shape == signal.shape and np.isfinite(out).all()
@@ -352,13 +352,13 @@ def test_an_amplitude_is_that_of_rare_beats_where_most_samples_are_flat():
         (30, "female", 0.0, [0.3, 1, 1, 0, 1, 0, 0]),
     ],
 )
-def test_what_is_known_besides_the_signal_has_a_one_behind_it_and_what_is_not_is_zero(age, sex, amplitude, expected):
+def test_metadata_has_a_one_behind_what_is_known_and_zeros_for_the_rest(age, sex, amplitude, expected):
     metadata = metadata_of(age, sex, amplitude)
     assert metadata.dtype == np.float32
     np.testing.assert_allclose(metadata, expected, rtol=1e-6)
 
 
-def test_preparing_tells_age_and_sex_always_and_the_amplitude_where_the_signal_was_divided_by_it():
+def test_metadata_has_age_and_sex_and_the_amplitude_that_was_divided_by():
     source = dataclasses.replace(recording(ecg_like()), age_years=70.0, sex="female")
     np.testing.assert_allclose(prepare(source, Input()).metadata, [0.7, 1, 1, 0, 1, 0, 0], rtol=1e-6)
     own = prepare(source, Input(per_recording_scale=True))
@@ -431,7 +431,7 @@ def test_presence_of_leads_is_exchanged_with_them():
     np.testing.assert_array_equal(out[6:], signal[6:])
 
 
-def test_in_real_recordings_exchanged_arms_are_seen_and_right_ones_hardly_ever_changed(real_data):
+def test_exchanged_arms_are_seen_in_real_recordings_and_others_left_alone(real_data):
     recordings = [read_recording(path) for path in find_recordings(real_data)[::25]]
     plain = dataclasses.replace(ARMS, undo_arm_reversal=False)
 

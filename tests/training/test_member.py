@@ -459,7 +459,8 @@ def test_labels_that_nobody_knows_teach_nothing(tmp_path, plain):
 
 
 def test_what_sources_never_annotate_is_masked_where_the_recipe_says_so():
-    store = types.SimpleNamespace(headers=["ptb-xl/g1/HR1.hea", "g1/HR2.hea", "ningbo/JS1.hea", "here/X1.hea"])
+    headers = ["ptb-xl/g1/HR1.hea", "g1/HR2.hea", "ningbo/JS1.hea", "here/X1.hea"]
+    store = types.SimpleNamespace(headers=headers, synthetic=np.zeros(4, bool))
     classes = Classes(("164889003", "426627000", "426783006"), np.eye(3))  # AF, bradycardia, sinus rhythm
     labels = np.array([[1, 0, 0], [0, 0, 1], [0, 0, 1], [0, 1, 0]], dtype=bool)
     masked = dataclasses.replace(RECIPE, training=dataclasses.replace(RECIPE.training, unknown_labels="masked"))

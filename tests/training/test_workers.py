@@ -91,7 +91,8 @@ def test_members_train_on_their_own_stratified_part_with_patients_on_one_side():
     labels = rng.random((400, 24)) < 0.1
     rows = np.arange(0, 400, 2)
     groups = [f"patient {row // 6}" if row % 4 else None for row in range(400)]
-    store = types.SimpleNamespace(codes=[("1",) if row in set(rows) else () for row in range(400)])
+    codes = [("1",) if row in set(rows) else () for row in range(400)]
+    store = types.SimpleNamespace(codes=codes, synthetic=np.zeros(400, bool))
     run_of_eleven = TrainingRun(
         Path(), "", "", get_recipe("butt"), scored_classes(load_weights(WEIGHTS)), 7, groups, store
     )
@@ -264,7 +265,7 @@ def test_recipe_json_has_the_hash_of_every_other_file(tiny_model):
 def test_a_finished_model_that_was_damaged_is_trained_again(hospital, tiny_model, tiny_settings, tmp_path, capsys):
     folder = shutil.copytree(tiny_model, tmp_path / "model")
     weights = folder / "member_01.safetensors"
-    weights.write_bytes(weights.read_bytes()[:-1] + b"?")
+    weights.write_bytes(weights.read_bytes()[:-1] + bytes([weights.read_bytes()[-1] ^ 1]))
     train(hospital, folder, tiny_settings)
     assert f"{weights}: the file is damaged or gone" in capsys.readouterr().out
     assert contents(folder) == contents(tiny_model)
