@@ -65,6 +65,25 @@ def test_real_recordings_equal_wfdb_and_need_no_repair(real_data, source):
         assert recording.notes == () and recording.leads == LEADS and recording.codes
 
 
+@pytest.mark.slow
+def test_every_real_recording_equals_wfdb_and_needs_no_repair(real_data):
+    for path in find_recordings(real_data):
+        recording = assert_equals_wfdb(path)
+        assert recording.notes == () and not np.isnan(recording.signal_mv).any(), path
+
+
+@pytest.mark.parametrize("form", made.BITS)
+@pytest.mark.parametrize("n_samples", [1, 2, 3, 4, 5, 100])
+def test_any_bytes_are_decoded_as_wfdb_does(tmp_path, form, n_samples):
+    size = len(made.encoded(made.adc(3, n_samples, made.BITS[form]), form))
+    data = np.random.default_rng(n_samples).integers(0, 256, size).astype(np.uint8)
+    if form == "311":
+        data[3::4] &= 63  # wfdb takes one of two unused bits for a part of the sample
+    text = made.header("A0001", n_samples, LEADS[:3], storage=form, extension=".dat", gain="1/mV", initial=[9, -5, 0])
+    path = made.write(tmp_path, "A0001", text, data.tobytes(), ".dat")
+    assert assert_equals_wfdb(path).signal_mv.shape == (3, n_samples)
+
+
 @pytest.mark.parametrize("form", made.BITS)
 @pytest.mark.parametrize("n_leads, n_samples", [(1, 1), (1, 7), (3, 5), (5, 10), (12, 101)])
 def test_every_wfdb_format_equals_wfdb(tmp_path, form, n_leads, n_samples):

@@ -230,7 +230,7 @@ def _split_name(lines: list[str], file_name: str | None) -> tuple[str, list[str]
     that of the signal file in the second line, that is the name.
     """
     line = lines[0]
-    signal = _SIGNAL_WITH_BLANKS.match(lines[1]) if len(lines) > 1 else None
+    signal = _SIGNAL_WITH_BLANKS.match(lines[1]) if len(lines) > 1 and not _is_usual(lines[1]) else None
     for name in (file_name, os.path.splitext(signal.group(1))[0] if signal else None):
         if name and " " in name.strip() and line.startswith(name):
             extension = next((end for end in _EXTENSIONS if line[len(name) :].lower().startswith(end)), "")
@@ -238,6 +238,12 @@ def _split_name(lines: list[str], file_name: str | None) -> tuple[str, list[str]
                 return name, line[len(name) + len(extension) :].split()
     first, *fields = line.split()
     return first, fields
+
+
+def _is_usual(signal_line: str) -> bool:
+    """Whether the name of the file in a signal line has no blanks: the format follows it."""
+    fields = signal_line.split(None, 2)
+    return len(fields) > 1 and parse_format(fields[1]) is not None
 
 
 def _n_samples(field: str, notes: list[str]) -> int:
@@ -291,7 +297,8 @@ def _signal_lines(lines: list[str], n_leads: int, where: str, notes: list[str]) 
         notes.append(f"the header announces {n_leads} leads and lists {len(read)}")
     leads = lead_names(tuple(signal.description for signal in read))
     names = [lead.name or f"signal {row + 1}" for row, lead in enumerate(leads)]
-    _note_names(read, leads, notes)
+    if any(lead.repaired or not lead.known for lead in leads):
+        _note_names(read, leads, notes)
     faults: dict[str, list[str]] = {}  # fault of a gain → leads
     for signal, name in zip(read, names):
         for fault in signal.gain.faults:
