@@ -291,6 +291,13 @@ def test_lines_end_as_in_wfdb_and_not_as_in_python(tmp_path):
         assert parse_header(disguise).leads == LEADS
 
 
+@pytest.mark.parametrize("dirt", ["\0", "\u200b", "\ufeff"])
+def test_letters_that_nobody_sees_change_nothing(dirt):
+    text = made.header()
+    for dirty in (text.replace(" II\n", f" II{dirt}\n"), text + dirt, text.replace("59118001", f"59118001{dirt}")):
+        assert parse_header(dirty) == parse_header(text)
+
+
 @pytest.mark.parametrize("form", ["4", "5"])
 def test_a_matlab_matrix_with_another_name_is_read_if_it_is_the_only_one(tmp_path, form):
     values = made.adc(12, 50).astype(np.int16)

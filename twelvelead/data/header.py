@@ -25,6 +25,7 @@ from .leads import LEADS as LEADS  # callers that read headers take the leads fr
 from .signal_lines import Signal, file_with_blanks, read_signal_lines
 
 _SEGMENT = re.compile(r"(~|[^\s/\\]+)\s+(\d{1,12})(?!\S)", re.ASCII)
+_INVISIBLE = dict.fromkeys([0x200B, 0x200C, 0x200D, 0x2060, 0xFEFF])  # letters without width, from web pages
 _EXTENSIONS = (".mat", ".hea", ".dat")
 
 
@@ -119,6 +120,8 @@ def parse_header(text: str, name: str | None = None, where: str | None = None) -
     RecordingError
         If the record line or a signal line cannot be understood, or can be understood in two ways.
     """
+    if text.count("\n") + text.count("\r") > 2 * limits.LINES:
+        raise RecordingError(f"{where or name or 'header'}: more than {limits.LINES} lines are no header")
     lines, comments = split_lines(text)
     where = where or name or (lines[0].split()[0][:60] if lines else "header")
     if max(map(len, lines), default=0) > limits.LINE or len(comments) > limits.COMMENTS:
@@ -151,7 +154,7 @@ def split_lines(text: str) -> tuple[list[str], list[str]]:
         text = text.replace("\r", "\n")
     text = text.replace("\t", " ").replace("\r", " ")
     if not text.replace("\n", "").isprintable():
-        text = "\n".join(map(printable, text.split("\n")))
+        text = "\n".join(printable(line.rstrip("\0")) for line in text.translate(_INVISIBLE).split("\n"))
     lines: list[str] = []
     comments: list[str] = []
     for line in text.split("\n"):

@@ -30,7 +30,8 @@ _COMPANIONS = frozenset(
     lead leads ecg ekg ekv mdc scp scpecg elec potl abl ableitung ableitungen kanal channel ch chan
     derivation derivación derivacion derivação derivacao derivazione deriv dér der dériv dérivation
     odprowadzenie odpr avledning avleiding afleiding elektroda отведение отв
-    limb standard standardableitung einthoven goldberger wilson extremity extremität extremitäten
+    standardableitung extremitätenableitung extremitaetenableitung ref
+    limb standard einthoven goldberger wilson extremity extremität extremitäten
     precordial precordiale précordiale chest brustwand brustwandableitung thoracic
     signal analog analogue raw in
     mv uv µv μv nv v volt volts millivolt millivolts microvolt microvolts mikrovolt nanovolt nanovolts millivolts
