@@ -263,4 +263,7 @@ def _code(word: str) -> str | None:
     """The code that a word is, or is an abbreviation or a name of."""
     if re.fullmatch(r"\d+(?:\.0+)?", word, re.ASCII):  # spreadsheets add a decimal
         return word.partition(".")[0]
+    power = re.fullmatch(r"(\d)\.(\d+)[eE]\+?0*(\d{1,2})", word, re.ASCII)
+    if power and len(power.group(2)) == int(power.group(3)):  # also theirs; with fewer digits some would be lost
+        return power.group(1) + power.group(2)
     return _CODE_OF.get(word.lower()) or _CODE_OF_TEXT_LABEL.get(word.lower())

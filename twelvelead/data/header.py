@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -21,36 +20,13 @@ from ..errors import RecordingError, printable
 from ..files import read_bytes
 from . import limits
 from .comments import read_comments
-from .header_fields import DEFAULT_FREQUENCY_HZ, DEFAULT_GAIN, Format, Gain, parse_format, parse_frequency, parse_gain
+from .header_fields import DEFAULT_FREQUENCY_HZ, parse_frequency
 from .leads import LEADS as LEADS  # callers that read headers take the leads from here
-from .leads import Lead, lead_names
+from .signal_lines import Signal, file_with_blanks, read_signal_lines
 
-_SIGNAL_WITH_BLANKS = re.compile(r"(\S.*?\.\w{3,4})\s+(\d\S*)(?:\s+(.*))?")  # in the name of its file
-# up to five integers, which some programs write with a decimal point, then the description
-_NUMBERS = re.compile(r"((?:[+-]?\d{1,10}(?:\.0*)?(?:\s+|$)){0,5})(.*)", re.ASCII)
 _SEGMENT = re.compile(r"(~|[^\s/\\]+)\s+(\d{1,12})(?!\S)", re.ASCII)
+_INVISIBLE = dict.fromkeys([0x200B, 0x200C, 0x200D, 0x2060, 0xFEFF])  # letters without width, from web pages
 _EXTENSIONS = (".mat", ".hea", ".dat")
-_SHOWN = 12  # names that a note lists
-
-
-class Signal(NamedTuple):
-    """One signal line: a lead and how its samples are stored."""
-
-    file: str
-    format: str  # WFDB's number of the format, "16", "212", …
-    samples_per_frame: int  # the lead's sampling frequency is so many times the header's
-    skew: int  # frames by which the lead is stored too late
-    byte_offset: int
-    gain_per_mv: float  # ADC units in one millivolt, whatever unit the header uses; negative: stored upside down
-    baseline: int  # ADC units at 0 mV
-    initial: int  # first sample; format 8 stores differences
-    checksum: int | None  # sum of all samples modulo 65,536, if the line says
-    lead: str  # in standard spelling, or as written where it is none of the twelve
-
-    @property
-    def is_null(self) -> bool:
-        """Whether the line stands for a signal that is not stored: file `~` or WFDB format 0."""
-        return self.file == "~" or self.format == "0"
 
 
 @dataclass(frozen=True)
@@ -144,6 +120,8 @@ def parse_header(text: str, name: str | None = None, where: str | None = None) -
     RecordingError
         If the record line or a signal line cannot be understood, or can be understood in two ways.
     """
+    if text.count("\n") + text.count("\r") > 2 * limits.LINES:
+        raise RecordingError(f"{where or name or 'header'}: more than {limits.LINES} lines are no header")
     lines, comments = split_lines(text)
     where = where or name or (lines[0].split()[0][:60] if lines else "header")
     if max(map(len, lines), default=0) > limits.LINE or len(comments) > limits.COMMENTS:
@@ -157,7 +135,7 @@ def parse_header(text: str, name: str | None = None, where: str | None = None) -
     signals: tuple[Signal, ...] = ()
     segments: tuple[tuple[str, int], ...] = ()
     if record.n_segments is None:
-        signals = _signal_lines(lines[1:], record.n_leads, where, notes)
+        signals = read_signal_lines(lines[1:], record.n_leads, where, notes)
     else:
         segments = _segment_lines(lines[1:], record.n_segments, where, notes)
     facts = read_comments(comments, notes)
@@ -176,7 +154,7 @@ def split_lines(text: str) -> tuple[list[str], list[str]]:
         text = text.replace("\r", "\n")
     text = text.replace("\t", " ").replace("\r", " ")
     if not text.replace("\n", "").isprintable():
-        text = "\n".join(map(printable, text.split("\n")))
+        text = "\n".join(printable(line.rstrip("\0")) for line in text.translate(_INVISIBLE).split("\n"))
     lines: list[str] = []
     comments: list[str] = []
     for line in text.split("\n"):
@@ -230,8 +208,8 @@ def _split_name(lines: list[str], file_name: str | None) -> tuple[str, list[str]
     that of the signal file in the second line, that is the name.
     """
     line = lines[0]
-    signal = _SIGNAL_WITH_BLANKS.match(lines[1]) if len(lines) > 1 else None
-    for name in (file_name, os.path.splitext(signal.group(1))[0] if signal else None):
+    signal_file = file_with_blanks(lines[1]) if len(lines) > 1 else None
+    for name in (file_name, os.path.splitext(signal_file)[0] if signal_file else None):
         if name and " " in name.strip() and line.startswith(name):
             extension = next((end for end in _EXTENSIONS if line[len(name) :].lower().startswith(end)), "")
             if line[len(name) + len(extension) :][:1] == " ":
@@ -262,109 +240,6 @@ def _segment_lines(lines: list[str], n_segments: int, where: str, notes: list[st
     if len(lines) != n_segments:
         notes.append(f"the header announces {n_segments} segments and names {len(lines)}")
     return tuple(segments)
-
-
-class _Line(NamedTuple):
-    """A signal line before its lead's name is understood."""
-
-    file: str
-    format: Format
-    gain: Gain
-    numbers: tuple[int, ...]  # ADC resolution, ADC zero, first sample, checksum, block size, as far as they are given
-    description: str
-
-
-def _signal_lines(lines: list[str], n_leads: int, where: str, notes: list[str]) -> tuple[Signal, ...]:
-    if len(lines) > limits.SIGNALS:
-        raise RecordingError(f"{where}: more than {limits.SIGNALS} lines for leads are no recording")
-    read: list[_Line] = []
-    for line in lines:
-        signal = _signal_line(line, where)
-        if signal is None:
-            if len(read) >= n_leads:  # text after the last lead
-                break
-            raise RecordingError(
-                f"{where}: a signal's line must be like 'A0001.mat 16+24 1000/mV 16 0 0 0 0 II', not {line[:60]!r}"
-            )
-        read.append(signal)
-    if len(read) != n_leads:
-        notes.append(f"the header announces {n_leads} leads and lists {len(read)}")
-    leads = lead_names(tuple(signal.description for signal in read))
-    names = [lead.name or f"signal {row + 1}" for row, lead in enumerate(leads)]
-    _note_names(read, leads, notes)
-    faults: dict[str, list[str]] = {}  # fault of a gain → leads
-    for signal, name in zip(read, names):
-        for fault in signal.gain.faults:
-            faults.setdefault(fault, []).append(name)
-    notes.extend(f"{fault} ({some(faulty)})" for fault, faulty in faults.items())
-    return tuple(_signal(signal, name, lead.inverted) for signal, name, lead in zip(read, names, leads))
-
-
-def _signal(line: _Line, lead: str, inverted: bool) -> Signal:
-    zero, initial, checksum = line.numbers[1:4] if len(line.numbers) > 3 else (*line.numbers[1:], None, None, None)[:3]
-    baseline = zero or 0 if line.gain.baseline is None else line.gain.baseline
-    return Signal(
-        file=line.file,
-        format=line.format.number,
-        samples_per_frame=line.format.samples_per_frame,
-        skew=line.format.skew,
-        byte_offset=line.format.byte_offset,
-        gain_per_mv=-line.gain.per_mv if inverted else line.gain.per_mv,
-        baseline=baseline,
-        initial=initial or 0,
-        checksum=checksum,
-        lead=lead,
-    )
-
-
-def _note_names(lines: list[_Line], leads: Sequence[Lead], notes: list[str]) -> None:
-    """Notes which names were read as standard leads and which are none of the twelve."""
-    repaired = [
-        f"{line.description!r} as {lead.name}{', turned over' if lead.inverted else ''}"
-        for line, lead in zip(lines, leads)
-        if lead.repaired
-    ]
-    unknown = [repr(lead.name) if lead.name else "a signal without a name" for lead in leads if not lead.known]
-    if repaired:
-        notes.append(f"lead names read: {some(repaired)}")
-    if unknown:
-        notes.append(f"none of the twelve leads: {some(unknown)}")
-
-
-def _signal_line(line: str, where: str) -> _Line | None:
-    """The fields of `A0001.mat 16+24 1000/mV 16 0 -119 1716 0 II`; None if that is no signal line."""
-    fields = line.split(None, 2)
-    storage = parse_format(fields[1]) if len(fields) > 1 else None
-    if storage is None:
-        match = _SIGNAL_WITH_BLANKS.fullmatch(line)
-        storage = parse_format(match.group(2)) if match else None
-        if match is None or storage is None:
-            return None
-        fields = [field or "" for field in match.groups()]
-    rest = " ".join(fields[2].split()) if len(fields) > 2 else ""
-    try:
-        parsed = parse_gain(rest)
-    except ValueError as error:
-        raise RecordingError(f"{where}: {error}; write it as ADC units such as 1000/mV") from None
-    if parsed is None:  # WFDB's documented meaning of a line without a gain; what stands here is the description
-        gain, end = Gain(DEFAULT_GAIN, None, ("no gain: 200 per mV taken, WFDB's default",)), 0
-    else:
-        gain, end = parsed
-    numbers, description = _NUMBERS.match(rest[end:].strip() if parsed else rest).groups()  # type: ignore[union-attr]
-    return _Line(
-        fields[0],
-        storage,
-        gain,
-        tuple(int(number.partition(".")[0]) for number in numbers.split()),
-        description.strip(),
-    )
-
-
-def some(names: Iterable[str]) -> str:
-    """The first of some names, divided by commas, and how many more there are."""
-    names = list(names)
-    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return ", ".join(name[:60] for name in names[:_SHOWN]) + more
 
 
 def _integer(field: str) -> int | None:

@@ -30,7 +30,8 @@ _COMPANIONS = frozenset(
     lead leads ecg ekg ekv mdc scp scpecg elec potl abl ableitung ableitungen kanal channel ch chan
     derivation derivación derivacion derivação derivacao derivazione deriv dér der dériv dérivation
     odprowadzenie odpr avledning avleiding afleiding elektroda отведение отв
-    limb standard standardableitung einthoven goldberger wilson extremity extremität extremitäten
+    standardableitung extremitätenableitung extremitaetenableitung ref
+    limb standard einthoven goldberger wilson extremity extremität extremitäten
     precordial precordiale précordiale chest brustwand brustwandableitung thoracic
     signal analog analogue raw in
     mv uv µv μv nv v volt volts millivolt millivolts microvolt microvolts mikrovolt nanovolt nanovolts millivolts
@@ -38,13 +39,14 @@ _COMPANIONS = frozenset(
 )
 # Prefixes that are also written without a separator, as in "ecgV1" and "LeadII".
 _ATTACHED = re.compile(r"(?:mdc_ecg_lead_|scpecg|lead|ecg|ekg|abl)(?=(?:i{1,3}|av[rlf]|[vc]0?[1-6])(?![a-z0-9]))")
+_ATTACHED_WORDS = re.compile("导联|導聯|誘導|第")  # "lead" where words are written without blanks between
 _INDEX = re.compile(r"^(?:\d{1,2}\s*[:.)]\s+(?=\S)|\d{1,2}[:)](?=\S))")  # "1: I", "01) I"
 _WORDS = re.compile(r"[^\W_]+")
-_BETWEEN = re.compile(r"[\s_:.,()\[\]{}\"'|/*\\-]*")  # what may stand between and around words
+_BETWEEN = re.compile(r"[\s_:;.,()\[\]{}\"'|/*\\-]*")  # what may stand between and around words
 _MINUS = re.compile(r"[-\u2212\u2013]\s?(?=a\s?v\s?r\b)")
 _TRAILING_MINUS = re.compile(r"[-\u2013]\W*$")
 _INVERTED = re.compile(r"\b(?:inverted|inverse|invers|invertiert|inverted|inv|negative|negativ|neg|minus)\b")
-_LEAD = re.compile(r"(?:d\s?)?(i{1,3})|d\s?([123])|a\s?v\s?([rlf])|v\s?0?([1-6])|c0?([1-6])")
+_LEAD = re.compile(r"(?:d\s?|l)?(i{1,3})|d\s?([123])|a\s?v\s?([rlf])|v\s?0?([1-6])|c0?([1-6])")
 # Beside these names C3 and C4 are electrodes of an electroencephalogram, and C1 to C12 numbers of channels.
 _NOT_CHEST = re.compile(r"(?:eeg\s*)?(?:(?:fp|[fpto])\d{1,2}|[fcpo]z|eog.*|emg.*|eeg.*|c0|c[7-9]|c\d\d+)(?:\W.*)?")
 
@@ -92,6 +94,7 @@ def _lead_name(written: str) -> Lead:
     if len(name) > _LONGEST_NAME:
         return unknown
     text = unicodedata.normalize("NFKC", name).casefold().replace("\u2212", "-")
+    text = _ATTACHED_WORDS.sub(" ", text)
     text = _INDEX.sub("", text.partition("#")[0].strip())
     if _has_leading_minus(text):
         return _inverted_avr(text, unknown)

@@ -14,8 +14,8 @@ from typing import NamedTuple
 import numpy as np
 
 from ..errors import RecordingError
-from .header import Signal
 from .leads import LEADS
+from .signal_lines import Signal
 
 
 class Block(NamedTuple):

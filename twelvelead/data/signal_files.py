@@ -16,9 +16,9 @@ import numpy as np
 from ..errors import RecordingError
 from ..files import read_bytes
 from . import limits
-from .header import Signal
 from .matlab import read_matlab
 from .row_matching import Block, match_by_samples, match_rows, split_frames
+from .signal_lines import Signal
 from .wfdb_formats import BYTES, FLAC, MISSING_ADC, decode, decode_flac
 
 

@@ -12,10 +12,10 @@ from functools import lru_cache
 import numpy as np
 
 from . import limits
-from .header import Signal, some
 from .leads import LEADS
 from .resampling import resample
 from .row_matching import Block
+from .signal_lines import Signal, some
 from .wfdb_formats import MISSING_ADC
 
 _CHUNK = 2**16  # samples a lead that are converted at once
