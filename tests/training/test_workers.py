@@ -27,6 +27,7 @@ from twelvelead.data.folders import find_recordings
 from twelvelead.data.recording import read_recording
 from twelvelead.errors import UserError
 from twelvelead.inference.ensemble import load_ensemble, member_scores
+from twelvelead.inference.predict import stack
 from twelvelead.preprocessing.prepare import prepare
 from twelvelead.recipes import Input, get_recipe
 from twelvelead.training import run, workers
@@ -263,7 +264,8 @@ def test_recipe_json_has_the_hash_of_every_other_file(tiny_model):
 def test_a_finished_model_that_was_damaged_is_trained_again(hospital, tiny_model, tiny_settings, tmp_path, capsys):
     folder = shutil.copytree(tiny_model, tmp_path / "model")
     weights = folder / "member_01.safetensors"
-    weights.write_bytes(weights.read_bytes()[:-1] + b"?")
+    content = weights.read_bytes()
+    weights.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
     train(hospital, folder, tiny_settings)
     assert f"{weights}: the file is damaged or gone" in capsys.readouterr().out
     assert contents(folder) == contents(tiny_model)
