@@ -51,7 +51,7 @@ def groups_are_together(parts, groups):
 
 @quickly
 @given(labels_and_groups(), st.integers(2, 6), st.integers(0, 2**32))
-def test_folds_are_none_empty_and_keep_groups_together_or_say_that_there_are_too_few(case, count, seed):
+def test_folds_are_not_empty_and_keep_groups_together_or_there_are_too_few(case, count, seed):
     labels, groups = case
     units = len(labels) if groups is None else groups.count(None) + len(set(groups) - {None})
     if units < count:
@@ -111,7 +111,7 @@ def test_parts_share_out_classes_as_evenly_as_the_published_package():
     assert mean < 0.05 and largest < 0.5 and size < 1  # recordings
 
 
-def test_parts_of_patients_are_as_large_as_asked_and_hold_their_share_of_every_class():
+def test_parts_of_patients_have_the_size_asked_for_and_their_share_of_classes():
     labels = random_labels(5, 3000)
     patients = np.random.default_rng(5).geometric(1 / 1500, size=3000)  # up to a handful of recordings each
     _, validation = stratified_parts(labels, 0.8, 1, patients)
@@ -187,7 +187,7 @@ def test_each_source_is_left_out_once():
 AF, BRADY, IAVB, NSR = "164889003", "426627000", "270492004", "426783006"
 
 
-def test_the_challenges_sources_never_annotate_what_the_organizers_tables_count_as_never():
+def test_never_annotated_classes_are_those_that_the_organizers_tables_count_zero():
     """Both years' tables of scored diagnoses, codes that mean the same counted together."""
     if not REFERENCE.is_dir():
         pytest.skip(f"needs {REFERENCE}")
@@ -233,7 +233,7 @@ def test_of_the_challenges_sources_it_is_known_what_they_never_annotate():
     assert known[5:7].tolist() == [[False, True, True, True]] * 2 and known[7].all()
 
 
-def test_headers_that_show_otherwise_overrule_the_table_and_nobodys_class_is_absent_everywhere():
+def test_headers_overrule_the_table_and_a_class_of_no_source_is_absent_everywhere():
     sources = ["ptb-xl"] * 4 + ["A"] * 4
     labels = np.zeros((8, 4), bool)
     assert known_labels(labels, sources, (AF, BRADY, IAVB, NSR)).all()  # nobody has bradycardia
@@ -246,7 +246,7 @@ def test_headers_that_show_otherwise_overrule_the_table_and_nobodys_class_is_abs
 @pytest.mark.parametrize(
     "share, own, masked", [(0.1, 50, True), (0.1, 49, False), (0.01, 499, False), (0.01, 500, True), (0.0, 5000, False)]
 )
-def test_another_source_does_not_annotate_a_class_if_five_were_to_be_expected_and_none_is_there(share, own, masked):
+def test_a_source_does_not_annotate_a_class_if_five_are_expected_and_none_occurs(share, own, masked):
     labels = np.zeros((1000 + own, 2), bool)
     labels[: round(1000 * share), 0] = labels[::2, 1] = True
     sources = ["north"] * 1000 + ["south"] * own
@@ -316,7 +316,7 @@ def test_the_patients_of_real_recordings_are_read(real_data):
     assert groups and all(name.startswith("HR") and group.isdecimal() for name, group in groups.items())
 
 
-def test_splits_are_read_as_they_were_written_and_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
+def test_splits_are_read_as_written_and_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
     path = tmp_path / "splits.json"
     first = {"member_00": {"train": ["A1", "é/A2"], "validation": []}, "member_01": {"train": [], "validation": ["A3"]}}
     write_splits(path, first)

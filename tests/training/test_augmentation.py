@@ -187,7 +187,7 @@ def test_noise_is_drawn_between_the_ratios_asked_for_and_in_as_many_recordings()
     assert 10**-2.6 < float(ratio.min()) < 10**-2 and 10**-1 < float(ratio.max()) < 3 * 10**-0.45
 
 
-def test_a_band_pass_removes_an_offset_keeps_the_middle_of_the_band_and_amplifies_nothing():
+def test_a_band_pass_removes_an_offset_keeps_its_band_and_amplifies_nothing():
     t = torch.arange(2560) / RATE
     tone = torch.sin(2 * torch.pi * 7.8125 * t)  # a whole number of periods
     x = (tone + 5)[None, :, None].expand(32, -1, 12)
@@ -232,7 +232,7 @@ def test_hidden_facts_are_zeros_and_unknown_ones_stay_so():
     assert len(np.unique(known, axis=0)) == 8  # age, sex and amplitude each on its own
 
 
-def test_facts_that_are_shown_are_true_but_for_some_amplitudes_wrong_by_up_to_a_decade():
+def test_shown_metadata_are_true_but_for_some_amplitudes_off_by_up_to_a_decade():
     metadata = torch.from_numpy(metadata_of(70, "male", 0.8)).repeat(2000, 1)
     out = disturbed(torch.zeros(2000, 4, 12), metadata, metadata_dropout=0.3)[1]
     for columns, flag in ((slice(0, 2), 1), (slice(2, 5), 4)):

@@ -494,7 +494,7 @@ def test_a_deleted_working_directory_is_one_line(tmp_path, monkeypatch, capsys):
 @pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 @pytest.mark.parametrize("scenario,kills", [("first", 24), ("second", 24), ("moments", 12)])
-def test_after_any_kill_there_is_a_whole_model_and_the_next_start_ends_with_the_same(tmp_path, scenario, kills):
+def test_after_any_kill_the_model_is_whole_and_the_next_start_ends_the_same(tmp_path, scenario, kills):
     """At every kind of file operation and at random moments; see killing.py. 60 kills take some minutes."""
     from twelvelead.synthetic import write_hospital
 

@@ -108,7 +108,9 @@ def locked(folder: Path, what: str = "another training") -> Iterator[Lock]:
         folder.mkdir(parents=True, exist_ok=True)
         lock = _acquire(folder, what)
     except OSError as error:
-        raise UserError(f"{folder}: the folder cannot be written ({error.strerror or error}); choose another folder") from None
+        raise UserError(
+            f"{folder}: the folder cannot be written ({error.strerror or error}); choose another folder"
+        ) from None
     try:
         yield lock
     finally:
