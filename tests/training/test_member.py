@@ -465,9 +465,9 @@ def test_what_sources_never_annotate_is_masked_where_the_recipe_says_so():
     labels = np.array([[1, 0, 0], [0, 0, 1], [0, 0, 1], [0, 1, 0]], dtype=bool)
     masked = dataclasses.replace(RECIPE, training=dataclasses.replace(RECIPE.training, unknown_labels="masked"))
     negative = dataclasses.replace(RECIPE, training=dataclasses.replace(RECIPE.training, unknown_labels="negative"))
-    jobs = [TrainingRun(Path(), "", "", recipe, classes, 0, [None] * 4, store) for recipe in (negative, masked)]
-    assert jobs[0].known_labels(labels) is None
-    assert jobs[1].known_labels(labels).tolist() == [
+    runs = [TrainingRun(Path(), "", "", recipe, classes, 0, [None] * 4, store) for recipe in (negative, masked)]
+    assert runs[0].known_labels(labels) is None
+    assert runs[1].known_labels(labels).tolist() == [
         [True, False, True],
         [True, False, True],
         [False, True, True],
@@ -482,8 +482,10 @@ def test_thresholds_are_searched_with_labels_by_heart_rate_where_the_recipe_says
 
     def truth(**changes):
         voting = dataclasses.replace(RECIPE.voting, **changes)
-        job = TrainingRun(Path(), "", "", dataclasses.replace(RECIPE, voting=voting), classes, 0, [None] * 4, store)
-        return job.threshold_labels(annotated).tolist()
+        training_run = TrainingRun(
+            Path(), "", "", dataclasses.replace(RECIPE, voting=voting), classes, 0, [None] * 4, store
+        )
+        return training_run.threshold_labels(annotated).tolist()
 
     assert truth(rate_labels=False) == annotated.tolist()
     assert truth(rate_labels=True) == [
@@ -682,18 +684,18 @@ def test_a_slow_epoch_changes_no_plan_and_what_did_not_fit_comes_back(monkeypatc
     """Six members of 10 epochs, 10 s each, and 700 s for them."""
     lines, clock = [], [0.0]
     monkeypatch.setattr(Deadline, "left", lambda self: self.at - clock[0])
-    plan = EpochBudget(list(range(6)), 10, Deadline(700.0), lines.append)
+    budget = EpochBudget(list(range(6)), 10, Deadline(700.0), lines.append)
 
     def epoch(place: int, done: int, seconds: float) -> int:
         clock[0] += seconds
-        return plan.epochs_allowed(place, done, seconds)
+        return budget.epochs_allowed(place, done, seconds)
 
     assert [epoch(0, done, 10) for done in (1, 2, 3)] == [10, 10, 10]
     assert epoch(0, 4, 50) == 10 and not lines  # one slow epoch
     assert epoch(0, 5, 50) == 10
     assert (
-        epoch(0, 6, 50) == 6 and plan.wanted == 5
+        epoch(0, 6, 50) == 6 and budget.wanted == 5
     )  # the machine is slow now: ten such epochs are left for six members
     assert lines == ["time budget: members [5] are left out"]
-    assert [epoch(0, done, 10) for done in (7, 8, 9)][-1] == 9 and plan.wanted == 6  # 490 s, and it is fast again
+    assert [epoch(0, done, 10) for done in (7, 8, 9)][-1] == 9 and budget.wanted == 6  # 490 s, and it is fast again
     assert lines[1:] == ["time budget: members [5] fit again"]

@@ -97,21 +97,11 @@ def train_and_score(
     scores, outputs, faults = score_recordings(ensemble, [cohort.headers[row] for row in test], settings.jobs)
     for fault in faults:
         log(f"fell back to sinus rhythm: {fault}")
-    with open(model / "history.csv", newline="") as file:
-        history = list(csv.DictReader(file))
-    about = dict(
-        trained_on=manifest_of(model)["recordings"],
-        tested=len(test),
-        faults=faults,
-        device=str(device),
-        torch=torch.__version__,
-        epochs=dict(Counter(row["member"] for row in history)),
-        timing=dict(
-            epoch_seconds=sum(float(row["seconds"]) for row in history),  # of all members, one after another
-            last_start_seconds=trained - started,  # less, if that one continued a killed run
-            scoring_seconds=time.time() - trained,
-        ),
+    seconds = dict(
+        last_start_seconds=trained - started,  # less than all, if this start continued an interrupted training
+        scoring_seconds=time.time() - trained,
     )
+    about = _about(model, faults, len(test), device, seconds)
     arrays = dict(
         recordings=[cohort.names[row] for row in test],
         codes=classes.codes,
@@ -125,6 +115,22 @@ def train_and_score(
         replace_file(folder / "scores.npz", lambda partial: _write_arrays(partial, arrays))
     except OSError as error:
         raise UserError(f"{folder}/scores.npz: cannot be written ({error.strerror or error})") from None
+
+
+def _about(model: Path, faults: list[str], tested: int, device: torch.device, seconds: dict) -> dict[str, Any]:
+    """What results.json says about a model and its test."""
+    with open(model / "history.csv", newline="") as file:
+        history = list(csv.DictReader(file))
+    epoch_seconds = sum(float(row["seconds"]) for row in history)  # of all members, one after another
+    return dict(
+        trained_on=manifest_of(model)["recordings"],
+        tested=tested,
+        faults=faults,
+        device=str(device),
+        torch=torch.__version__,
+        epochs=dict(Counter(row["member"] for row in history)),
+        timing=dict(epoch_seconds=epoch_seconds, **seconds),
+    )
 
 
 def _write_arrays(path: Path, arrays: dict[str, Any]) -> None:

@@ -65,79 +65,58 @@ def _write_csv(rows: list[dict[str, Any]], path: Path) -> None:
 
 def as_markdown(results: dict[str, Any]) -> str:
     """The main figures as Markdown tables, with a line that says what was compared and at which budget."""
-    recipes, by_fold, by_source = results["recipes"], _by_part(results, "fold"), _by_part(results, "source")
-    main, everything = MAIN["2020"], by_source["2020"][ALL]
-    lines = [
-        _heading(results, everything),
-        "",
-        *_lines(
-            ["recipe", "parameters", "members", "epochs", "minutes", *(NAMES[metric] for metric in _SHOWN)],
-            [
-                [name, *_costs(recipes[name]), *(_cell(row[metric]) for metric in _SHOWN)]
-                for name, row in everything.items()
-            ],
-        ),
-    ]
-    for kind, parts in (("fold", by_fold["2020"]), ("source", by_source["2020"])):
-        if kind == "source" or parts.keys() != by_source["2020"].keys():
-            lines += [
-                "",
-                f"{NAMES[main]} by {kind}:",
-                "",
-                *_lines(
-                    [kind, "recordings", *recipes],
-                    [
-                        [name, next(iter(rows.values()))["recordings"], *(_cell(row[main]) for row in rows.values())]
-                        for name, rows in parts.items()
-                    ],
-                ),
-            ]
-    lines += [
-        "",
-        f"{NAMES[main]} on the classes that the source annotates:",
-        "",
-        *_lines(
-            ["source", "recordings", *recipes],
-            [
-                [name, next(iter(rows.values()))["recordings"], *(_cell(row[main]) for row in rows.values())]
-                for name, rows in by_source[ANNOTATED].items()
-            ],
-        ),
-    ]
+    by_fold, by_source = _by_part(results, "fold"), _by_part(results, "source")
+    everything = by_source["2020"][ALL]
+    sections = [_heading(results, everything), _main_table(results["recipes"], everything)]
+    main = NAMES[MAIN["2020"]]
+    if by_fold["2020"].keys() != by_source["2020"].keys():
+        sections += [f"{main} by fold:", _part_table("fold", by_fold["2020"])]
+    sections += [f"{main} by source:", _part_table("source", by_source["2020"])]
+    sections += [f"{main} on the classes that the source annotates:", _part_table("source", by_source[ANNOTATED])]
     if "unofficial" in by_source:
-        lines += [
-            "",
-            "Recipes for the nine classes of the unofficial phase, by its metrics, on the recordings that "
-            "have one of the nine (above, such a recipe says no to every class that it does not know):",
-            "",
-            *_lines(
-                ["recipe", "recordings", "F2", "G2", "√(F2·G2)"],
-                [
-                    [name, row["recordings"], *(_cell(row[metric]) for metric in _SHOWN_NINE)]
-                    for name, row in by_source["unofficial"][ALL].items()
-                ],
-            ),
+        sections += [
+            "Recipes for the nine classes of the unofficial phase, by its metrics, on the recordings that have one of "
+            "the nine (above, such a recipe says no to every class that it does not know):",
+            _nine_class_table(by_source["unofficial"][ALL]),
         ]
-    if len(recipes) > 1:
-        lines += [
-            "",
-            "Paired differences:",
-            "",
-            *_lines(
-                ["recipes", "recordings", "metric", "difference"],
-                [
-                    [
-                        f"{row['recipe']} − {row['minus']}",
-                        row["source"],
-                        NAMES[row["metric"]] + _OF[row["metrics"]],
-                        _cell(row["difference"], "+.3f"),
-                    ]
-                    for row in results["differences"]
-                    if row["source"] in (ALL, UNSEEN) and not (row["metrics"] == ANNOTATED and row["metric"] == "auroc")
-                ],
-            ),
+    if len(results["recipes"]) > 1:
+        sections += ["Paired differences:", _difference_table(results["differences"])]
+    return "\n\n".join(sections) + "\n"
+
+
+def _main_table(recipes: dict[str, Any], rows: dict[str, dict]) -> str:
+    head = ["recipe", "parameters", "members", "epochs", "minutes", *(NAMES[metric] for metric in _SHOWN)]
+    cells = [[name, *_costs(recipes[name]), *(_cell(row[metric]) for metric in _SHOWN)] for name, row in rows.items()]
+    return _table(head, cells)
+
+
+def _part_table(kind: str, parts: dict[str, dict[str, dict]]) -> str:
+    """The main metric of every recipe in each fold or source."""
+    first_part = next(iter(parts.values()))
+    cells = [
+        [name, next(iter(rows.values()))["recordings"], *(_cell(row[MAIN["2020"]]) for row in rows.values())]
+        for name, rows in parts.items()
+    ]
+    return _table([kind, "recordings", *first_part], cells)
+
+
+def _nine_class_table(rows: dict[str, dict]) -> str:
+    cells = [[name, row["recordings"], *(_cell(row[metric]) for metric in _SHOWN_NINE)] for name, row in rows.items()]
+    return _table(["recipe", "recordings", "F2", "G2", "√(F2·G2)"], cells)
+
+
+def _difference_table(differences: list[dict[str, Any]]) -> str:
+    cells = [
+        [
+            f"{row['recipe']} − {row['minus']}",
+            row["source"],
+            NAMES[row["metric"]] + _OF[row["metrics"]],
+            _cell(row["difference"], "+.3f"),
         ]
-    return "\n".join(lines) + "\n"
+        for row in differences
+        if row["source"] in (ALL, UNSEEN) and not (row["metrics"] == ANNOTATED and row["metric"] == "auroc")
+    ]
+    return _table(["recipes", "recordings", "metric", "difference"], cells)
 
 
 _OF = {"2020": "", ANNOTATED: " (annotated classes)", "unofficial": " (nine classes)"}
@@ -184,5 +163,6 @@ def _cell(figure: dict[str, float], form: str = ".3f") -> str:
     return f"{figure['value']:{form}} [{figure['low']:{form}}, {figure['high']:{form}}]"
 
 
-def _lines(head: list[str], rows: list[list[Any]]) -> list[str]:
-    return [f"| {' | '.join(map(str, cells))} |" for cells in (head, ["---"] * len(head), *rows)]
+def _table(head: list[str], rows: list[list[Any]]) -> str:
+    """A Markdown table."""
+    return "\n".join(f"| {' | '.join(map(str, cells))} |" for cells in (head, ["---"] * len(head), *rows))

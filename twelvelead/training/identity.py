@@ -1,4 +1,4 @@
-"""What a training ends with depends on: the parts that must be the same for a killed training to go on.
+"""The identity of a training run: everything that its model depends on, and that must be the same for it to go on.
 
     identity = identity_of(headers, root, recipe, classes, seed, patients)
     if manifest.get("key") == identity: ...                        # this model is trained already
@@ -75,9 +75,9 @@ def digest(values: Any) -> str:
 
 def _files_beside(headers: list[Path]) -> list[list[tuple[str, int]]]:
     """For each header the names and sizes of the files that have its name and another extension, sorted."""
-    found: dict[Path, dict[str, list[tuple[str, int]]]] = {}
+    beside: dict[Path, dict[str, list[tuple[str, int]]]] = {}
     for folder in {header.parent for header in headers}:
-        by_stem = found[folder] = {}
+        by_stem = beside[folder] = {}
         try:
             with os.scandir(folder) as entries:
                 for entry in entries:
@@ -86,4 +86,4 @@ def _files_beside(headers: list[Path]) -> list[list[tuple[str, int]]]:
                         by_stem.setdefault(stem, []).append((entry.name, entry.stat().st_size))
         except OSError:
             continue  # reading the recordings says what is wrong
-    return [sorted(found[header.parent].get(header.stem, [])) for header in headers]
+    return [sorted(beside[header.parent].get(header.stem, [])) for header in headers]

@@ -1,4 +1,4 @@
-"""Says what is odd about the labels of the training recordings, and stops a training that could learn nothing.
+"""Checks the labels of the training recordings: reports odd ones, and stops a training that could learn nothing.
 
 check_labels(store, rows, classes, recipe.name, log)
 """

@@ -1,9 +1,9 @@
-"""What a member leaves in MODEL/.work: a checkpoint while it trains; its weights and its result when it is done.
+"""The files of a member in MODEL/.work: its checkpoint while it trains; its weights and its result when it is done.
 
     write_result(run, member, trained)
     trained = read_result(run, member)          # None: not done yet; ResultError: damaged
 
-Each file names the run that it belongs to, so that whatever else is damaged, nothing of another run is used and
+Each file names the run that it belongs to. So even if other files are damaged, nothing of another run is used, and
 nothing of this run is thrown away.
 """
 

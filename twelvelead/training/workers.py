@@ -83,7 +83,7 @@ def train_ensemble(
         Processes that read recordings.
     workers : int, optional
         Processes that train members: by default one for each core of a CPU, or one for each GPU. 1 trains in this
-        process, which then dies with whatever happens to it. Under torchrun every rank is such a process.
+        process; if native code crashes then, nothing is left to say so. Under torchrun every rank is such a process.
     log : callable
         Told one line at a time. Other processes write to standard output instead.
 
