@@ -141,7 +141,7 @@ def test_a_folder_without_a_submission_is_one_line(tmp_path):
 
 
 @pytest.mark.slow
-def test_an_installed_copy_has_the_organizers_scripts_and_takes_the_submission_of_the_working_directory(tmp_path):
+def test_an_installed_copy_has_the_scripts_and_takes_the_submission_in_place(tmp_path):
     copy_submission(ROOT, tmp_path / "submission")
     (tmp_path / "submission" / "twelvelead").rename(tmp_path / "twelvelead")  # installed elsewhere
     code = (
@@ -223,7 +223,7 @@ def test_this_submission_passes_every_step(small, capsys):
 
 
 @pytest.mark.slow
-def test_a_submission_that_fails_at_the_organizers_fails_here_and_the_cause_is_shown(small, tmp_path):
+def test_a_submission_that_would_fail_there_fails_here_and_the_cause_is_shown(small, tmp_path):
     """run_model raises for recordings of fewer than 12 leads, and leaves a file where it lies."""
     copy_submission(ROOT, tmp_path / "broken")
     shutil.copy(ROOT / "Dockerfile", tmp_path / "broken")

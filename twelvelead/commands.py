@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from .terminal import printable, say, warn
 from .data.classes import classes_for, load_weights
 from .data.folders import find_recordings, orphan_signals
 from .errors import UserError
 from .settings import Settings, find_device
+from .terminal import printable, say, warn
 
 WEIGHTS = Path(__file__).resolve().parent.parent / "weights.csv"
 PATIENT_FILES = ("patients.csv", "recordings.csv")

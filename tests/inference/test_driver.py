@@ -44,9 +44,7 @@ def recordings(tmp_path):
     return data, add
 
 
-def test_the_driver_costs_no_recording_its_result_and_fails_when_more_than_5_percent_fell_back(
-    tiny_model, hospital, tmp_path
-):
+def test_only_broken_recordings_fall_back_and_more_than_5_percent_fail_the_run(tiny_model, hospital, tmp_path):
     data = shutil.copytree(hospital, tmp_path / "data")
     headers = find_recordings(data)
     healthy = driver(tiny_model, data, tmp_path / "healthy", cwd=tmp_path)

@@ -27,8 +27,9 @@ from ..models.network import fuse, new_model
 from ..recipes import Recipe
 from ..terminal import printable, warn
 from ..thresholds.decisions import at_least_one_label, decide, vote
-from .model_files import FORMAT as FORMAT  # training writes it, and looks here for it
-from .model_files import Description, damaged, member_path, read_description, read_weights
+from .model_files import FORMAT as FORMAT  # this and the next two are what training looks for here
+from .model_files import NEW as NEW
+from .model_files import Description, damaged, member_path, read_description, read_weights, whole_model
 from .model_files import manifest_of as manifest_of
 from .notes import Tally
 from .predict import PackedRecordings, predict_each
@@ -130,7 +131,7 @@ def load_ensemble(
     UserError
         If the folder holds no model, one of another version, or one that is damaged; the message names the file.
     """
-    folder, device = Path(folder), torch.device(device)
+    folder, device = whole_model(Path(folder)), torch.device(device)
     description = read_description(folder)
     if not description.digests:
         log(

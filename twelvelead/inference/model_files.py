@@ -34,6 +34,7 @@ from ..recipe_checks import check_recipe
 from ..recipes import Recipe, recipe_from_dict
 from ..terminal import printable
 
+NEW = ".new"  # folder in a model folder; see `whole_model`
 FORMAT = 3  # of the model folder; raise it when a program of an older version could not read the folder
 # Format 2 had other names for fields of the recipe, for one layer and for one loss; its folders are still read.
 RENAMED_SINCE_2 = {
@@ -79,7 +80,17 @@ class Description:
     priors: np.ndarray
 
 
+def whole_model(folder: Path) -> Path:
+    """Where the files of a folder's model are: in the folder itself.
+
+    Only if training was killed at the moment at which it replaced a model by another one, the whole new model is in a
+    subfolder, and the files in the folder itself are of both; see training/publishing.py.
+    """
+    return folder / NEW if (folder / NEW / "recipe.json").is_file() else folder
+
+
 def member_path(folder: Path, member: int) -> Path:
+    """The weights of a member."""
     return folder / f"member_{member:02d}.safetensors"
 
 
