@@ -151,11 +151,11 @@ def test_noise_is_ten_decibels_below_the_leads_that_hold_a_signal_and_in_its_ban
     signal[7] = 0.3
     noise = corrupted(replace(recording, signal_mv=signal), name).signal_mv.astype(np.float64) - signal
     assert not noise[7].any()
-    there = np.arange(12) != 7
+    with_signal = np.arange(12) != 7
     np.testing.assert_allclose(noise.mean(axis=1), 0, atol=1e-6)
-    power = signal[there].astype(np.float64).var(axis=1).mean()
-    assert 10 * np.log10(power / np.square(noise[there]).mean()) == pytest.approx(10, abs=0.01)
-    spectrum = np.abs(np.fft.rfft(noise[there] * np.hanning(noise.shape[1]), axis=1)) ** 2
+    power = signal[with_signal].astype(np.float64).var(axis=1).mean()
+    assert 10 * np.log10(power / np.square(noise[with_signal]).mean()) == pytest.approx(10, abs=0.01)
+    spectrum = np.abs(np.fft.rfft(noise[with_signal] * np.hanning(noise.shape[1]), axis=1)) ** 2
     tone_hz = np.fft.rfftfreq(noise.shape[1], 1 / recording.frequency_hz)
     low, high = BANDS[name]
     assert spectrum[:, (tone_hz >= low) & (tone_hz <= high)].sum() > 0.99 * spectrum.sum()
@@ -293,8 +293,8 @@ def test_a_model_of_other_classes_is_scored_by_the_first_ones():
     """Its right bundle branch block counts for the complete one; a class that it does not know gets column -1."""
     ours, nine = classes_for("challenge", TABLE), classes_for("cpsc", TABLE)
 
-    def columns_of(own):
-        return own.of_output(np.arange(1, len(own.outputs) + 1), ours.codes) - 1
+    def columns_of(classes):
+        return classes.of_output(np.arange(1, len(classes.outputs) + 1), ours.codes) - 1
 
     columns = dict(zip(ours.codes, columns_of(nine)))
     assert {nine.outputs[k] for k in columns.values() if k >= 0} <= set(nine.codes)

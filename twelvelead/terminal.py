@@ -2,7 +2,6 @@
 
 open_standard_streams()                 # first of all, in a script
 warn(f"{printable(path)}: …")           # a line on standard error, whatever has become of standard error
-with sigterm_as_interrupt(): ...        # SIGTERM raises KeyboardInterrupt, like Ctrl-C
 """
 
 from __future__ import annotations

@@ -271,6 +271,13 @@ def test_what_does_not_change_scores_is_no_reason_to_refuse(copy_of):
     load_ensemble(folder)
 
 
+def test_a_new_model_that_was_being_put_into_the_folder_is_the_model(copy_of, tiny_model):
+    folder = copy_of("sealed")
+    (folder / SECOND).unlink()
+    shutil.copytree(tiny_model, folder / ".new")
+    assert len(load_ensemble(folder).models) == 2
+
+
 def test_only_a_folder_without_digests_is_told_of_in_one_line(copy_of):
     lines: list[str] = []
     load_ensemble(copy_of("sealed"), log=lines.append)
