@@ -1,7 +1,8 @@
 """What one recording may cost: bounds that are checked before memory is taken.
 
-Headers and compressed files of a few bytes can ask for any amount of memory. Thirty minutes of twelve leads at 1000 Hz
-fit (21.6 million samples); small files may grow to a hundredth of a minute of work and some ten megabytes only.
+A header or a compressed file of a few bytes can ask for any amount of memory. Thirty minutes of twelve leads at 1000 Hz
+(21.6 million samples) must fit, and ten times that need not. What small files may become is bounded more tightly, so
+that one of them takes less than a second and 500 MB.
 """
 
 from __future__ import annotations
