@@ -215,14 +215,15 @@ class Synthetic:
     ----------
     recordings : int
         How many are made for a training run; 0 for none.
-    share : float
+    share : float or None
         Of the recordings of one epoch, 0 or more and less than 1. Every epoch draws other ones of those that were made.
+        None: every epoch uses all that were made.
     first, last : float
         Parts of a member's epochs: the first ones use synthetic recordings only, the last ones real recordings only.
     """
 
     recordings: int = 0
-    share: float = 0.5
+    share: float | None = None
     first: float = 0.0
     last: float = 0.0
 

@@ -73,7 +73,9 @@ class MemberData:
         plan = self.recipe.synthetic
         if len(self.synthetic_rows) == 0 or position > 1 - plan.last:
             return self.train_rows
-        beside = round(len(self.train_rows) * plan.share / (1 - plan.share))
+        beside = len(self.synthetic_rows)
+        if plan.share is not None:
+            beside = round(len(self.train_rows) * plan.share / (1 - plan.share))
         if position < plan.first:
             return self._draw(beside + len(self.train_rows), rng)
         return np.concatenate([self.train_rows, self._draw(beside, rng)])
