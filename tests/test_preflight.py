@@ -214,7 +214,7 @@ def small(monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_this_submission_passes_every_step(small, capsys):
     assert main(["preflight", "--submission", str(ROOT), "--minutes", "0.5"]) == 0
     lines = capsys.readouterr().out.splitlines()

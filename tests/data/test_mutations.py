@@ -142,7 +142,7 @@ def test_mutated_headers_and_signals_are_read_or_named(tmp_path):
     assert 200 < read_mutations(tmp_path, range(500)) < 1000
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_twenty_thousand_mutated_headers_and_signals(tmp_path):
     tracemalloc.start()
     try:

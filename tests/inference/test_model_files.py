@@ -354,7 +354,7 @@ def random_byte_change(rng: np.random.Generator, path: Path) -> None:
     path.write_bytes(bytes(content))
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("part", range(4))
 def test_each_of_240_random_changes_is_refused_or_gives_the_same_outputs(tiny_model, hospital, copy_of, part):
     headers = find_recordings(hospital)[:3]

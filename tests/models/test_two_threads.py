@@ -55,7 +55,7 @@ def test_every_architecture_has_a_recipe():
     assert set(RECIPE_OF) == set(models.names())
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("name", models.names())
 def test_two_threads_train_every_width_and_odd_batches(name):
     numbers = [",".join(map(str, values)) for values in (BATCHES, PARAMETERS)]

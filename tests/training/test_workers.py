@@ -491,7 +491,7 @@ def test_a_deleted_working_directory_is_one_line(tmp_path, monkeypatch, capsys):
 # -------------------------------------------------------------------------------------------------------- many kills
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 @pytest.mark.parametrize("scenario,kills", [("first", 24), ("second", 24), ("moments", 12)])
 def test_after_any_kill_there_is_a_whole_model_and_a_restart_ends_alike(tmp_path, scenario, kills):
