@@ -95,18 +95,8 @@ def read_signal_lines(lines: list[str], n_leads: int, where: str, notes: list[st
 def _signal(line: _Line, lead: str, inverted: bool) -> Signal:
     zero, initial, checksum = line.numbers[1:4] if len(line.numbers) > 3 else (*line.numbers[1:], None, None, None)[:3]
     baseline = zero or 0 if line.gain.baseline is None else line.gain.baseline
-    return Signal(
-        file=line.file,
-        format=line.format.number,
-        samples_per_frame=line.format.samples_per_frame,
-        skew=line.format.skew,
-        byte_offset=line.format.byte_offset,
-        gain_per_mv=-line.gain.per_mv if inverted else line.gain.per_mv,
-        baseline=baseline,
-        initial=initial or 0,
-        checksum=checksum,
-        lead=lead,
-    )
+    gain_per_mv = -line.gain.per_mv if inverted else line.gain.per_mv
+    return Signal(line.file, *line.format, gain_per_mv, baseline, initial or 0, checksum, lead)
 
 
 def _note_names(lines: list[_Line], leads: Sequence[Lead], notes: list[str]) -> None:
@@ -147,7 +137,7 @@ def _signal_line(line: str, where: str) -> _Line | None:
         fields[0],
         storage,
         gain,
-        tuple(int(number.partition(".")[0]) for number in numbers.split()),
+        tuple(map(int, re.sub(r"\.0*", "", numbers).split() if "." in numbers else numbers.split())),
         description.strip(),
     )
 

@@ -58,7 +58,7 @@ def to_millivolts(
     n_samples = frames * per_frame
     if n_samples * len(signals) > limits.VALUES:
         raise ValueError(f"{len(signals)} leads of {n_samples} samples are more than a recording may have")
-    converted = [_in_millivolts(block, frames, per_frame) for block in blocks]
+    converted, has_gaps = zip(*(_in_millivolts(block, frames, per_frame) for block in blocks))
     signal_mv = converted[0] if len(converted) == 1 else np.concatenate(converted)
     written = tuple(signal.lead for signal in signals)
     leads = ordered(written)
@@ -67,9 +67,7 @@ def to_millivolts(
         signal_mv = np.take(signal_mv.T, [chosen[lead] for lead in leads], axis=1).T
     elif not signal_mv.T.flags.c_contiguous:
         signal_mv = np.ascontiguousarray(signal_mv.T).T
-    with np.errstate(over="ignore", invalid="ignore"):
-        may_miss = math.isnan(signal_mv.sum())
-    n_missing = np.count_nonzero(np.isnan(signal_mv)) if may_miss else 0
+    n_missing = np.count_nonzero(np.isnan(signal_mv)) if any(has_gaps) else 0
     if n_missing:
         notes.append(f"{n_missing} of {signal_mv.size} samples are missing")
     return frame_hz * per_frame, signal_mv, leads
@@ -103,51 +101,60 @@ def _changes(values: np.ndarray) -> bool:
     return bool(values.size and values.max() > values.min())
 
 
-def _in_millivolts(block: Block, frames: int, per_frame: int) -> np.ndarray:
-    """Millivolts of a block, float32 (signals, frames · per_frame), NaN where samples are missing or not finite."""
+def _in_millivolts(block: Block, frames: int, per_frame: int) -> tuple[np.ndarray, bool]:
+    """Millivolts of a block, float32 (signals, frames · per_frame), and whether some may be missing.
+
+    Samples that are missing or not finite are NaN.
+    """
     stored = block.signals[0].samples_per_frame
     samples = block.samples[:, : frames * stored].T
-    gain = np.array([signal.gain_per_mv for signal in block.signals])
-    baseline = np.array([signal.baseline for signal in block.signals])
+    pairs = [(signal.gain_per_mv, signal.baseline) for signal in block.signals]
+    kinds = set(pairs)
+    gain, baseline = np.array(pairs[:1] if len(kinds) == 1 else pairs).T  # one number is computed with faster
     missing = MISSING_ADC.get(block.signals[0].format, -(2**15))
     out = np.empty(samples.shape, np.float32)
+    in_float32 = all(_exact_in_float32(samples.dtype, *kind) for kind in kinds)
     with np.errstate(all="ignore"):  # what is no number becomes NaN below
-        in_float32 = _exact_in_float32(samples.dtype, gain, baseline)
         for start in range(0, len(samples), _CHUNK):  # double precision takes four times the memory of 16 bits
             stop = start + _CHUNK
             values = out[start:stop] if in_float32 else np.empty(out[start:stop].shape, np.float64)
             values[:] = samples[start:stop]
             if baseline.any():
                 values -= baseline.astype(values.dtype)
-            values /= values.dtype.type(gain[0]) if (gain == gain[0]).all() else gain.astype(values.dtype)
+            values /= gain.astype(values.dtype) if len(kinds) > 1 else values.dtype.type(gain[0])
             if not in_float32:
                 out[start:stop] = values
         # a sum and a minimum tell quickly, and without memory, that no sample is lost
-        if not math.isfinite(out.sum()):
+        has_gaps = not math.isfinite(out.sum()) or any(signal.skew for signal in block.signals)
+        if has_gaps:
             out[~np.isfinite(out)] = np.nan
         if missing is not None and not samples.min() > missing:
             out[samples == missing] = np.nan
+            has_gaps = True
     for column, signal in enumerate(block.signals):
         skew = signal.skew * stored
         if skew:  # this lead was stored so many samples too late
             out[:-skew, column] = out[skew:, column].copy()
             out[-skew:, column] = np.nan
-    return np.stack([_at_rate(row, stored, per_frame) for row in out.T]) if stored != per_frame else out.T
+    if stored == per_frame:
+        return out.T, has_gaps
+    return np.stack([_at_rate(row, stored, per_frame) for row in out.T]), has_gaps
 
 
-def _exact_in_float32(dtype: np.dtype, gain: np.ndarray, baseline: np.ndarray) -> bool:
+@lru_cache(maxsize=1024)
+def _exact_in_float32(dtype: np.dtype, gain: float, baseline: int) -> bool:
     """Whether (samples − baseline) / gain in single precision is what double precision, rounded, gives.
 
     It is for samples of at most 16 bits where gain and difference are exact in single precision and the quotient is a
     normal number: a quotient of two such numbers comes out the same if it is first rounded to double precision
     (Figueroa: When is double rounding innocuous?, SIGNUM Newsletter 30, 1995). It takes half the time of reading.
     """
-    return bool(
+    return (
         dtype.kind in "iu"
         and dtype.itemsize <= 2
-        and (np.abs(baseline) < 2**23).all()
-        and (gain.astype(np.float32) == gain).all()
-        and ((np.abs(gain) > 1e-30) & (np.abs(gain) < 1e30)).all()
+        and abs(baseline) < 2**23
+        and 1e-30 < abs(gain) < 1e30
+        and float(np.float32(gain)) == gain
     )
 
 
