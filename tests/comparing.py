@@ -8,15 +8,9 @@ from pathlib import Path
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    """Content of every file below a folder, hidden ones included, without the only thing that differs: the seconds.
-
-    They are a column of history.csv, whose hash stands in recipe.json, which has a checksum of its own values.
-    """
+    """Content of every file below a folder, hidden ones included, without the column "seconds" of history.csv."""
     files = {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-    if "history.csv" in files and "recipe.json" in files:
+    if "history.csv" in files:
         rows = list(csv.DictReader(files["history.csv"].decode().splitlines()))
         files["history.csv"] = json.dumps([{k: v for k, v in row.items() if k != "seconds"} for row in rows]).encode()
-        manifest = json.loads(files["recipe.json"])
-        assert manifest["files"].pop("history.csv") and manifest.pop("checksum")
-        files["recipe.json"] = json.dumps(manifest).encode()
     return files

@@ -30,7 +30,7 @@ from ..thresholds.search import Thresholds, optimise, shrink
 from .losses import frequency_log_odds
 from .member import TrainedMember
 from .member_files import ResultError, delete_result, read_result
-from .publishing import MANIFEST, hashes_of, link_or_copy, publish
+from .publishing import HISTORY, MANIFEST, hashes_of, link_or_copy, publish
 from .run import TrainingRun
 from .time_budget import Deadline
 
@@ -190,7 +190,7 @@ class ModelFolder:
             ),
         )
         history = [row for member in members for row in self.results[member].history]
-        replace_file(snapshot / "history.csv", lambda partial: write_history(history, partial))
+        replace_file(snapshot / HISTORY, lambda partial: write_history(history, partial))
         replace_file(snapshot / "progress.png", lambda partial: draw_progress(history, partial))
 
     def _described(self, thresholds: Thresholds, recordings: int) -> dict[str, Any]:

@@ -20,11 +20,12 @@ from typing import Any
 from ..files import replace_file
 from ..inference.model_files import NEW, manifest_of
 
-MANIFEST = "recipe.json"
+MANIFEST, HISTORY = "recipe.json", "history.csv"
 
 
 def publish(snapshot: Path, folder: Path) -> None:
     """Makes the model in `snapshot`, a folder on the same disk, the one of `folder`; `snapshot` is gone afterwards."""
+    _sync(snapshot)
     os.replace(snapshot, folder / NEW)
     _sync(folder)
     finish_publishing(folder)
@@ -60,9 +61,13 @@ def link_or_copy(source: Path, target: Path) -> None:
 
 
 def hashes_of(folder: Path) -> dict[str, str]:
-    """SHA-256, in hexadecimal digits, of every file of a model folder but recipe.json, as they lie on the disk."""
+    """SHA-256, in hexadecimal digits, of the files of a model folder as they lie on the disk; name → hash.
+
+    Of all but recipe.json, which holds the hashes, and history.csv: it says how many seconds each epoch took, and with
+    its hash two equal trainings would never give equal models. Nothing reads it to classify.
+    """
     names = sorted(path.name for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
-    return {name: sha256_of(folder / name) for name in names if name != MANIFEST}
+    return {name: sha256_of(folder / name) for name in names if name not in (MANIFEST, HISTORY)}
 
 
 def sha256_of(path: Path) -> str:

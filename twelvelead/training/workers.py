@@ -230,8 +230,9 @@ def _system_faults_as_user_errors(folder: Path, advice: str = GO_ON) -> Iterator
 
 
 def _is_lack_of_memory(error: Exception) -> bool:
-    """Also by its text: on a CPU torch raises a plain RuntimeError."""
-    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "alloc" in str(error)
+    """Also by its text, since on a CPU torch raises a plain RuntimeError."""
+    is_by_type = isinstance(error, (MemoryError, torch.OutOfMemoryError))
+    return is_by_type or any(words in str(error) for words in ("can't allocate memory", "not enough memory"))
 
 
 # ------------------------------------------------------------------------------------------------- training processes
