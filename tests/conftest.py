@@ -13,7 +13,7 @@ SHARED = ROOT.parent / "shared"
 
 
 def pytest_configure():
-    """A shell starts what runs in the background with Ctrl-C ignored, and every process that a test starts inherits it."""
+    """Undoes that a shell starts background jobs with Ctrl-C ignored, which every process of a test would inherit."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 

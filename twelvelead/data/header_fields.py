@@ -78,7 +78,17 @@ def parse_number(text: str) -> float:
         pass
     if re.fullmatch(_NUMBER, plain, re.ASCII) is None:
         raise ValueError(f"{text[:30]!r} is no number")
+    number = _with_unusual_signs(text, plain)
+    if not math.isfinite(number):
+        raise ValueError(f"{text[:30]!r} is larger than any number here")
+    return number
+
+
+def _with_unusual_signs(text: str, plain: str) -> float:
+    """The number of a text that is none for Python: with a comma, or with signs that divide thousands."""
     signs = [sign for sign in plain if sign in ".,'"]
+    if not signs:  # only its size is unusual
+        return float(plain)
     mantissa = re.split("[eE]", plain)[0]
     if len(signs) == 1:
         if signs == ["'"] or _THOUSANDS.fullmatch(mantissa):

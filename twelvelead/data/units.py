@@ -124,8 +124,10 @@ def _in_millivolts(block: Block, frames: int, per_frame: int) -> tuple[np.ndarra
             values /= gain.astype(values.dtype) if len(kinds) > 1 else values.dtype.type(gain[0])
             if not in_float32:
                 out[start:stop] = values
-        # a sum and a minimum tell quickly, and without memory, that no sample is lost
-        has_gaps = not math.isfinite(out.sum()) or any(signal.skew for signal in block.signals)
+        # A sum and a minimum tell quickly, and without memory, that no sample is lost. What single precision was enough
+        # for are integers and a sensible gain, whose quotients are all finite.
+        has_gaps = not in_float32 and not math.isfinite(out.sum())
+        has_gaps |= any(signal.skew for signal in block.signals)
         if has_gaps:
             out[~np.isfinite(out)] = np.nan
         if missing is not None and not samples.min() > missing:

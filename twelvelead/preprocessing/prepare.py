@@ -175,10 +175,11 @@ def _standard_leads(recording: Recording) -> tuple[np.ndarray, np.ndarray, np.nd
     source = recording.signal_mv
     if source.ndim != 2 or source.shape[1] == 0:
         raise RecordingError(f"{recording.name}: the signal has no samples")
-    rows = [(place, recording.leads.index(lead)) for place, lead in enumerate(LEADS) if lead in recording.leads]
     if recording.leads == LEADS:
+        rows = [(place, place) for place in range(len(LEADS))]
         signal = source.astype(np.float32, copy=False)
     else:
+        rows = [(place, recording.leads.index(lead)) for place, lead in enumerate(LEADS) if lead in recording.leads]
         signal = np.zeros((source.shape[1], len(LEADS)), dtype=np.float32).T
         for place, row in rows:
             signal[place] = source[row]
