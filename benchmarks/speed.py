@@ -243,7 +243,7 @@ def measure(
         with process(1) as pool:
             files = [header.resolve() for header in headers]  # not the links to them
             ours, theirs, steep = pool.submit(preprocess, files, repeats).result()
-        add("read and preprocess a recording, one core", "ms", ours, theirs, "30×")
+        add("read and preprocess a recording, one core", "ms", ours, theirs, "15×")
         add("the same, the reference with a filter as steep as ours", "ms", ours, steep, "")
     if "run_model" in rows:
         with process(2) as pool:

@@ -110,7 +110,7 @@ def _in_millivolts(block: Block, frames: int, per_frame: int) -> tuple[np.ndarra
     samples = block.samples[:, : frames * stored].T
     pairs = [(signal.gain_per_mv, signal.baseline) for signal in block.signals]
     kinds = set(pairs)
-    gain, baseline = np.array(pairs[:1] if len(kinds) == 1 else pairs).T  # one number is computed with faster
+    gain, baseline = np.array(pairs).T if len(kinds) > 1 else np.array(pairs[0])[:, None]
     missing = MISSING_ADC.get(block.signals[0].format, -(2**15))
     out = np.empty(samples.shape, np.float32)
     in_float32 = all(_exact_in_float32(samples.dtype, *kind) for kind in kinds)

@@ -185,7 +185,7 @@ def _standard_leads(recording: Recording) -> tuple[np.ndarray, np.ndarray, np.nd
             signal[place] = source[row]
     missing = None
     with np.errstate(all="ignore"):
-        finite = math.isfinite(signal.sum())  # one NaN or infinity would make the sum so
+        finite = math.isfinite(np.vdot(signal.T, signal.T))  # one NaN or infinity would make the sum of squares so
     if not finite:
         signal, gaps = signal.copy(), ~np.isfinite(signal)
         with_samples = [place for place, _ in rows if not gaps[place].all()]
