@@ -69,7 +69,7 @@ def run_all(data: str, model_folder: str, limit: int | None) -> dict:
         "members": len(model.models),
         "loading s": loaded,
         "not finite": failed,
-        "fell back": len(team_code._faults),
+        "fell back": model.tally.faults,
         "median ms": np.median(milliseconds),
         "95th percentile ms": np.percentile(milliseconds, 95),
         "slowest ms": max(milliseconds),

@@ -215,7 +215,9 @@ def test_all_figures_are_those_of_scoring_and_their_intervals_of_resampled_patie
 @pytest.mark.slow
 def test_results_say_what_was_done(crossval):
     results = results_of(crossval)
-    assert results["budget"] == dict(members=1, epochs=1, width=4, limit=None, time_budget_hours=None, parameters=None)
+    assert {name: value for name, value in results["budget"].items() if value is not None} == dict(
+        members=1, epochs=1, width=4
+    )
     assert results["experiment"] == {"command": "crossval", "folds": 2} and results["seed"] == 5
     assert results["resampling"] == {"resamples": 20, "unit": "patients"}
     assert sum(split["test"] for split in results["splits"].values()) == 48
