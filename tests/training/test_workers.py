@@ -432,7 +432,7 @@ def test_a_lack_of_memory_is_one_line(hospital, tiny_settings, tmp_path, monkeyp
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks for processes in /proc")
 @pytest.mark.parametrize(
-    "sign,code,words", [("SIGINT", 130, "Ctrl-C"), ("SIGTERM", 143, "SIGTERM"), ("SIGKILL", -9, "")]
+    "sign,code,words", [("SIGINT", 130, "interrupted"), ("SIGTERM", 143, "terminated"), ("SIGKILL", -9, "")]
 )
 def test_a_signal_ends_all_processes_in_one_line_and_costs_nothing(hospital, tiny_model, tmp_path, sign, code, words):
     folder = tmp_path / "model"
@@ -444,7 +444,7 @@ def test_a_signal_ends_all_processes_in_one_line_and_costs_nothing(hospital, tin
     assert process.wait(60) == code
     wait_for(lambda: not any(map(is_alive, others)), seconds=10)  # a second, on a machine that has nothing else to do
     err = process.stderr.read()
-    assert err == (f"twelvelead train: stopped by {words}\n" if words else "")
+    assert err == (f"twelvelead train: {words}\n" if words else "")
     again = start(hospital, folder, "--workers", "2")
     assert again.wait() == 0, again.stderr.read()
     assert contents(folder) == contents(tiny_model)
@@ -464,15 +464,15 @@ def test_a_training_process_that_dies_by_a_signal_is_named_with_it(hospital, tmp
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("redirection,code", [("2>&-", 0), ("| head -n 1", 141), ("--jobs 99999", 0)])
-def test_closed_streams_and_a_request_for_99999_processes_do_no_harm(hospital, tmp_path, redirection, code):
+@pytest.mark.parametrize("redirection", ["2>&-", "| head -n 1", "--jobs 99999"])
+def test_closed_streams_and_a_request_for_99999_processes_do_no_harm(hospital, tmp_path, redirection):
+    """Nobody reads the log any more: that is no reason to lose a training."""
     command = f"{sys.executable} -m twelvelead train {hospital} {tmp_path / 'model'} {' '.join(OPTIONS)} --workers 1"
     script = f"set -o pipefail; {command} {redirection}"
     result = subprocess.run(["bash", "-c", script], cwd=ROOT, capture_output=True, text=True)
-    assert result.returncode == code, result.stderr
-    assert len(result.stderr.splitlines()) == (code != 0)
-    if code == 0:
-        assert len(load_ensemble(tmp_path / "model").models) == 2
+    assert result.returncode == 0, result.stderr
+    assert result.stderr == ""
+    assert len(load_ensemble(tmp_path / "model").models) == 2
 
 
 def test_never_more_processes_read_than_four_for_each_core():
