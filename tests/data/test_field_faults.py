@@ -410,3 +410,10 @@ def test_printable_texts_command_no_terminal():
     assert "Ä\u00a0½ ✓" in shown and printable(shown) == shown
     assert all(letter.isprintable() or letter == "\u00a0" for letter in shown)
     shown.encode()
+
+
+@pytest.mark.parametrize("frequency", ["1e999", "1,5e999", "9" * 400])
+def test_a_number_too_large_to_be_one_is_named(tmp_path, frequency):
+    path = made.write_mat(tmp_path, "A0001", made.adc(12, 100), frequency=frequency)
+    with pytest.raises(RecordingError, match="is larger than any number here"):
+        read_recording(path)
