@@ -38,6 +38,7 @@ from twelvelead.training.run import TrainingRun
 from twelvelead.training.store import build_store
 
 ROOT = Path(__file__).resolve().parents[2]
+pytestmark = pytest.mark.slow  # nearly all of these train, and together they take a minute
 OPTIONS = ["--members", "2", "--epochs", "2", "--width", "4", "--seed", "5", "--device", "cpu", "--jobs", "1"]
 
 
