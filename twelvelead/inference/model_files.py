@@ -7,17 +7,16 @@ A model folder is self-contained and holds no code: recipe.json (written last: w
 classes.json, member_00.safetensors …, thresholds.json, history.csv, splits.json, progress.png. The last three are for
 people; scores do not depend on them, and they are not read here.
 
-recipe.json has the SHA-256 of every other file in its field `files` and that of its own values in `checksum`. Folders
-without these fields (format 2) are checked by types, ranges, shapes and lengths alone. Whatever is wrong is one line
-that names the file. Nothing is allocated before sizes and shapes are known to be those of the recipe's network.
+recipe.json has the SHA-256 of every other file but history.csv in its field `files`, and that of its own values in
+`checksum`. Folders without these fields (format 2) are checked by types, ranges, shapes and lengths alone. Whatever is
+wrong is one line that names the file. Nothing is allocated before sizes and shapes are known to be those of the
+recipe's network.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
-import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +29,7 @@ from safetensors.torch import load as load_tensors
 
 from ..data.classes import CPSC, OUTPUT_CODES, SINUS_RHYTHM, Classes
 from ..errors import UserError
+from ..files import read_bytes
 from ..recipes import Recipe, recipe_from_dict
 from ..terminal import printable
 from .recipe_checks import check_recipe
@@ -97,7 +97,7 @@ def member_path(folder: Path, member: int) -> Path:
 def manifest_of(folder: Path) -> dict:
     """The content of recipe.json, or an empty dictionary if there is none or it cannot be read."""
     try:
-        values = json.loads(read_regular(folder / "recipe.json", MOST_JSON_BYTES))
+        values = json.loads(read_bytes(folder / "recipe.json", MOST_JSON_BYTES))
     except (OSError, ValueError, RecursionError):
         return {}
     return values if isinstance(values, dict) else {}
@@ -112,26 +112,6 @@ def sealed(manifest: dict[str, Any]) -> dict[str, Any]:
 def _checksum(values: dict[str, Any]) -> str:
     plain = json.loads(json.dumps(values))  # tuples become lists and keys texts, as they are when the file is read
     return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
-
-
-def read_regular(path: Path, most_bytes: int) -> bytes:
-    """All of a regular file.
-
-    Raises
-    ------
-    OSError
-        If there is no such file, it is no regular file (a pipe or a device could be read for ever), or it has more than
-        `most_bytes`.
-    """
-    # without O_NONBLOCK, opening a named pipe would wait for its writer
-    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
-    with open(descriptor, "rb") as file:
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
-            raise OSError("it is no regular file")
-        if status.st_size > most_bytes:
-            raise OSError(f"it has {status.st_size} bytes, more than {most_bytes}")
-        return file.read(status.st_size + 1)
 
 
 def damaged(path: Path, reason: object) -> NoReturn:
@@ -237,7 +217,7 @@ def _digests(path: Path, manifest: dict[str, Any], members: tuple[int, ...]) -> 
 def _read_checked(path: Path, digests: Mapping[str, str], most_bytes: int) -> bytes:
     """The content of a file of the folder, which must have the SHA-256 that recipe.json names, if it names one."""
     try:
-        content = read_regular(path, most_bytes)
+        content = read_bytes(path, most_bytes)
     except OSError as error:
         damaged(path, error.strerror or error)
     if digests and hashlib.sha256(content).hexdigest() != digests[path.name]:
