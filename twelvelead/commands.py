@@ -31,13 +31,17 @@ def train(data: Path | None, model: Path, settings: Settings) -> Ensemble:
     """
     recipe = settings.recipe_value()
     classes = classes_for(recipe.label_set, load_weights(settings.weights or WEIGHTS))
-    if data is None and recipe.synthetic.recordings == 0:
+    headers: list[Path] = []
+    if data is not None:
+        headers = find_recordings(data)
+        for path in orphan_signals(data):
+            say(f"left out: {path}: a signal without a header")
+        if not headers:
+            raise UserError(
+                f"{data}: there are no recordings here (no .hea files); point at a folder of Challenge data"
+            )
+    elif recipe.synthetic.recordings == 0:
         raise UserError("without data, training needs synthetic recordings; say how many with --synthetic")
-    headers = [] if data is None else find_recordings(data)
-    for path in [] if data is None else orphan_signals(data):
-        _log(f"left out: {path}: a signal without a header")
-    if data is not None and not headers:
-        raise UserError(f"{data}: there are no recordings here (no .hea files); point at a folder of Challenge data")
     # Imported here, since it imports torch, which takes seconds: the errors above should not wait for it.
     from .training.workers import train_ensemble
 
@@ -54,7 +58,7 @@ def train(data: Path | None, model: Path, settings: Settings) -> Ensemble:
         patients={} if data is None else find_patients(data, settings.patients),
         jobs=settings.jobs,
         workers=settings.workers,
-        log=_log,
+        log=say,
     )
 
 
@@ -79,10 +83,10 @@ def find_patients(data: Path, file: str | None) -> dict[str, str]:
             column = next((column for column in column_names(path) if "patient" in column.lower()), None)
             if column:
                 patients = read_groups(path, column)
-                _log(f"{path}: patients of {len(patients)} recordings from column '{column}'")
+                say(f"{path}: patients of {len(patients)} recordings from column '{column}'")
                 return patients
         except UserError as error:
-            _log(f"{path}: passed over as a list of patients ({error})")
+            say(f"{path}: passed over as a list of patients ({error})")
     return {}
 
 
@@ -104,15 +108,15 @@ def classify(model: Path, data: Path, outputs: Path, settings: Settings, notes: 
     from .inference.ensemble import load_ensemble
 
     ensemble = load_ensemble(model, find_device(settings.device))
-    report = classify_folder(ensemble, data, outputs, jobs=settings.jobs, notes=notes, log=_log_error)
-    _log(
+    report = classify_folder(ensemble, data, outputs, jobs=settings.jobs, notes=notes, log=warn)
+    say(
         f"{report.recordings} recordings classified into {printable(outputs)}, "
         f"{len(report.faults)} of them fell back to sinus rhythm"
     )
     if report.unwritten:
-        _log_error(f"{len(report.unwritten)} outputs could not be written")
+        warn(f"{len(report.unwritten)} outputs could not be written")
     if report.share_of_faults > MOST_FAULTS:
-        _log_error(
+        warn(
             f"{report.share_of_faults:.0%} of the recordings fell back, more than {MOST_FAULTS:.0%}: "
             "something is wrong with the data or the model"
         )
@@ -152,9 +156,9 @@ def experiment(
     get_recipes(recipes)  # a wrong name is an error at once, before torch is imported and recordings are read
     groups = {} if isinstance(argument, int) else read_groups(argument, "group")
     table = load_weights(settings.weights or WEIGHTS)
-    cohort = read_cohort(data, find_patients(data, settings.patients), _log)
+    cohort = read_cohort(data, find_patients(data, settings.patients), say)
     if not isinstance(argument, int):
-        design = holdout(cohort, groups, _log)
+        design = holdout(cohort, groups, say)
     elif command == "crossval":
         design = cross_validation(cohort, argument, table, settings.seed)
     else:
@@ -171,7 +175,7 @@ def experiment(
         parameters=parameters,
         resamples=resamples,
         discard_models=discard_models,
-        log=_log,
+        log=say,
     )
 
 
@@ -190,12 +194,4 @@ def synthesize(folder: Path, hospitals: list[str] | None, count: int, seed: int)
             raise UserError(f"unknown hospital '{hospital}'; there are: {', '.join(HOSPITALS)}")
     for hospital in hospitals or HOSPITALS:
         headers = write_hospital(folder / hospital, hospital, count, seed)
-        _log(f"{len(headers)} synthetic recordings in {folder / hospital}")
-
-
-def _log(line: str) -> None:
-    say(line)
-
-
-def _log_error(line: str) -> None:
-    warn(line)
+        say(f"{len(headers)} synthetic recordings in {folder / hospital}")

@@ -13,11 +13,11 @@ from iterstrat.ml_stratifiers import MultilabelStratifiedKFold, MultilabelStrati
 
 from twelvelead.data.classes import DIAGNOSES, EQUIVALENT, NEVER_ANNOTATED, load_weights, scored_classes
 from twelvelead.data.folders import find_recordings
+from twelvelead.data.groups import read_groups
 from twelvelead.data.header import read_header
 from twelvelead.data.sources import known_labels, source_of
 from twelvelead.data.splits import (
     mask_of_each_source,
-    read_groups,
     read_splits,
     stratified_folds,
     stratified_parts,

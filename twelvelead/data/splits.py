@@ -20,7 +20,6 @@ import numpy as np
 
 from ..errors import UserError
 from ..files import write_json
-from .groups import read_groups as read_groups
 
 Seed = int | list[int]
 
