@@ -46,6 +46,18 @@ def test_what_fails_leaves_the_old_file_and_no_rubbish(tmp_path, error):
     assert path.read_text() == "old" and os.listdir(tmp_path) == ["a.csv"]
 
 
+def test_a_signal_while_the_file_is_created_leaves_no_empty_one(tmp_path, monkeypatch):
+    def interrupted(*arguments):
+        os.close(create(*arguments))
+        raise KeyboardInterrupt
+
+    create = os.open
+    monkeypatch.setattr(files.os, "open", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        write_text(tmp_path / "a.csv", "text")
+    assert os.listdir(tmp_path) == []
+
+
 @posix
 def test_a_planted_link_is_not_followed(tmp_path):
     victim, path = tmp_path / "victim", tmp_path / "a.csv"

@@ -89,8 +89,9 @@ def replace_file(path: Path, write: Callable[[Path], Any], flush: bool = True) -
     partial = _partial_path(path)
     with contextlib.suppress(FileNotFoundError):
         os.unlink(partial)  # left by a killed run, or planted: removed, not followed
-    os.close(os.open(partial, _CREATE, 0o666))
     try:
+        # Inside the try: a signal that arrives while the file is created must not leave it behind.
+        os.close(os.open(partial, _CREATE, 0o666))
         write(partial)
         if flush:
             _flush(partial)

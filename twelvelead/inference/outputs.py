@@ -91,8 +91,10 @@ def make_output_folder(outputs: Path) -> None:
     try:
         outputs.mkdir(parents=True, exist_ok=True)
         probe = outputs / ".probe"
-        replace_file(probe, lambda partial: partial.write_bytes(b""))
-        probe.unlink()
+        try:
+            replace_file(probe, lambda partial: partial.write_bytes(b""))
+        finally:
+            probe.unlink(missing_ok=True)
     except OSError as error:
         reason = error.strerror or error
         raise UserError(f"{printable(outputs)}: the outputs cannot be written here ({reason})") from None
