@@ -93,6 +93,8 @@ class Augmentation:
         Right and left arm electrodes are exchanged.
     lead_drop_probability : float
         Some or all of the chest leads become flat.
+    lead_set_probability : float
+        All chest leads become flat, or all but V2: what the Challenge's reduced lead sets of 2021 leave.
     metadata_dropout : float
         Probability with which each of age, sex and amplitude is made unknown.
     """
@@ -109,6 +111,7 @@ class Augmentation:
     noise_db: tuple[float, float] = (5.0, 25.0)
     arm_swap_probability: float = 0.0
     lead_drop_probability: float = 0.0
+    lead_set_probability: float = 0.0
     metadata_dropout: float = 0.0
 
 
@@ -151,7 +154,9 @@ class Training:
     early_stopping_patience : int
         Epochs without a better validation after which training ends; 0 for never.
     unknown_labels : str
-        A class that a recording's source never annotates counts as "negative", or is "masked" from the loss.
+        A class that a recording's source never annotates counts as "negative", or is "masked" from the loss. With
+        "unstated" so are also sinus rhythm where a recording states no rhythm, and the absence of a class that the
+        source hardly ever writes.
     """
 
     phases: tuple[Phase, ...]

@@ -85,6 +85,29 @@ CPSC_EQUIVALENT = {
 }
 LABEL_SETS = ("challenge", "cpsc")
 
+# Codes that say which rhythm a recording has. A recording without any of them leaves its rhythm unstated: annotators of
+# CPSC and Georgia write sinus rhythm only where there is nothing else to write. Single extra beats are no rhythm.
+# The unscored ones are those of the organizers' table dx_mapping_unscored of 2020.
+RHYTHMS = frozenset(
+    {
+        SINUS_RHYTHM,
+        "426177001",  # sinus bradycardia
+        "427084000",  # sinus tachycardia
+        "427393009",  # sinus arrhythmia
+        "426627000",  # bradycardia
+        "10370003",  # pacing rhythm
+        *("164889003", "426749004", "282825002", "314208002"),  # atrial fibrillation: any, chronic, paroxysmal, rapid
+        *("164890007", "195080001"),  # atrial flutter; flutter and fibrillation
+        *("426761007", "67198005", "713422000"),  # supraventricular tachycardia, paroxysmal; atrial tachycardia
+        *("29320008", "426664006", "426648003", "426995002"),  # junctional rhythm, accelerated, tachycardia, escape
+        *("49260003", "81898007", "164895002", "425856008", "164896001", "111288001"),  # ventricular rhythms
+        *("11157007", "251180001", "251168009", "251173003"),  # bigeminy and trigeminy
+        *("27885002", "195042002", "54016002", "65778007"),  # complete and second degree AV block, sinoatrial block
+        *("251268003", "251266004"),  # pacing of the atrium, of the ventricle
+        *("195101003", "74615001", "60423000"),  # wandering pacemaker, brady-tachy syndrome, sinus node dysfunction
+    }
+)
+
 # Classes that a source never annotates among its public recordings; some of them were never looked for. Counted in the
 # organizers' tables dx_mapping_scored of 2020 and 2021, with equivalent codes taken together. A key lists all names
 # that sources.source_of can return for the source.

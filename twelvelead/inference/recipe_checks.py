@@ -58,7 +58,7 @@ RANGES: dict[type, dict[str, tuple[float, float]]] = {
 CHOICES: dict[type, dict[str, tuple[str, ...]]] = {
     Input: {"join": ("max", "mean", "first")},
     Phase: {"schedule": ("constant", "cosine")},
-    Training: {"select": ("metric", "loss", "last"), "unknown_labels": ("negative", "masked")},
+    Training: {"select": ("metric", "loss", "last"), "unknown_labels": ("negative", "masked", "unstated")},
     Voting: {"thresholds": ("ensemble", "members")},
     Recipe: {"label_set": LABEL_SETS},
 }

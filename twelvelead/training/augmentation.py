@@ -16,6 +16,7 @@ from ..preprocessing.leads import ARM_REVERSAL
 from ..recipes import Augmentation
 
 CHEST = range(6, 12)
+V2 = 7
 
 
 def disturb(
@@ -44,6 +45,8 @@ def disturb(
         x = _filtered_and_noisy(x, augmentation, frequency_hz, rng) * has_signal
     if augmentation.lead_drop_probability:
         x = x * torch.from_numpy(_kept_leads(batch, augmentation.lead_drop_probability, rng)).to(x)[:, None, :]
+    if augmentation.lead_set_probability:
+        x = x * torch.from_numpy(_lead_sets(batch, augmentation.lead_set_probability, rng)).to(x)[:, None, :]
     if augmentation.metadata_dropout:
         metadata = _hidden(metadata, augmentation.metadata_dropout, rng)
     return x, metadata
@@ -59,6 +62,19 @@ def _kept_leads(batch: int, probability: float, rng: np.random.Generator) -> np.
     for row in np.flatnonzero(rng.random(batch) < probability):
         count = rng.choice([1, 2, 3, 5, 6])
         kept[row, rng.choice(CHEST, count, replace=False)] = 0
+    return kept
+
+
+def _lead_sets(batch: int, probability: float, rng: np.random.Generator) -> np.ndarray:
+    """Factors float32 (batch, 12) that leave one of the reduced lead sets of the Challenge of 2021, each as often.
+
+    With six leads (the limb leads) and two (I, II) no chest lead is there; with four (I, II, III, V2) and three (I, II,
+    V2) V2 is the only one. Preparation computes the other limb leads, so these are two cases and not four.
+    """
+    kept = np.ones((batch, 12), dtype=np.float32)
+    for row in np.flatnonzero(rng.random(batch) < probability):
+        with_v2 = rng.random() < 0.5
+        kept[row, [lead for lead in CHEST if not (with_v2 and lead == V2)]] = 0
     return kept
 
 

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from ..data.classes import Classes
-from ..data.sources import known_labels, source_of
+from ..data.sources import known_labels, source_of, states_rhythm
 from ..data.splits import stratified_folds, stratified_parts
 from ..errors import UserError
 from ..files import write_json
@@ -129,8 +129,11 @@ class TrainingRun:
             return None
         real = np.flatnonzero(~self.store.synthetic)  # of a synthetic heart everything is known
         sources = [source_of(Path(self.store.headers[row]), Path(".")) for row in real]
+        unstated = self.recipe.training.unknown_labels == "unstated"
         known = np.ones_like(labels, dtype=bool)
-        known[real] = known_labels(labels[real], sources, self.classes.codes)
+        known[real] = known_labels(labels[real], sources, self.classes.codes, rare=unstated)
+        if unstated:
+            known[real, self.classes.sinus_rhythm] &= states_rhythm([self.store.codes[row] for row in real])
         return known
 
     def threshold_labels(self, labels: np.ndarray) -> np.ndarray:
