@@ -15,7 +15,7 @@ from twelvelead.data.classes import DIAGNOSES, EQUIVALENT, NEVER_ANNOTATED, load
 from twelvelead.data.folders import find_recordings
 from twelvelead.data.groups import read_groups
 from twelvelead.data.header import read_header
-from twelvelead.data.sources import known_labels, source_of
+from twelvelead.data.sources import known_labels, source_of, states_rhythm
 from twelvelead.data.splits import (
     mask_of_each_source,
     read_splits,
@@ -231,6 +231,23 @@ def test_of_the_challenges_sources_it_is_known_what_they_never_annotate():
     known = known_labels(labels, sources, codes)
     assert known[:5].tolist() == [[True, False, True, True]] * 5  # of PTB-XL, under both names
     assert known[5:7].tolist() == [[False, True, True, True]] * 2 and known[7].all()
+
+
+def test_no_of_a_class_that_a_source_hardly_writes_is_unknown_and_yes_is_known():
+    sources = ["a"] * 1000 + ["b"] * 200
+    labels = np.zeros((1200, 2), bool)
+    labels[:500] = True  # so b should have both in 100 of its recordings
+    labels[1000:1009, 0] = labels[1000:1010, 1] = True  # 9 are less than a tenth of that, 10 are not
+    known = known_labels(labels, sources, (AF, BRADY), rare=True)
+    assert known[:1000].all() and known[1000:, 1].all()
+    assert known[1000:, 0].tolist() == labels[1000:, 0].tolist()
+    assert known_labels(labels, sources, (AF, BRADY)).all()
+
+
+def test_a_rhythm_is_stated_by_scored_and_unscored_codes_but_not_by_extra_beats():
+    atrial_tachycardia, ectopic_beats = "713422000", "164884008"
+    codes = [(), (NSR,), (IAVB,), (AF, IAVB), (atrial_tachycardia,), (ectopic_beats,), ("no code",)]
+    assert states_rhythm(codes).tolist() == [False, True, False, True, True, False, False]
 
 
 def test_headers_overrule_the_table_of_never_annotated_classes():

@@ -604,6 +604,23 @@ def test_unannotated_classes_are_left_out_and_unseen_sources_pooled():
     assert rows[ANNOTATED, "a"]["challenge_metric"]["value"] == 1
 
 
+def test_each_source_says_how_many_labels_are_written_and_the_f_of_sinus_rhythm():
+    codes = [("426783006",), ("164889003",), ("426783006", "39732003"), ("426783006",)]
+    labels = CHALLENGE.labels(codes)
+    outputs = labels.copy()
+    outputs[1, CHALLENGE.sinus_rhythm] = True  # one label more in the first source, and a false sinus rhythm
+    predictions = {"one": Predictions(CHALLENGE, outputs, outputs * 0.9)}
+    tested = TestSet(tuple(codes), ("f",) * 4, ("a", "a", "b", "b"), None, predictions)
+    rows = {
+        row["source"]: row for row in compare(tested, CHALLENGE, 20, 0)["scores_by_source"] if row["metrics"] == "2020"
+    }
+    expected = {ALL: (1.25, 1.5, 6 / 7), "a": (1.0, 1.5, 2 / 3), "b": (1.5, 1.5, 1.0)}
+    for source, (annotated, written, f) in expected.items():
+        row = rows[source]
+        assert (row["labels_annotated"], row["labels_written"]) == (annotated, written)
+        assert row["sinus_rhythm_f"]["value"] == pytest.approx(f)
+
+
 def test_the_table_says_everything_that_was_scored_and_calls_undefined_what_is():
     labels = np.zeros((6, 9), dtype=bool)
     labels[:, NINE.sinus_rhythm] = True

@@ -475,6 +475,20 @@ def test_what_sources_never_annotate_is_masked_where_the_recipe_says_so():
     ]
 
 
+def test_sinus_rhythm_is_unknown_where_no_rhythm_is_stated_and_the_recipe_says_so():
+    store = types.SimpleNamespace(
+        headers=["ptb-xl/HR1.hea", "cpsc_2018/A1.hea", "cpsc_2018/A2.hea", "synthetic"],
+        codes=[("426783006",), ("270492004",), ("164889003",), ()],
+        synthetic=np.array([False, False, False, True]),
+    )
+    classes = Classes(("164889003", "270492004", "426783006"), np.eye(3))  # AF, first degree block, sinus rhythm
+    unstated = dataclasses.replace(RECIPE, training=dataclasses.replace(RECIPE.training, unknown_labels="unstated"))
+    run = TrainingRun(Path(), "", "", unstated, classes, 0, [None] * 4, store)
+    labels = classes.labels(store.codes)
+    assert run.known_labels(labels)[:, 2].tolist() == [True, False, True, True]  # all is known of a synthetic heart
+    assert run.known_labels(labels)[:, :2].all()
+
+
 def test_thresholds_are_searched_with_labels_by_heart_rate_where_the_recipe_says_so():
     store = types.SimpleNamespace(rates=np.array([50, 50, 70, 50.0]))
     classes = Classes(("164889003", "426177001", "426783006"), np.eye(3))  # AF, sinus bradycardia, sinus rhythm

@@ -127,19 +127,21 @@ def compare(tested: TestSet, challenge: Classes, resamples: int, seed: int) -> d
     Returns
     -------
     dict of lists of dicts
-        "scores_by_fold" and "scores_by_source" (first all recordings together), "scores_by_class" and
-        "differences". A figure is a dict of value, low and high, the ends of its 95 % interval.
+        "scores_by_fold" and "scores_by_source" (first all recordings together; with labels for each recording and the
+        F-measure of sinus rhythm), "scores_by_class" and "differences". A figure is a dict of value, low and high, the
+        ends of its 95 % interval.
     """
     tables: dict[str, list[dict[str, Any]]] = {
         name: [] for name in ("scores_by_fold", "scores_by_source", "scores_by_class", "differences")
     }
     for view in _views(tested, challenge):
         scores_of = partial(_scores_of, view, tested.groups, resamples, seed)
-        recordings, scores = scores_of(np.ones(len(view.labels), dtype=bool))
+        everything = np.ones(len(view.labels), dtype=bool)
+        recordings, scores = scores_of(everything)
         for kind in ("fold", "source"):
-            parts = {ALL: (recordings, scores)}
-            parts |= {name: scores_of(mask) for name, mask in _parts(tested, kind)}
-            for name, (count, figures) in parts.items():
+            masks = {ALL: everything, **dict(_parts(tested, kind))}
+            for name, mask in masks.items():
+                count, figures = (recordings, scores) if name == ALL else scores_of(mask)
                 tables[f"scores_by_{kind}"] += [
                     {
                         "recipe": recipe,
@@ -147,6 +149,7 @@ def compare(tested: TestSet, challenge: Classes, resamples: int, seed: int) -> d
                         kind: name,
                         "recordings": count,
                         **_with_intervals(*pair, metrics.METRICS[view.classes.year]),
+                        **(_convention(view, recipe, mask, pair) if view.title == "2020" else {}),
                     }
                     for recipe, pair in figures.items()
                 ]
@@ -256,6 +259,28 @@ def _with_intervals(values: dict, samples: dict, names: Iterable[str]) -> dict[s
         low, high = interval(samples[name])
         figures[name] = dict(value=values[name], low=low, high=high)
     return figures
+
+
+def _convention(view: _View, recipe: str, mask: np.ndarray, pair: tuple[dict, dict]) -> dict[str, Any]:
+    """How a recipe writes compared with the annotators: labels for each recording, and the F-measure of sinus rhythm.
+
+    At other hospitals these two decide the Challenge metric more than the ranking of the recordings does.
+
+    Parameters
+    ----------
+    mask : bool (recordings,)
+        The recordings that are meant.
+    pair : tuple
+        Their result of `score` for this recipe.
+    """
+    outputs, _ = view.predictions[recipe]
+    sinus = view.classes.sinus_rhythm
+    low, high = interval(pair[1]["f_measure_classes"][:, sinus])
+    return {
+        "labels_annotated": float(view.labels[mask].sum(axis=1).mean()),
+        "labels_written": float(outputs[mask].sum(axis=1).mean()),
+        "sinus_rhythm_f": dict(value=float(pair[0]["f_measure_classes"][sinus]), low=float(low), high=float(high)),
+    }
 
 
 def _by_class(figures: dict[str, tuple[dict, dict]], view: _View, tested: TestSet) -> list[dict[str, Any]]:

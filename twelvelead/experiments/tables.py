@@ -73,6 +73,10 @@ def as_markdown(results: dict[str, Any]) -> str:
         sections += [f"{main} by fold:", _part_table("fold", by_fold["2020"])]
     sections += [f"{main} by source:", _part_table("source", by_source["2020"])]
     sections += [f"{main} on the classes that the source annotates:", _part_table("source", by_source[ANNOTATED])]
+    sections += [
+        "Labels for each recording, as annotated and as each recipe writes them, with the F-measure of sinus rhythm:",
+        _convention_table(by_source["2020"]),
+    ]
     if "unofficial" in by_source:
         sections += [
             "Recipes for the nine classes of the unofficial phase, by its metrics, on the recordings that have one of "
@@ -98,6 +102,16 @@ def _part_table(kind: str, parts: dict[str, dict[str, dict]]) -> str:
         for name, rows in parts.items()
     ]
     return _table([kind, "recordings", *first_part], cells)
+
+
+def _convention_table(parts: dict[str, dict[str, dict]]) -> str:
+    """Labels for each recording, and the F-measure of sinus rhythm, of every recipe in each source."""
+    cells = []
+    for name, rows in parts.items():
+        row = next(iter(rows.values()))
+        of_recipes = [f"{row['labels_written']:.2f}, F {_cell(row['sinus_rhythm_f'])}" for row in rows.values()]
+        cells.append([name, row["recordings"], f"{row['labels_annotated']:.2f}", *of_recipes])
+    return _table(["source", "recordings", "annotated", *next(iter(parts.values()))], cells)
 
 
 def _nine_class_table(rows: dict[str, dict]) -> str:
