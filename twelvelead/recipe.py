@@ -223,14 +223,23 @@ class Synthetic:
     share : float or None
         Of the recordings of one epoch, 0 or more and less than 1. Every epoch draws other ones of those that were made.
         None: every epoch uses all that were made.
+    least : int
+        An epoch uses so many even where its share would be smaller, because few real recordings train.
     first, last : float
         Parts of a member's epochs: the first ones use synthetic recordings only, the last ones real recordings only.
     """
 
     recordings: int = 0
     share: float | None = None
+    least: int = 0
     first: float = 0.0
     last: float = 0.0
+
+    def in_one_epoch(self, real: int) -> int:
+        """How many synthetic recordings an epoch uses beside so many real ones, if it mixes both."""
+        if self.share is None:
+            return self.recordings
+        return min(max(round(real * self.share / (1 - self.share)), self.least), self.recordings)
 
 
 @dataclass(frozen=True)

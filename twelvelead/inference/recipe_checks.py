@@ -52,7 +52,7 @@ RANGES: dict[type, dict[str, tuple[float, float]]] = {
         "threshold_options": (-1e9, 1e9),
         "shrinkage": (0, 1),
     },
-    Synthetic: {"recordings": (0, 1e8), "share": (0, 0.999), "first": (0, 1), "last": (0, 1)},
+    Synthetic: {"recordings": (0, 1e8), "share": (0, 0.999), "least": (0, 1e8), "first": (0, 1), "last": (0, 1)},
     Recipe: {},
 }
 CHOICES: dict[type, dict[str, tuple[str, ...]]] = {

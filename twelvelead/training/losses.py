@@ -34,8 +34,19 @@ class Weighting:
     rewards: torch.Tensor
 
 
+def _counts(labels: np.ndarray, known: np.ndarray | None, uses: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+    """How many recordings of an epoch are known to have each class or not, and how many have it."""
+    weight = np.ones_like(labels) if known is None else known
+    if uses is not None:
+        weight = weight * uses[:, None]
+    return weight.sum(axis=0), (labels * weight).sum(axis=0)
+
+
 def class_weights(
-    labels: np.ndarray, largest: float | None = None, known: np.ndarray | None = None
+    labels: np.ndarray,
+    largest: float | None = None,
+    known: np.ndarray | None = None,
+    uses: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """w⁺ = N/N⁺ and w⁻ = N/(N − N⁺) of each class (Vicar et al. 2020, section 2.3), at most `largest`.
 
@@ -47,13 +58,14 @@ def class_weights(
         Labels of the recordings that are trained on, and of no others.
     known : ndarray, bool (recordings, classes), optional
         Labels that are counted; all by default.
+    uses : ndarray, float (recordings,), optional
+        How often one epoch uses each recording, on average; once by default.
 
     Returns
     -------
     positive, negative : ndarray, float32 (classes,)
     """
-    known = np.ones_like(labels) if known is None else known
-    count, positives = known.sum(axis=0), (labels & known).sum(axis=0)
+    count, positives = _counts(labels, known, uses)
     largest = np.inf if largest is None else largest
 
     def weight(recordings: np.ndarray) -> np.ndarray:
@@ -64,7 +76,11 @@ def class_weights(
 
 
 def frequency_log_odds(
-    labels: np.ndarray, known: np.ndarray | None = None, weighted: bool = True, largest: float | None = None
+    labels: np.ndarray,
+    known: np.ndarray | None = None,
+    weighted: bool = True,
+    largest: float | None = None,
+    uses: np.ndarray | None = None,
 ) -> np.ndarray:
     """How far the frequency of each class shifts the log-odds of scores trained on these labels: log(w⁺N⁺ / w⁻N⁻).
 
@@ -81,9 +97,8 @@ def frequency_log_odds(
     -------
     ndarray, float64 (classes,)
     """
-    known = np.ones_like(labels) if known is None else known
-    count, positives = known.sum(axis=0), (labels & known).sum(axis=0)
-    positive, negative = class_weights(labels, largest, known) if weighted else (1.0, 1.0)
+    count, positives = _counts(labels, known, uses)
+    positive, negative = class_weights(labels, largest, known, uses) if weighted else (1.0, 1.0)
     has_both = (positives > 0) & (positives < count)
     odds = np.divide(positive * positives, negative * (count - positives), out=np.ones(len(count)), where=has_both)
     return np.log(odds)

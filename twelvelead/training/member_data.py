@@ -56,7 +56,10 @@ class MemberData:
         self.synthetic_rows = np.zeros(0, dtype=np.int64) if synthetic_rows is None else synthetic_rows
         learned = np.concatenate([train_rows, self.synthetic_rows])
         weights = class_weights(
-            labels[learned], recipe.training.largest_class_weight, None if known is None else known[learned]
+            labels[learned],
+            recipe.training.largest_class_weight,
+            None if known is None else known[learned],
+            uses_in_one_epoch(recipe, len(train_rows), len(self.synthetic_rows)),
         )
         self.weighting = Weighting(*(self._tensor(array) for array in (*weights, classes.weights)))
         self.targets = self._tensor(labels)
@@ -73,9 +76,7 @@ class MemberData:
         plan = self.recipe.synthetic
         if len(self.synthetic_rows) == 0 or position > 1 - plan.last:
             return self.train_rows
-        beside = len(self.synthetic_rows)
-        if plan.share is not None:
-            beside = round(len(self.train_rows) * plan.share / (1 - plan.share))
+        beside = plan.in_one_epoch(len(self.train_rows))
         if position < plan.first:
             return self._draw(beside + len(self.train_rows), rng)
         return np.concatenate([self.train_rows, self._draw(beside, rng)])
@@ -93,6 +94,20 @@ class MemberData:
         return LOSSES[name](
             logits, self.targets[index], self.weighting, None if self.known is None else self.known[index]
         )
+
+
+def uses_in_one_epoch(recipe: Recipe, real: int, synthetic: int) -> np.ndarray | None:
+    """How often an epoch that mixes both uses each of so many real and, after them, synthetic recordings, on average.
+
+    Returns
+    -------
+    ndarray, float64 (real + synthetic,), or None
+        None if it is once for each.
+    """
+    drawn = recipe.synthetic.in_one_epoch(real)
+    if synthetic == 0 or drawn >= synthetic:
+        return None
+    return np.concatenate([np.ones(real), np.full(synthetic, drawn / synthetic)])
 
 
 @dataclass(frozen=True)

@@ -224,6 +224,12 @@ def _log_odds(run: TrainingRun, labels: np.ndarray) -> np.ndarray:
     training, known = run.recipe.training, run.known_labels(labels)
     rows = np.concatenate([run.rows, run.synthetic_rows])
     weighted = any(phase.loss == "weighted_cross_entropy" for phase in training.phases)
+    # Each member trains on a part of the real recordings, in which classes are as frequent as in all of them.
+    real = len(run.member_rows(labels, 0)[0])
+    drawn = run.recipe.synthetic.in_one_epoch(real)
+    uses = np.ones(len(rows))
+    if len(run.synthetic_rows):
+        uses[len(run.rows) :] = drawn / len(run.synthetic_rows) * len(run.rows) / real
     return frequency_log_odds(
-        labels[rows], None if known is None else known[rows], weighted, training.largest_class_weight
+        labels[rows], None if known is None else known[rows], weighted, training.largest_class_weight, uses
     )
