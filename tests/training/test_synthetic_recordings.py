@@ -80,14 +80,15 @@ def test_other_synthetic_recordings_make_another_store(hospital, tmp_path):
 @settings(deadline=None, max_examples=50)
 @given(
     st.none() | st.floats(0, 0.9),
+    st.integers(0, 40),
     st.floats(0, 0.5),
     st.floats(0, 0.5),
     st.floats(0, 1),
     st.integers(0, 30),
     st.integers(0, 2**16),
 )
-def test_an_epoch_draws_what_the_recipe_says(share, first, last, position, made, seed):
-    plan = Synthetic(made, share, first, last)
+def test_an_epoch_draws_what_the_recipe_says(share, least, first, last, position, made, seed):
+    plan = Synthetic(made, share, least, first, last)
     recipe = dataclasses.replace(SMALL, synthetic=plan)
     real, synthetic = np.arange(10), np.arange(20, 20 + made)
     data = MemberData(
@@ -101,7 +102,7 @@ def test_an_epoch_draws_what_the_recipe_says(share, first, last, position, made,
     )
     rows = data.rows_of_epoch(position, np.random.default_rng(seed))
     drawn = rows[rows >= 20]
-    wanted = made if share is None else round(10 * share / (1 - share))
+    wanted = made if share is None else max(round(10 * share / (1 - share)), least)
     assert len(set(rows.tolist())) == len(rows) and set(rows.tolist()) <= {*real.tolist(), *synthetic.tolist()}
     if made == 0 or position > 1 - last:
         assert np.array_equal(rows, real)
@@ -110,6 +111,24 @@ def test_an_epoch_draws_what_the_recipe_says(share, first, last, position, made,
     else:
         assert len(drawn) == min(made, wanted) and len(rows) == len(drawn) + 10
     assert np.array_equal(rows, data.rows_of_epoch(position, np.random.default_rng(seed)))
+
+
+def test_class_weights_count_each_recording_as_often_as_an_epoch_uses_it():
+    rng = np.random.default_rng(0)
+    labels = rng.random((60, 24)) < 0.3
+    recipe = dataclasses.replace(SMALL, synthetic=Synthetic(40, share=0.5))
+    data = MemberData(
+        data=_NO_DATA,
+        labels=labels,
+        train_rows=np.arange(20),
+        validation_rows=np.zeros(0, int),
+        recipe=recipe,
+        classes=CLASSES,
+        synthetic_rows=np.arange(20, 60),
+    )
+    positives = labels[:20].sum(0) + labels[20:].sum(0) / 2  # an epoch draws 20 of the 40
+    expected = np.minimum(40 / positives, recipe.training.largest_class_weight or np.inf)
+    np.testing.assert_allclose(data.weighting.positive.numpy(), expected, rtol=1e-6)
 
 
 class _NoData:
