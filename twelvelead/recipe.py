@@ -193,6 +193,11 @@ class Voting:
         "members": each member has its own thresholds and labels, and the majority of the members decides.
     shrinkage : float
         How far thresholds are moved towards a common one, from 0 to 1; see thresholds.search.shrink.
+    convention_recordings : int
+        Synthetic recordings of hospitals that write in other ways, labelled as their annotators would. No member trains
+        on them; thresholds are searched on them and on the real recordings together.
+    convention_part : float
+        Their part of what the search maximises, from 0 to 1; the rest is the metric of the real recordings.
     rate_labels : bool
         The search takes sinus rhythm with a slow or fast heart rate for bradycardia or tachycardia too.
     at_least_one : bool
@@ -206,6 +211,8 @@ class Voting:
     threshold_options: dict[str, float] = field(default_factory=dict)
     thresholds: str = "ensemble"
     shrinkage: float = 0.0
+    convention_recordings: int = 0
+    convention_part: float = 0.5
     rate_labels: bool = False
     at_least_one: bool = False
 

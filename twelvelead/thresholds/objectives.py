@@ -142,6 +142,32 @@ def unofficial_objective(labels: np.ndarray, scores: np.ndarray) -> Objective:
     return Objective(scores, order, labels.sum(axis=1), value, along)
 
 
+def joined(first: Objective, second: Objective, part: float) -> Objective:
+    """(1 − part) · first + part · second, of two sets of recordings that share their classes and thresholds.
+
+    Parameters
+    ----------
+    part : float
+        In [0, 1].
+    """
+    count = first.scores.shape[1]
+    scores = np.concatenate([first.scores, second.scores], axis=1)
+    order = np.argsort(-scores, axis=1, kind="stable")
+
+    def value(outputs):
+        return (1 - part) * first.value(outputs[:, :count]) + part * second.value(outputs[:, count:])
+
+    def along(k, outputs):
+        # With the m largest scores of both, each objective stands at the cut that takes in its own among them.
+        of_first = first.along(k, outputs[:, :count].copy())
+        of_second = second.along(k, outputs[:, count:].copy())
+        is_first = order[k] < count
+        taken_first, taken_second = (np.concatenate([[0], np.cumsum(taken)]) for taken in (is_first, ~is_first))
+        return (1 - part) * of_first[taken_first] + part * of_second[taken_second]
+
+    return Objective(scores, order, first.positives + second.positives, value, along)
+
+
 METRIC_OF = {"2020": "Challenge metric", "unofficial": "√(F2·G2)"}  # name of the metric of `objective_of`, by year
 
 

@@ -51,7 +51,7 @@ def identity_of(
         "format of the model": str(FORMAT),
         "preparation of the recordings": str(VERSION),
         "recipe": digest(to_dict(recipe)),
-        "synthetic recordings": f"version {synthetic.VERSION}" if recipe.synthetic.recordings else "none",
+        "synthetic recordings": _version_of_synthetic(recipe),
         "classes": digest(classes.to_dict()),
         "seed": str(seed),
         "list of recordings": digest([str(header.relative_to(root) if root else header) for header in headers]),
@@ -59,6 +59,11 @@ def identity_of(
         "size of the signal files": sizes.hexdigest()[:16],
         "list of patients": digest(sorted((patients or {}).items())),
     }
+
+
+def _version_of_synthetic(recipe: Recipe) -> str:
+    used = recipe.synthetic.recordings or recipe.voting.convention_recordings
+    return f"version {synthetic.VERSION}" if used else "none"
 
 
 def changes(before: Any, now: dict[str, str]) -> list[str]:

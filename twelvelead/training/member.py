@@ -47,6 +47,8 @@ class TrainedMember:
         The best weights, float32 on the CPU.
     scores : ndarray, float32 (validation rows, classes)
         Scores of the validation recordings with these weights.
+    convention_scores : ndarray, float32 (convention rows, classes)
+        Scores of the recordings on which thresholds are searched beside the validation recordings.
     history : list of dict
         One row for each epoch: member, epoch, loss, learning_rate, train_loss, validation_loss, metric, threshold,
         seconds.
@@ -54,6 +56,7 @@ class TrainedMember:
 
     state: dict[str, torch.Tensor]
     scores: np.ndarray
+    convention_scores: np.ndarray
     history: list[dict[str, Any]]
 
 
@@ -71,6 +74,7 @@ def train_member(
     key: str = "",
     known: np.ndarray | None = None,
     synthetic_rows: np.ndarray | None = None,
+    convention_rows: np.ndarray | None = None,
     epochs_allowed: Callable[[int, float], int] | None = None,
     out_of_time: Callable[[], bool] = lambda: False,
     log: Callable[[str], None] = print,
@@ -95,6 +99,8 @@ def train_member(
         Labels that take part in the loss; all by default.
     synthetic_rows : int array, optional
         Rows of `data` with synthetic recordings, from which the member learns too as the recipe says.
+    convention_rows : int array, optional
+        Further rows of `data` that are only scored, when training has ended.
     epochs_allowed : callable, optional
         Is told the epochs done and the seconds of the last one, and returns how many the member may have in all, at
         most the recipe's. The schedule is scaled to that number (see recipes.scale_phases), which may be less or more
@@ -114,7 +120,7 @@ def train_member(
     while state.epoch < epochs:
         epochs = _next_epoch(state, member_data, epochs, seed, member, epochs_allowed, out_of_time, log)
         state.save(checkpoint, key, epochs)
-    return _result(state, member_data)
+    return _result(state, member_data, np.zeros(0, dtype=np.int64) if convention_rows is None else convention_rows)
 
 
 def _start_or_resume(
@@ -216,15 +222,16 @@ def _line_of(row: dict[str, Any], epochs: int) -> str:
     )
 
 
-def _result(state: TrainingState, member_data: MemberData) -> TrainedMember:
-    """The best weights, and their scores of the validation recordings."""
-    rows = member_data.validation_rows
+def _result(state: TrainingState, member_data: MemberData, convention_rows: np.ndarray) -> TrainedMember:
+    """The best weights, and their scores of the validation recordings and of the convention rows."""
     state.model.load_state_dict(state.best)
     state.model.eval()
-    scores = (
-        predict(state.model, member_data.data, rows, member_data.recipe.input)
-        if len(rows)
-        else np.zeros((0, member_data.labels.shape[1]), dtype=np.float32)
-    )
+
+    def scores_of(rows: np.ndarray) -> np.ndarray:
+        if len(rows) == 0:
+            return np.zeros((0, member_data.labels.shape[1]), dtype=np.float32)
+        return predict(state.model, member_data.data, rows, member_data.recipe.input)
+
+    scores, convention_scores = scores_of(member_data.validation_rows), scores_of(convention_rows)
     weights = {name: tensor.detach().cpu().clone() for name, tensor in state.best.items()}
-    return TrainedMember(weights, scores, state.history)
+    return TrainedMember(weights, scores, convention_scores, state.history)

@@ -38,7 +38,13 @@ def write_result(run: TrainingRun, member: int, trained: TrainedMember) -> None:
     """
     weights, result = run.weights_path(member), run.result_path(member)
     replace_file(weights, lambda partial: partial.write_bytes(save(trained.state)))
-    values = dict(key=run.key, weights=sha256_of(weights), scores=trained.scores, history=json.dumps(trained.history))
+    values = dict(
+        key=run.key,
+        weights=sha256_of(weights),
+        scores=trained.scores,
+        convention_scores=trained.convention_scores,
+        history=json.dumps(trained.history),
+    )
     replace_file(result, lambda partial: _write_arrays(partial, values))
     run.checkpoint_path(member).unlink(missing_ok=True)
 
@@ -61,7 +67,8 @@ def read_result(run: TrainingRun, member: int) -> TrainedMember | None:
     try:
         with np.load(result, allow_pickle=False) as arrays:
             key, hash_of_weights = str(arrays["key"]), str(arrays["weights"])
-            trained = TrainedMember({}, arrays["scores"], json.loads(str(arrays["history"])))
+            scores = arrays["scores"], arrays["convention_scores"]
+            trained = TrainedMember({}, *scores, json.loads(str(arrays["history"])))
     except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
         raise ResultError(f"it cannot be read ({str(error) or type(error).__name__})") from None
     if key != run.key:

@@ -25,7 +25,7 @@ from ..files import replace_file, write_json
 from ..inference.model_files import FORMAT, manifest_of, member_path, sealed
 from ..plots.progress import draw_progress, write_history
 from ..recipes import to_dict
-from ..thresholds.objectives import METRIC_OF, objective_of
+from ..thresholds.objectives import METRIC_OF, joined, objective_of
 from ..thresholds.search import Thresholds, optimise, shrink
 from .losses import frequency_log_odds
 from .member import TrainedMember
@@ -89,7 +89,9 @@ class ModelFolder:
                 continue
             self.results[member] = trained
             rows = self.validation[member] = self.run.member_rows(self.labels, member)[1]
-            self.thresholds[member] = self._optimise(rows, trained.scores, f"member {member}")
+            self.thresholds[member] = self._optimise(
+                rows, trained.scores, trained.convention_scores, f"member {member}"
+            )
             has_grown = True
         if has_grown and not self.keeps_other_model:
             self._publish(complete=False)
@@ -118,14 +120,19 @@ class ModelFolder:
             ),
         )
 
-    def _optimise(self, rows: np.ndarray, scores: np.ndarray, title: str) -> Thresholds:
-        """Thresholds for scores (rows, classes) of the recordings of these rows."""
+    def _optimise(self, rows: np.ndarray, scores: np.ndarray, convention_scores: np.ndarray, title: str) -> Thresholds:
+        """Thresholds for scores (rows, classes) of these rows, and for the scores of the convention rows."""
         classes, voting = self.run.classes, self.run.recipe.voting
         objective = objective_of(classes, self.truth[rows], scores)
+        conventions = self.run.convention_rows
+        if len(conventions) and voting.convention_part:
+            of_conventions = objective_of(classes, self.labels[conventions], convention_scores)
+            objective = joined(objective, of_conventions, voting.convention_part)
         thresholds = optimise(objective, voting.threshold_method, self.run.seed, **voting.threshold_options)
         thresholds = shrink(objective, thresholds, voting.shrinkage, self.log_odds)
+        beside = f" and {len(conventions)} synthetic ones" if len(conventions) else ""
         self.log(
-            f"{title}: thresholds from {len(rows)} recordings, {METRIC_OF[classes.year]} there: "
+            f"{title}: thresholds from {len(rows)} recordings{beside}, {METRIC_OF[classes.year]} there: "
             + ", ".join(f"{stage} {value:.3f}" for stage, value in thresholds.stages)
         )
         return thresholds
@@ -144,7 +151,10 @@ class ModelFolder:
                 count[rows] += 1
             rows = np.flatnonzero(count)
             title = f"out of bag, {len(members)} member{'s' * (len(members) > 1)}"
-            self.ensemble = members, self._optimise(rows, total[rows] / count[rows, None], title), len(rows)
+            # Members score the convention rows alike, as they score a recording that none of them has seen.
+            of_conventions = np.mean([self.results[member].convention_scores for member in members], axis=0)
+            thresholds = self._optimise(rows, total[rows] / count[rows, None], of_conventions, title)
+            self.ensemble = members, thresholds, len(rows)
         return self.ensemble[1:]
 
     def _publish(self, complete: bool) -> None:

@@ -32,6 +32,7 @@ from .publishing import damaged_file, finish_publishing, remove_rest
 from .store import Drawn, Store, build_store, open_store
 
 MOST_REPAIRED = 20  # repaired recordings that are named; a hospital may have written every header in its own way
+FIRST_OF_CONVENTIONS = 10**9  # number of the first recording of a seed that is for thresholds and not for training
 AS_READ = "recordings that could be read"  # the part of a run's identity that is known only after reading them
 Log = Callable[[str], None]
 
@@ -82,13 +83,21 @@ class TrainingRun:
 
         They are real recordings, or the synthetic ones where there is nothing else.
         """
-        usable = self.store.synthetic if self.store.synthetic.all() else ~self.store.synthetic
+        usable = ~self.store.conventions if self.store.synthetic.all() else ~self.store.synthetic
         return np.flatnonzero(usable & np.array([bool(codes) for codes in self.store.codes]))
 
     @property
     def synthetic_rows(self) -> np.ndarray:
         """Rows of the store from which every member learns beside its own, int64: synthetic recordings."""
-        return np.flatnonzero(self.store.synthetic & ~self.store.synthetic.all())
+        return np.flatnonzero(self.store.synthetic & ~self.store.conventions & ~self.store.synthetic.all())
+
+    @property
+    def convention_rows(self) -> np.ndarray:
+        """Rows of the store on which thresholds are searched beside the real recordings, int64; nobody trains on them.
+
+        They are synthetic recordings, labelled as the annotators of many other hospitals would.
+        """
+        return np.flatnonzero(self.store.conventions)
 
     @property
     def epochs(self) -> int:
@@ -228,6 +237,9 @@ def prepare_run(
         shutil.rmtree(work)
         return None, 0.0
     drawn = [Drawn(seed, number) for number in range(recipe.synthetic.recordings)]
+    drawn += [
+        Drawn(seed, FIRST_OF_CONVENTIONS + number, "hospital") for number in range(recipe.voting.convention_recordings)
+    ]
     store = build_store(headers, recipe.input, work / "store", root=root, jobs=jobs, drawn=drawn)
     _report_recordings(store, log)
     groups = [patient or (patients or {}).get(name) for patient, name in zip(store.patients, store.names)]

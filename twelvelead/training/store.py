@@ -35,7 +35,7 @@ from ..preprocessing.prepare import prepare
 from ..recipes import Input
 from .processes import deaf_to_ctrl_c, follow_parent
 
-VERSION = 5  # raise it when preparing a recording gives other numbers than before
+VERSION = 6  # raise it when preparing a recording gives other numbers than before
 CHUNK = 64  # recordings that a process reads before it hands them over
 FILES = ("samples.f16", "valid.u8")
 
@@ -63,6 +63,8 @@ class Store:
         Heart rates in beats a minute, NaN where fewer than three beats were detected; see heart_rate.heart_rate.
     synthetic : bool (recordings,)
         Made, not recorded; such a row's header is "synthetic/SEED-NUMBER".
+    conventions : bool (recordings,)
+        Synthetic, and labelled as its hospital's annotators would; the header is "conventions/SEED-NUMBER".
     left_out : tuple of str
         One line for each recording that could not be read.
     repaired : tuple of str
@@ -81,6 +83,7 @@ class Store:
     metadata: np.ndarray
     rates: np.ndarray
     synthetic: np.ndarray
+    conventions: np.ndarray
     left_out: tuple[str, ...]
     repaired: tuple[str, ...]
 
@@ -89,10 +92,11 @@ class Store:
 
 
 class Drawn(NamedTuple):
-    """A synthetic recording, synthetic.draw_recording(seed, number), in place of the header of a real one."""
+    """A synthetic recording, synthetic.draw_recording(seed, number, labels=…), in place of the header of a real one."""
 
     seed: int
     number: int
+    labels: str = "truth"
 
 
 def build_store(
@@ -166,7 +170,7 @@ def fingerprint(headers: list[Path], spec: Input, drawn: Sequence[Drawn] = ()) -
 def _load(item: Path | Drawn, spec: Input) -> Loaded | str:
     """A recording with its model input, or one line that says why there is none."""
     if isinstance(item, Drawn):
-        recording = synthetic.draw_recording(*item)
+        recording = synthetic.draw_recording(item.seed, item.number, labels=item.labels)
         return Loaded(recording, prepare(recording, spec))
     return load(item, spec)
 
@@ -192,6 +196,7 @@ def _prepare_chunk(items: Sequence[Path | Drawn], spec: Input) -> list[dict | st
                 codes=recording.codes,
                 patient=recording.patient,
                 synthetic=isinstance(item, Drawn),
+                conventions=isinstance(item, Drawn) and item.labels == "hospital",
             )
         )
     return results
@@ -234,7 +239,7 @@ def _write(items: Sequence[Path | Drawn], spec: Input, folder: Path, key: str, r
 def _title(item: Path | Drawn, root: Path | None) -> str:
     """What `Store.headers` calls a recording."""
     if isinstance(item, Drawn):
-        return f"synthetic/{item.seed}-{item.number}"
+        return f"{'conventions' if item.labels == 'hospital' else 'synthetic'}/{item.seed}-{item.number}"
     return str(item.relative_to(root) if root else item)
 
 
@@ -284,6 +289,7 @@ def open_store(folder: Path, key: str) -> Store | None:
         metadata=np.array([row["metadata"] for row in rows], dtype=np.float32),
         rates=np.array([row["rate"] for row in rows], dtype=np.float64),  # None becomes NaN
         synthetic=np.array([row["synthetic"] for row in rows], dtype=bool),
+        conventions=np.array([row["conventions"] for row in rows], dtype=bool),
         left_out=left_out,
         repaired=tuple(f"{row['header']}: {'; '.join(row['notes'])}" for row in rows if row["notes"]),
     )

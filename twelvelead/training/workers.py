@@ -207,6 +207,7 @@ def _train_one(
         key=run.key,
         known=run.known_labels(labels),
         synthetic_rows=run.synthetic_rows,
+        convention_rows=run.convention_rows,
         epochs_allowed=epochs_allowed,
         out_of_time=until.is_over,
         log=log,
