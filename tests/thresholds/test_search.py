@@ -13,7 +13,7 @@ from twelvelead.data.classes import classes_for, load_weights, scored_classes
 from twelvelead.errors import UserError
 from twelvelead.evaluation import metrics
 from twelvelead.thresholds.decisions import at_least_one_label, decide, vote
-from twelvelead.thresholds.objectives import challenge_objective, objective_of, unofficial_objective
+from twelvelead.thresholds.objectives import challenge_objective, joined, objective_of, unofficial_objective
 from twelvelead.thresholds.search import METHODS, best_cut, common, optimise, shrink
 
 CLASSES = scored_classes(load_weights(Path(__file__).parents[2] / "weights.csv"))
@@ -254,3 +254,25 @@ def test_a_vote_needs_more_than_half_of_the_members(members):
     labels = np.array(members).reshape(len(members), 2, 2)
     expected = [[sum(member[2 * n + k] for member in members) > len(members) / 2 for k in range(2)] for n in range(2)]
     assert vote(labels).tolist() == expected
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.integers(0, 2**16), st.floats(0, 1), st.integers(1, 12), st.integers(1, 12))
+def test_a_joined_objective_is_the_mixture_of_both_at_every_cut(seed, part, first_count, second_count):
+    rng = np.random.default_rng(seed)
+    objectives = []
+    for count in (first_count, second_count):
+        labels = rng.random((count, len(CLASSES.codes))) < 0.3
+        scores = rng.integers(0, 6, labels.shape) / 5  # with ties
+        objectives.append(objective_of(CLASSES, labels, scores))
+    both = joined(*objectives, part)
+    thresholds = rng.integers(0, 6, len(CLASSES.codes)) / 5
+    mixture = (1 - part) * objectives[0](thresholds) + part * objectives[1](thresholds)
+    assert both(thresholds) == pytest.approx(mixture, abs=1e-9)
+    for k in (0, int(rng.integers(len(CLASSES.codes)))):
+        cuts = both.cuts(k, thresholds)
+        assert len(cuts) == first_count + second_count + 1
+        for cut in np.unique(both.scores[k]):
+            at = thresholds.copy()
+            at[k] = cut
+            assert cuts[(both.scores[k] >= cut).sum()] == pytest.approx(both(at), abs=1e-9)

@@ -21,8 +21,9 @@ from twelvelead.recipe import Synthetic, recipe_from_dict, to_dict
 from twelvelead.recipes import get_recipe
 from twelvelead.synthetic import draw_recording
 from twelvelead.training.member_data import MemberData
-from twelvelead.training.run import prepare_run
+from twelvelead.training.run import FIRST_OF_CONVENTIONS, prepare_run
 from twelvelead.training.store import Drawn, build_store
+from twelvelead.training.workers import train_ensemble
 
 CLASSES = classes_for("challenge", load_weights(WEIGHTS))
 SMALL = get_recipe("butt").scaled(epochs=2, members=2, width=4)
@@ -75,6 +76,46 @@ def test_other_synthetic_recordings_make_another_store(hospital, tmp_path):
         return build_store(headers, SMALL.input, tmp_path, jobs=1, drawn=drawn).key
 
     assert len({key(), key(Drawn(1, 0)), key(Drawn(2, 0)), key(Drawn(1, 0), Drawn(1, 1))}) == 4
+
+
+def with_conventions(recipe, count: int, part: float = 0.5):
+    voting = dataclasses.replace(recipe.voting, convention_recordings=count, convention_part=part)
+    return dataclasses.replace(recipe, voting=voting)
+
+
+def test_convention_rows_are_labelled_as_hospitals_write_and_nobody_learns_from_them(hospital, tmp_path):
+    recipe = with_conventions(SMALL.scaled(synthetic=5), 7)
+    run, _ = prepare_run(find_recordings(hospital), tmp_path, recipe, CLASSES, hospital, 3, None, None, 1, quiet)
+    rows = run.convention_rows
+    assert len(rows) == 7 and len(run.synthetic_rows) == 5 and not set(rows) & {*run.synthetic_rows, *run.rows}
+    for k, row in enumerate(rows):
+        drawn = draw_recording(3, FIRST_OF_CONVENTIONS + k, labels="hospital")
+        assert run.store.codes[row] == drawn.codes
+        assert run.store.headers[row] == f"conventions/3-{FIRST_OF_CONVENTIONS + k}"
+    labels = run.classes.labels(run.store.codes)
+    for member in range(2):
+        assert not set(np.concatenate(run.member_rows(labels, member))) & set(rows)
+
+
+def test_without_real_recordings_convention_rows_are_still_kept_for_thresholds(tmp_path):
+    recipe = with_conventions(SMALL.scaled(synthetic=20), 7)
+    run, _ = prepare_run([], tmp_path, recipe, CLASSES, None, 3, None, None, 1, quiet)
+    assert 0 < len(run.rows) <= 20 and len(run.convention_rows) == 7 and len(run.synthetic_rows) == 0
+    assert not set(run.rows) & set(run.convention_rows)
+
+
+@pytest.mark.slow
+def test_thresholds_follow_the_conventions_by_the_part_that_the_recipe_gives_them(hospital, tmp_path):
+    def thresholds(name, recipe):
+        headers = find_recordings(hospital)
+        train_ensemble(
+            headers, tmp_path / name, recipe, CLASSES, root=hospital, seed=3, device="cpu", jobs=1, log=quiet
+        )
+        return json.loads((tmp_path / name / "thresholds.json").read_text())["ensemble"]["thresholds"]
+
+    alone = thresholds("alone", SMALL)
+    assert thresholds("none", with_conventions(SMALL, 40, 0.0)) == alone  # members are the same, and so is the search
+    assert thresholds("half", with_conventions(SMALL, 40, 0.5)) != alone
 
 
 @settings(deadline=None, max_examples=50)
