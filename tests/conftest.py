@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 from pathlib import Path
@@ -13,7 +14,12 @@ SHARED = ROOT.parent / "shared"
 
 
 def pytest_configure():
-    """Undoes that a shell starts background jobs with Ctrl-C ignored, which every process of a test would inherit."""
+    """Sets what every process of a test inherits.
+
+    The default recipe makes thousands of synthetic recordings, which tests that train do not need; those that do need
+    some say how many. A shell starts background jobs with Ctrl-C ignored, which is undone.
+    """
+    os.environ.setdefault("TWELVELEAD_SYNTHETIC", "0")
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -60,7 +66,7 @@ def tiny_settings():
     """Two small members of two epochs."""
     from twelvelead.settings import Settings
 
-    return Settings(members=2, epochs=2, width=4, seed=5, device="cpu", jobs=1, workers=1)
+    return Settings(members=2, epochs=2, width=4, synthetic=0, seed=5, device="cpu", jobs=1, workers=1)
 
 
 @pytest.fixture(scope="session")

@@ -34,6 +34,7 @@ SETTINGS = {
     "SEED": "3",
     "DEVICE": "cpu",
     "LIMIT": "32",
+    "SYNTHETIC": "40",
     "TIME_BUDGET_HOURS": "1",
 }
 FINDINGS = ("NSR", "AF", "SB", "STach", "CRBBB", "LBBB", "IAVB", "PVC")

@@ -149,7 +149,7 @@ def installed(tmp_path_factory) -> Path:
 def run(installed: Path, folder: Path, *arguments) -> str:
     """Runs the installed console script in a folder; it must succeed."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("TWELVELEAD_")}
-    environment |= {"PYTHONPATH": str(installed), "OMP_NUM_THREADS": "1"}
+    environment |= {"PYTHONPATH": str(installed), "OMP_NUM_THREADS": "1", "TWELVELEAD_SYNTHETIC": "0"}
     command = [installed / "bin" / "twelvelead", *map(str, arguments)]
     result = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
     assert result.returncode == 0, result.stdout + result.stderr

@@ -209,7 +209,7 @@ def classes_of(recipe):
 
 
 def tiny(name: str):
-    return RECIPES[name].scaled(epochs=2, members=1, width=4)
+    return RECIPES[name].scaled(epochs=2, members=1, width=4, synthetic=0)
 
 
 # ------------------------------------------------------------------------------------------------------------- values
@@ -249,7 +249,7 @@ def test_every_name_in_a_recipe_exists(name):
     assert recipe.training.optimizer in OPTIMIZERS and recipe.voting.threshold_method in search.METHODS
     assert all(phase.loss in LOSSES and phase.schedule in ("constant", "cosine") for phase in recipe.training.phases)
     assert recipe.training.select in ("metric", "loss", "last") and recipe.input.join in ("max", "mean", "first")
-    assert recipe.training.unknown_labels in ("negative", "masked")
+    assert recipe.training.unknown_labels in ("negative", "masked", "unstated")
     assert recipe.voting.thresholds in ("ensemble", "members")
     assert bool(recipe.voting.folds) != bool(recipe.voting.train_fraction)  # one way to make members
     assert recipe.voting.members <= (recipe.voting.folds or math.inf)

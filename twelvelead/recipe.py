@@ -192,7 +192,8 @@ class Voting:
         "ensemble": the members' mean score is compared with thresholds found on out-of-bag scores.
         "members": each member has its own thresholds and labels, and the majority of the members decides.
     shrinkage : float
-        How far thresholds are moved towards a common one, from 0 to 1; see thresholds.search.shrink.
+        How far thresholds are moved towards a common one, from 0 to 1; see thresholds.search.shrink. They are not moved
+        where convention recordings take part in their search.
     convention_recordings : int
         Synthetic recordings of hospitals that write in other ways, labelled as their annotators would. No member trains
         on them; thresholds are searched on them and on the real recordings together.
@@ -217,6 +218,9 @@ class Voting:
     at_least_one: bool = False
 
 
+MOST_FOR_EACH_REAL = 10
+
+
 @dataclass(frozen=True)
 class Synthetic:
     """Synthetic recordings (see the folder synthetic/) from which members learn beside the real ones.
@@ -231,7 +235,8 @@ class Synthetic:
         Of the recordings of one epoch, 0 or more and less than 1. Every epoch draws other ones of those that were made.
         None: every epoch uses all that were made.
     least : int
-        An epoch uses so many even where its share would be smaller, because few real recordings train.
+        An epoch uses so many even where its share would be smaller, because few real recordings train; but at most
+        `MOST_FOR_EACH_REAL` for each of these, so that training on a handful of recordings ends soon.
     first, last : float
         Parts of a member's epochs: the first ones use synthetic recordings only, the last ones real recordings only.
     """
@@ -246,7 +251,12 @@ class Synthetic:
         """How many synthetic recordings an epoch uses beside so many real ones, if it mixes both."""
         if self.share is None:
             return self.recordings
-        return min(max(round(real * self.share / (1 - self.share)), self.least), self.recordings)
+        by_share = round(real * self.share / (1 - self.share))
+        return min(max(by_share, min(self.least, MOST_FOR_EACH_REAL * real)), self.recordings)
+
+    def in_all_epochs(self, real: int, epochs: int) -> int:
+        """How many have to be made, so that no epoch has to use one again if that can be avoided."""
+        return self.recordings if self.share is None else min(self.recordings, epochs * self.in_one_epoch(real))
 
 
 @dataclass(frozen=True)
@@ -296,7 +306,7 @@ class Recipe:
         width : int, optional
             Filters of the network's first level.
         synthetic : int, optional
-            Synthetic recordings beside the real ones; 0 for none.
+            Most synthetic recordings, both to learn from and to search thresholds on; 0 for none.
 
         Raises
         ------
@@ -318,7 +328,13 @@ class Recipe:
         if synthetic is not None:
             if synthetic < 0:
                 raise UserError(f"synthetic must be 0 or more, not {synthetic}")
-            recipe = dataclasses.replace(recipe, synthetic=dataclasses.replace(self.synthetic, recordings=synthetic))
+            recipe = dataclasses.replace(
+                recipe,
+                synthetic=dataclasses.replace(self.synthetic, recordings=synthetic),
+                voting=dataclasses.replace(
+                    recipe.voting, convention_recordings=min(synthetic, recipe.voting.convention_recordings)
+                ),
+            )
         return recipe
 
 

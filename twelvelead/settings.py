@@ -99,7 +99,7 @@ class Settings:
     )
     synthetic: int | None = _setting(
         None,
-        "synthetic recordings from which members learn beside the real ones; 0 for none",
+        "most synthetic recordings to learn from beside the real ones, and to search thresholds on; 0 for none",
         kind=int,
         metavar="N",
         allowed=NOT_NEGATIVE,

@@ -34,7 +34,7 @@ from twelvelead.settings import Settings
 from twelvelead.training import model_folder
 from twelvelead.training.publishing import damaged_file
 
-SETTINGS = Settings(members=2, epochs=2, width=4, seed=5, device="cpu", jobs=1, workers=1)
+SETTINGS = Settings(members=2, epochs=2, width=4, synthetic=0, seed=5, device="cpu", jobs=1, workers=1)
 OPERATIONS = ("replace", "rename", "link", "unlink", "rmdir", "mkdir")
 KILLED = 9
 

@@ -124,12 +124,13 @@ class ModelFolder:
         """Thresholds for scores (rows, classes) of these rows, and for the scores of the convention rows."""
         classes, voting = self.run.classes, self.run.recipe.voting
         objective = objective_of(classes, self.truth[rows], scores)
-        conventions = self.run.convention_rows
+        conventions, shrinkage = self.run.convention_rows, voting.shrinkage
         if len(conventions) and voting.convention_part:
             of_conventions = objective_of(classes, self.labels[conventions], convention_scores)
             objective = joined(objective, of_conventions, voting.convention_part)
+            shrinkage = 0.0
         thresholds = optimise(objective, voting.threshold_method, self.run.seed, **voting.threshold_options)
-        thresholds = shrink(objective, thresholds, voting.shrinkage, self.log_odds)
+        thresholds = shrink(objective, thresholds, shrinkage, self.log_odds)
         beside = f" and {len(conventions)} synthetic ones" if len(conventions) else ""
         self.log(
             f"{title}: thresholds from {len(rows)} recordings{beside}, {METRIC_OF[classes.year]} there: "

@@ -236,7 +236,10 @@ def prepare_run(
     if _is_finished(folder, identity, log):
         shutil.rmtree(work)
         return None, 0.0
-    drawn = [Drawn(seed, number) for number in range(recipe.synthetic.recordings)]
+    made = recipe.synthetic.recordings
+    if headers:
+        made = recipe.synthetic.in_all_epochs(len(headers), recipe.voting.members * recipe.training.epochs)
+    drawn = [Drawn(seed, number) for number in range(made)]
     drawn += [
         Drawn(seed, FIRST_OF_CONVENTIONS + number, "hospital") for number in range(recipe.voting.convention_recordings)
     ]

@@ -11,6 +11,7 @@ were taken away are given back if there is time for them after all: the machine 
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import statistics
 import time
@@ -18,8 +19,12 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from ..recipe import Recipe
+
 RESERVE = 0.08  # share of the budget for scoring, thresholds and files at the end, and for epochs slower than measured
 FEWEST_EPOCHS = 1 / 3  # share of the recipe's epochs; rather than give a member fewer, it is left out
+SYNTHETIC_PART = 0.05  # most of the budget that may go into making synthetic recordings
+SECONDS_TO_MAKE = 0.006  # one synthetic recording, on one core (benchmarks/synthetic_speed.py)
 RECENT = 5  # the median of so many epochs says how long one takes, so that a single slow one changes nothing
 
 
@@ -49,6 +54,22 @@ def deadline(hours: float | None, used_seconds: float, started: float) -> Deadli
         When this run started, time.time().
     """
     return Deadline() if hours is None else Deadline(started - used_seconds + hours * 3600 * (1 - RESERVE))
+
+
+def with_synthetic_in_time(recipe: Recipe, hours: float | None, log: Callable[[str], None]) -> Recipe:
+    """The recipe with no more synthetic recordings than can be made in a small part of a budget of so many hours."""
+    if hours is None:
+        return recipe
+    most = int(hours * 3600 * SYNTHETIC_PART / SECONDS_TO_MAKE)
+    wanted = max(recipe.synthetic.recordings, recipe.voting.convention_recordings)
+    if wanted <= most:
+        return recipe
+    log(f"time budget: {most} synthetic recordings at most, instead of {wanted}")
+    return dataclasses.replace(
+        recipe,
+        synthetic=dataclasses.replace(recipe.synthetic, recordings=min(most, recipe.synthetic.recordings)),
+        voting=dataclasses.replace(recipe.voting, convention_recordings=min(most, recipe.voting.convention_recordings)),
+    )
 
 
 def affordable(left: float, epoch_seconds: float, members: int, epochs: int, done: int = 0) -> tuple[int, int]:

@@ -35,7 +35,7 @@ from .member_files import write_result
 from .model_folder import ModelFolder
 from .processes import follow_parent, run_processes
 from .run import TrainingRun, open_run, prepare_run
-from .time_budget import Deadline, EpochBudget, deadline
+from .time_budget import Deadline, EpochBudget, deadline, with_synthetic_in_time
 
 Log = Callable[[str], None]
 GO_ON = "; what was done up to the last epoch is kept: start training again to go on"
@@ -95,6 +95,7 @@ def train_ensemble(
     """
     started = time.time()
     folder, device = Path(folder), torch.device(device)
+    recipe = with_synthetic_in_time(recipe, budget_hours, log)
     rank, _ = _rank()
     with _system_faults_as_user_errors(folder):
         if rank:

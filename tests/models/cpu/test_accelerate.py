@@ -124,7 +124,7 @@ import twelvelead, torch
 
 data, model, out = map(Path, sys.argv[1:4])
 assert "twelvelead.models.cpu" not in sys.modules
-settings = Settings(members=1, epochs=2, width=12, seed=5, device="cpu", jobs=1, workers=1)
+settings = Settings(members=1, epochs=2, width=12, synthetic=0, seed=5, device="cpu", jobs=1, workers=1)
 train(data, out / "trained", settings)
 
 def scores(folder):
