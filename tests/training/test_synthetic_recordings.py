@@ -23,6 +23,7 @@ from twelvelead.synthetic import draw_recording
 from twelvelead.training.member_data import MemberData
 from twelvelead.training.run import FIRST_OF_CONVENTIONS, prepare_run
 from twelvelead.training.store import Drawn, build_store
+from twelvelead.training.time_budget import with_synthetic_in_time
 from twelvelead.training.workers import train_ensemble
 
 CLASSES = classes_for("challenge", load_weights(WEIGHTS))
@@ -152,6 +153,39 @@ def test_an_epoch_draws_what_the_recipe_says(share, least, first, last, position
     else:
         assert len(drawn) == min(made, wanted) and len(rows) == len(drawn) + 10
     assert np.array_equal(rows, data.rows_of_epoch(position, np.random.default_rng(seed)))
+
+
+def test_as_many_are_made_as_all_epochs_use_and_few_for_a_handful_of_real_ones():
+    plan = Synthetic(20_000, share=0.5, least=3400)
+    assert [plan.in_one_epoch(real) for real in (0, 7, 340, 341, 3400, 5000, 50_000)] == [
+        0,
+        70,
+        3400,
+        3400,
+        3400,
+        5000,
+        20_000,
+    ]
+    assert plan.in_all_epochs(7, 4) == 280 and plan.in_all_epochs(5000, 4) == 20_000
+    assert Synthetic(500).in_all_epochs(7, 4) == 500  # without a share every epoch uses them all
+
+
+@pytest.mark.parametrize(
+    "hours,made,conventions", [(None, 3000, 200), (1.0, 3000, 200), (0.02, 600, 200), (0.004, 120, 120)]
+)
+def test_a_short_time_budget_allows_fewer_synthetic_recordings_and_says_so(hours, made, conventions):
+    lines: list[str] = []
+    recipe = with_conventions(SMALL.scaled(synthetic=3000), 200)
+    fitting = with_synthetic_in_time(recipe, hours, lines.append)
+    assert (fitting.synthetic.recordings, fitting.voting.convention_recordings) == (made, conventions)
+    assert len(lines) == (fitting != recipe)
+
+
+def test_no_synthetic_recordings_means_none_for_thresholds_either():
+    recipe = with_conventions(SMALL.scaled(synthetic=30), 20)
+    assert recipe.scaled(synthetic=0).voting.convention_recordings == 0
+    assert recipe.scaled(synthetic=9).voting.convention_recordings == 9
+    assert recipe.scaled(synthetic=90).voting.convention_recordings == 20
 
 
 def test_class_weights_count_each_recording_as_often_as_an_epoch_uses_it():
