@@ -19,7 +19,13 @@ from twelvelead.data.resampling import resample
 from twelvelead.errors import RecordingError
 from twelvelead.preprocessing.filters import envelopes, high_pass
 from twelvelead.preprocessing.leads import derive_limb_leads, undo_arm_reversal
-from twelvelead.preprocessing.prepare import amplitude_of, metadata_of, prepare, windows_of
+from twelvelead.preprocessing.prepare import (
+    TYPICAL_AMPLITUDE,
+    amplitude_of,
+    metadata_of,
+    prepare,
+    windows_of,
+)
 from twelvelead.recipes import Input
 from twelvelead.synthetic import make_recording
 
@@ -440,3 +446,16 @@ def test_exchanged_arms_are_seen_in_real_recordings_and_others_left_alone(real_d
 
     assert len(recordings) > 100 and changed(recordings) < 0.03
     assert changed(map(with_arms_exchanged, recordings)) > 0.85
+
+
+@pytest.mark.parametrize("kept", [range(6), [*range(6), 7], range(11), [*range(6), 6, 7, 8, 9]])
+def test_a_heart_of_typical_proportions_is_scaled_alike_with_any_leads(kept):
+    spec = Input(per_recording_scale=True)
+    beats = np.sin(np.linspace(0, 60, 5000))
+    whole = (0.7 * TYPICAL_AMPLITUDE[:, None] * beats).astype(np.float32)
+    # Limb leads of these proportions are not Einthoven's, which nobody checks where all of them are there.
+    part = whole[list(kept)]
+    all_leads = prepare(recording(whole), spec)
+    some_leads = prepare(recording(part, [LEADS[k] for k in kept]), spec)
+    np.testing.assert_allclose(some_leads.signal[list(kept)], all_leads.signal[list(kept)], rtol=2e-2, atol=1e-6)
+    np.testing.assert_allclose(some_leads.metadata, all_leads.metadata, atol=0.01)
