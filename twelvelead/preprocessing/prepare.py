@@ -36,8 +36,8 @@ _FEW = 512  # every so many samples are compared first
 # The range of `amplitude_of` in mV that a heart can have. An amplitude outside it comes from a wrong gain and says
 # nothing about the patient.
 POSSIBLE_MV = (0.08, 8.0)
-# How large each lead usually is, relative to the median over the twelve leads: medians over PTB-XL, folds 1 to 8, of the
-# 98th percentiles of the absolute values. Limb leads are smaller than chest leads, so that without the chest leads the
+# How large each lead usually is, relative to the median over the twelve leads: medians over PTB-XL (folds 1 to 8) of
+# the 98th percentiles of the absolute values. Limb leads are smaller than chest leads, so that without chest leads the
 # same heart would seem smaller, and its signal would be scaled up.
 TYPICAL_AMPLITUDE = np.array([0.89, 0.88, 0.66, 0.81, 0.64, 0.63, 1.11, 1.66, 1.52, 1.51, 1.38, 1.12])
 
