@@ -213,7 +213,7 @@ CNN_GRU = Recipe(
 # Each difference from butt-2020 was chosen by scores on sources that were left out of training: docs/generalisation.md.
 BUTT = Recipe(
     name="butt",
-    summary="the default: 11 ResNets with global skips and a BUTT head, 24 classes, made to hold at other hospitals",
+    summary="the default: 11 ResNets with a BUTT head that learn from synthetic hospitals, too, to hold at real ones",
     source=_VICAR_2020 + "; docs/generalisation.md",
     model="butt",
     network={**BUTT_2020.network, "metadata_features": 16},  # features computed from age, sex and amplitude
