@@ -29,7 +29,9 @@ def said(codes, sources=None, classes=CHALLENGE) -> list[str]:
 
     lines: list[str] = []
     rows = np.array([k for k, of_recording in enumerate(codes) if of_recording])
-    check_labels(Store(codes=codes, names=names, headers=headers), rows, classes, "butt", lines.append)
+    synthetic = np.array([source == "synthetic" for source in sources])
+    store = Store(codes=codes, names=names, headers=headers, synthetic=synthetic)
+    check_labels(store, rows, classes, "butt", lines.append)
     return lines
 
 
@@ -46,6 +48,10 @@ def test_labels_that_are_all_known_are_not_spoken_of():
 def test_unknown_codes_are_named_with_counts_and_recordings():
     (line,) = said([(NSR, "123"), (NSR, "123", "45"), (NSR,), (NSR, "45", "123"), (NSR, "67"), *[(NSR,)] * 20])
     assert "in no table of the Challenges [123 in 3, 45 in 2, 67 in 1]: 4 (R0, R1, R3, ...)" in line
+
+
+def test_synthetic_recordings_without_a_scored_diagnosis_are_not_spoken_of():
+    assert said([(NSR,), (), ("no code",)], ["a", "synthetic", "synthetic"]) == []
 
 
 def test_a_source_without_labels_that_mean_something_is_a_warning():

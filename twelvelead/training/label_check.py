@@ -6,7 +6,7 @@ check_labels(store, rows, classes, recipe.name, log)
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +25,8 @@ MOST_CODES = 10  # codes that a line names
 def check_labels(store: Store, rows: np.ndarray, classes: Classes, recipe: str, log: Callable[[str], None]) -> None:
     """Names unknown codes with counts, and sources of which a large share of the recordings is unlabelled.
 
+    Synthetic recordings are not looked at: one without a scored diagnosis is as it should be.
+
     Parameters
     ----------
     rows : int array
@@ -38,21 +40,23 @@ def check_labels(store: Store, rows: np.ndarray, classes: Classes, recipe: str, 
         If no recording has a diagnosis at all, or none has one of the classes.
     """
     # without a diagnosis nobody knows which classes a recording has, so it teaches nothing
-    undiagnosed = sum(not codes for codes in store.codes)
+    real = np.flatnonzero(~store.synthetic)
+    codes_of_real = [store.codes[row] for row in real]
+    undiagnosed = sum(not codes for codes in codes_of_real)
     if undiagnosed:
         log(f"left out: {undiagnosed} recordings without a diagnosis (#Dx)")
     if len(rows) == 0:
         raise UserError(f"none of the {len(store)} recordings has a diagnosis (#Dx) to train on")
-    unknown = Counter(code for codes in store.codes for code in set(codes) if not is_known(code, classes))
+    unknown = Counter(code for codes in codes_of_real for code in set(codes) if not is_known(code, classes))
     if unknown:
-        concerned = [name for name, codes in zip(store.names, store.codes) if set(codes) & unknown.keys()]
+        concerned = [store.names[row] for row, codes in zip(real, codes_of_real) if set(codes) & unknown.keys()]
         log(
             "labels: recordings labelled with codes that are in no table of the Challenges "
             f"[{_listed(unknown)}]: {len(concerned)} ({', '.join(concerned[:3])}{', ...' if concerned[3:] else ''})"
         )
-    _warn_of_unlabelled_sources(store, classes, log)
+    _warn_of_unlabelled_sources([store.headers[row] for row in real], codes_of_real, classes, log)
     if not classes.labels(store.codes[row] for row in rows).any():
-        codes = Counter(code for codes in store.codes for code in codes)
+        codes = Counter(code for codes in codes_of_real for code in codes)
         raise UserError(
             f"none of the {len(rows)} recordings has one of the {len(classes.codes)} classes of recipe '{recipe}'; "
             f"their diagnoses (#Dx) are {_listed(codes)}; training would learn nothing"
@@ -64,10 +68,12 @@ def is_known(code: str, classes: Classes) -> bool:
     return any(code in table for table in (classes.index, DIAGNOSES, UNSCORED, CPSC, CPSC_EQUIVALENT, CPSC.values()))
 
 
-def _warn_of_unlabelled_sources(store: Store, classes: Classes, log: Callable[[str], None]) -> None:
+def _warn_of_unlabelled_sources(
+    headers: Sequence[str], codes_of: Sequence[Sequence[str]], classes: Classes, log: Callable[[str], None]
+) -> None:
     recordings: Counter[str] = Counter()
     unlabelled: Counter[str] = Counter()
-    for header, codes in zip(store.headers, store.codes):
+    for header, codes in zip(headers, codes_of):
         source = source_of(Path(header), Path("."))
         recordings[source] += 1
         unlabelled[source] += not any(is_known(code, classes) for code in codes)
