@@ -39,21 +39,21 @@ def group_of(source: str, fold: str, left_out: str) -> str | None:
     return source if tested else None
 
 
-def main() -> None:
+def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("data", type=Path, metavar="DATA")
     parser.add_argument("groups", type=Path, metavar="GROUPS.csv")
     parser.add_argument("--leave-out", default="others", metavar="SOURCE", help="a source, `small`, or `others`")
-    arguments = parser.parse_args()
-    with open(arguments.data / "recordings.csv", newline="", encoding="utf-8") as file:
+    options = parser.parse_args(arguments)
+    with open(options.data / "recordings.csv", newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
-    if arguments.leave_out not in {"others", "small", *(row["source"] for row in rows)}:
-        parser.error(f"no recording is of the source '{arguments.leave_out}'")
-    with open(arguments.groups, "w", newline="", encoding="utf-8") as file:
+    if options.leave_out not in {"others", "small", *(row["source"] for row in rows)}:
+        parser.error(f"no recording is of the source '{options.leave_out}'")
+    with open(options.groups, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["recording", "group"])
         for row in rows:
-            group = group_of(row["source"], row["ptbxl_strat_fold"], arguments.leave_out)
+            group = group_of(row["source"], row["ptbxl_strat_fold"], options.leave_out)
             if group:
                 writer.writerow([row["recording"], group])
 

@@ -225,7 +225,7 @@ def test_every_script_starts_from_another_folder(script, tmp_path):
     run = subprocess.run(
         [sys.executable, FOLDER / f"{script}.py", "--help"], cwd=tmp_path, capture_output=True, text=True
     )
-    if script in ("ptbxl_groups", "reference"):  # they take fixed arguments and print how they are used
+    if script == "reference":  # it takes fixed arguments and prints how it is used
         assert run.returncode == 1 and run.stderr.startswith("usage: ")
     else:
         assert run.returncode == 0, run.stderr
@@ -251,9 +251,54 @@ def test_reading_measures_the_store_and_run_model(hospital, tiny_model, tmp_path
     assert "recordings 48" in run.stdout and "recordings 3" in run.stdout
 
 
-def test_ptbxl_groups_hold_fold_9_and_the_other_sources(benchmark, tmp_path):
-    rows = ["recording,source,ptbxl_strat_fold", "A,ptb-xl,9", "B,ptb-xl,3", "C,ptb-xl,10", "D,cpsc,"]
-    (tmp_path / "recordings.csv").write_text("\n".join(rows) + "\n")
-    benchmark("ptbxl_groups").main(str(tmp_path), str(tmp_path / "groups.csv"))
+@pytest.mark.parametrize(
+    "left_out,tested",
+    [
+        ("others", ["D,cpsc_2018", "E,ningbo"]),
+        ("cpsc_2018", ["D,cpsc_2018"]),
+        ("small", ["E,ningbo"]),
+        ("ptb-xl", ["B,ptb-xl"]),
+    ],
+)
+def test_groups_hold_fold_9_and_the_sources_that_are_left_out(benchmark, tmp_path, left_out, tested):
+    rows = ["A,ptb-xl,9", "B,ptb-xl,3", "C,ptb-xl,10", "D,cpsc_2018,", "E,ningbo,"]
+    (tmp_path / "recordings.csv").write_text("\n".join(["recording,source,ptbxl_strat_fold", *rows]) + "\n")
+    benchmark("ptbxl_groups").main([str(tmp_path), str(tmp_path / "groups.csv"), "--leave-out", left_out])
     groups = (tmp_path / "groups.csv").read_text().splitlines()
-    assert groups == ["recording,group", "A,ptb-xl fold 9", "C,unused", "D,cpsc"]
+    assert sorted(groups) == sorted(["recording,group", "A,ptb-xl fold 9", "C,unused", *tested])
+
+
+def finished_holdout(folder: Path, seed: int, lift: float) -> Path:
+    """A finished holdout of one recipe, whose scores of true labels are higher by `lift`."""
+    rng = np.random.default_rng(0)
+    names = np.array([f"{source}/R{k}" for source in ("ptb-xl", "ningbo", "cpsc_2018") for k in range(40)])
+    labels = rng.random((len(names), 24)) < 0.3
+    scores = np.clip(np.random.default_rng(seed).uniform(0, 0.6, labels.shape) + lift * labels, 0, 1)
+    (folder / "butt" / "holdout").mkdir(parents=True)
+    np.savez(
+        folder / "butt" / "holdout" / "scores.npz", recordings=names, labels=labels, scores=scores, outputs=scores > 0.5
+    )
+    (folder / "results.json").write_text(json.dumps({"recipes": {"butt": {}}, "splits": {"holdout": {}}}))
+    (folder / "splits.json").write_text(json.dumps({"holdout": {"train": ["ptb-xl/T1"], "test": names.tolist()}}))
+    return folder
+
+
+def test_paired_systems_have_a_row_for_each_source_and_one_for_all_unseen_ones(benchmark, tmp_path, monkeypatch):
+    paired = benchmark("paired")
+    good = [finished_holdout(tmp_path / f"new{seed}", seed, 0.4) for seed in (1, 2)]
+    poor = [finished_holdout(tmp_path / f"old{seed}", seed, 0.2) for seed in (1, 2)]
+    arguments = [f"--new={folder}" for folder in good] + [f"--old={folder}" for folder in poor]
+    monkeypatch.setattr(sys, "argv", ["paired.py", *arguments, "--resamples=20", f"--out={tmp_path / 'table.md'}"])
+    paired.main()
+    lines = (tmp_path / "table.md").read_text().strip().splitlines()[2:]
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    assert [row[:2] for row in cells] == [
+        ["cpsc_2018", "40"],
+        ["ningbo", "40"],
+        ["ptb-xl", "40"],
+        [paired.UNSEEN, "80"],
+    ]
+    assert all(row[3].startswith("+0.") and row[5].startswith("+0.") for row in cells)
+    same = finished_holdout(tmp_path / "same", 1, 0.4)
+    rows = paired.row({"new": [paired.read(same)], "old": [paired.read(good[0])]}, np.ones(120, bool), 20)
+    assert rows[1] == "+0.000 [+0.000, +0.000] (+0.000 to +0.000)"
