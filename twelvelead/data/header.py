@@ -20,7 +20,7 @@ from ..errors import RecordingError, printable
 from ..files import read_bytes
 from . import limits
 from .comments import read_comments
-from .header_fields import DEFAULT_FREQUENCY_HZ, parse_frequency
+from .header_fields import DEFAULT_FREQUENCY_HZ, is_unit_of_frequency, parse_frequency
 from .leads import LEADS as LEADS  # callers that read headers take the leads from here
 from .signal_lines import Signal, file_with_blanks, read_signal_lines
 
@@ -190,8 +190,11 @@ def _record_line(lines: list[str], file_name: str | None, where: str, notes: lis
         notes.append("no sampling frequency in the header: 250 Hz taken, WFDB's default")
         return _Record(name, n_segments, n_leads, DEFAULT_FREQUENCY_HZ, 0)
     written, rest = fields[1], fields[2:]
-    if rest and rest[0].rstrip(".").lower() in ("hz", "khz", "hertz", "sps"):
-        written, rest = f"{written} {rest[0]}", rest[1:]
+    for count in (3, 2, 1):  # "500 samples per second"
+        unit = " ".join(rest[:count])
+        if is_unit_of_frequency(unit):
+            written, rest = f"{written} {unit}", rest[count:]
+            break
     try:
         frequency_hz, repaired = parse_frequency(written)
     except ValueError as error:
