@@ -54,8 +54,8 @@ _PERHAPS_DX_KEY = re.compile(r"diagnos(?:is|es|e|en|tic|tics)|labels?|(?:scored 
 _FEMALE = frozenset(
     """
     f female fem ♀ woman women girl w weiblich frau mädchen maedchen femme féminin feminin feminine féminine fille
-    femenino femenina feminino feminina mujer mulher femelle femminile femmina nainen kadın donna vrouw vrouwelijk kvinna
-    kvinde kvinnlig kobieta żeńska женский жен ж 女 女性
+    femenino femenina feminino feminina mujer mulher femelle femminile femmina nainen kadın donna vrouw vrouwelijk
+    kvinna kvinde kvinnlig kobieta żeńska женский жен ж 女 女性
     """.split()  # noqa: SIM905 (a list of words reads better as text)
 )
 _MALE = frozenset(

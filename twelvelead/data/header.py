@@ -75,7 +75,7 @@ def read_header(header_path: str | Path) -> Header:
     header = parse_header(header_text(path), os.path.splitext(os.path.basename(path))[0], where=path)
     fault: RecordingError | None = None
     for name in dict.fromkeys(name for name, _ in header.segments if name != "~"):
-        first = os.path.join(os.path.dirname(path), name + ".hea")
+        first = segment_header_path(path, name)
         try:
             return replace(header, signals=parse_header(header_text(first), where=first).signals)
         except RecordingError as error:
@@ -83,6 +83,13 @@ def read_header(header_path: str | Path) -> Header:
     if fault:
         raise fault
     return header
+
+
+def segment_header_path(header_path: str, name: str) -> str:
+    """Where the header of a segment lies: beside that of the record, with its extension in lower or upper case."""
+    path = os.path.join(os.path.dirname(header_path), name + ".hea")
+    upper = path[:-4] + ".HEA"
+    return upper if not os.path.exists(path) and os.path.exists(upper) else path
 
 
 def header_text(header_path: str | Path) -> str:
@@ -237,7 +244,7 @@ def _segment_lines(lines: list[str], n_segments: int, where: str, notes: list[st
         match = _SEGMENT.match(line)
         if match is None:
             raise RecordingError(f"{where}: a segment's line must be like 'A0001_01 5000', not {line[:60]!r}")
-        segments.append((match.group(1), int(match.group(2))))
+        segments.append((re.sub(r"\.hea$", "", match.group(1), flags=re.IGNORECASE), int(match.group(2))))
     if not any(name != "~" for name, _ in segments):
         raise RecordingError(f"{where}: the header announces {n_segments} segments and names {len(segments)}")
     if len(lines) != n_segments:

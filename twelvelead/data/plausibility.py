@@ -2,9 +2,9 @@
 
     notes = implausible(recording)
 
-Reading takes files literally, as WFDB does. A gain in microvolts that a header calls millivolts, a sampling frequency of
-1 Hz or a lead that is a copy of another can only be told by the result. It cannot be known what the files should have
-said, so nothing is changed.
+Reading takes files literally, as WFDB does. A gain in microvolts that a header calls millivolts, a sampling frequency
+of 1 Hz or a lead that is a copy of another can only be told by the result. It cannot be known what the files should
+have said, so nothing is changed.
 """
 
 from __future__ import annotations

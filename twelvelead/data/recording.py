@@ -109,7 +109,7 @@ def recording_from(header: str | Sequence[str], signal: np.ndarray, name: str | 
     parsed = parse_header(text, name)
     try:
         if np.ma.isMaskedArray(signal):  # what is masked is missing
-            signal = signal.astype(np.float64).filled(np.nan)
+            signal = np.ma.filled(signal.astype(np.float64), np.nan)
         matrix = np.asarray(signal)
     except ValueError:
         raise RecordingError(f"{parsed.name}: the signal's rows differ in length") from None
