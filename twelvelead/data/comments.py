@@ -43,7 +43,7 @@ _KEYS = {
 }
 # What may stand around "age" and "sex" without a change of their meaning.
 _AROUND_KEY = re.compile(
-    r"^(?:the )?(?:patient|subject)(?:['’]?s)? ?(?=age|sex|gender)|^biological (?=sex)"
+    r"^(?:the )?(?:patient|subject)(?:['’ ]?s)? ?(?=age|sex|gender)|^biological (?=sex)"
     r"| (?:of|at|in) (?:the )?(?:patient|subject|ecg|recording|examination|exam|acquisition|visit|birth)$"
 )
 _KEY_UNIT = re.compile(r"(?:[,(\[/ ] ?|in )(years?|yrs?|y|jahren?|months?|mo|weeks?|days?)[)\]]?")
@@ -335,5 +335,7 @@ def _code(word: str) -> str | None:
 
 def _says_a_code(text: str) -> bool:
     """Whether a list of diagnoses holds a SNOMED CT code, or nothing but names of our own table."""
-    pieces = [piece.strip(_DECORATIONS) for piece in re.split("[,;|]", text)]
-    return _SNOMED_CODE.search(text) is not None or all(_code(piece) and not piece.isdigit() for piece in pieces)
+    if _SNOMED_CODE.search(text):
+        return True
+    pieces = [piece for piece in (piece.strip(_DECORATIONS) for piece in re.split("[,;|]", text)) if piece]
+    return bool(pieces) and all(_code(piece) and not piece.isdigit() for piece in pieces)
