@@ -49,8 +49,8 @@ class DockerMachine:
         words += ["-v", f"{self.root}:{self.root}"]
         for folder in read_only:
             words += ["-v", f"{folder}:{folder}:ro"]
-        for name, value in settings.items():
-            words += ["-e", f"{name}={value}"]
+        for variable, value in {**_settings_of_this_process(), **settings}.items():
+            words += ["-e", f"{variable}={value}"]
         words += ["-w", str(self.root / "elsewhere"), IMAGE, "python", *map(str, command[1:])]
         try:
             finished = execute(words, self.root / "elsewhere", dict(os.environ), seconds, memory=False)
@@ -60,6 +60,13 @@ class DockerMachine:
             _output(["docker", "rm", "--force", name])
         reason = f"\nit needed more than {MEMORY_GB} GB of memory and was killed" if out_of_memory else ""
         return replace(finished, output=finished.output + reason, peak_gb=math.nan)
+
+
+def _settings_of_this_process() -> dict[str, str]:
+    """The settings that a command on this machine would inherit; a container inherits none."""
+    return {
+        name: value for name, value in os.environ.items() if name.startswith("TWELVELEAD_") or name == "OMP_NUM_THREADS"
+    }
 
 
 def _output(words: list[str]) -> str:
