@@ -194,11 +194,11 @@ def test_a_container_has_no_network_and_cannot_write_the_data(tmp_path, monkeypa
 
 
 def test_a_container_whose_time_is_over_or_that_needs_too_much_memory_is_removed(tmp_path, monkeypatch):
-    script = (
-        f'#!/bin/sh\necho "$@" >> "{tmp_path}/calls"\ncase $1 in inspect) echo true ;; run) [ -e "{tmp_path}/slow" ] && '
-        "exec sleep 60 ; exit 137 ;; esac\n"
+    (tmp_path / "docker").write_text(
+        f'#!/bin/sh\necho "$@" >> "{tmp_path}/calls"\n'
+        f'[ "$1" != inspect ] || echo true\n[ "$1" != run ] || [ ! -e "{tmp_path}/slow" ] || exec sleep 60\n'
+        '[ "$1" != run ] || exit 137\n'
     )
-    (tmp_path / "docker").write_text(script)
     (tmp_path / "docker").chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
     (tmp_path / "root").mkdir()

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 
 from twelvelead.data.comments import read_comments
+from twelvelead.data.folders import find_recordings
 from twelvelead.data.header import parse_header
 from twelvelead.data.leads import LEADS, lead_names
-from twelvelead.data.recording import recording_from
+from twelvelead.data.recording import read_recording, recording_from
 from twelvelead.errors import RecordingError
 
 AF, NSR = "164889003", "426783006"
@@ -199,3 +200,52 @@ def test_masked_samples_are_missing():
 def test_a_column_is_not_cut_into_leads():
     with pytest.raises(RecordingError, match="cannot be known"):
         recording_from(made.header(n_samples=500), made.adc(12, 500).reshape(-1, 1))
+
+
+def test_bytes_in_the_other_order_are_told_by_the_first_samples(tmp_path):
+    values = made.adc(12, 50)
+    initial = [int(first) for first in values[:, 0]]
+    for said, stored in (("16", "61"), ("61", "16")):
+        text = made.header(n_samples=50, storage=said, extension=".dat", initial=initial)
+        recording = read_recording(made.write(tmp_path, "A0001", text, made.encoded(values, stored), ".dat"))
+        np.testing.assert_array_equal(recording.signal_mv, np.float32(values / 1000))
+        assert "other order of bytes" in recording.notes[0]
+
+
+def test_a_format_that_cannot_be_right_is_told(tmp_path):
+    values = made.adc(12, 50)
+    text = made.header(n_samples=50, storage="160", extension=".dat", initial=[int(first) for first in values[:, 0]])
+    path = made.write(tmp_path, "A0001", text, made.encoded(values, "16"), ".dat")
+    assert "none of the first samples" in read_recording(path).notes[0]
+    path = made.write(tmp_path, "A0001", text, made.encoded(values, "160"), ".dat")
+    assert read_recording(path).notes == ()
+
+
+def test_a_signal_file_that_is_a_text_is_refused(tmp_path):
+    text = "\n".join(",".join(map(str, row)) for row in made.adc(12, 500).T)
+    path = made.write(tmp_path, "A0001", made.header(storage="16", extension=".csv"), text.encode(), ".csv")
+    with pytest.raises(RecordingError, match="is a text"):
+        read_recording(path)
+
+
+def test_a_matlab_file_under_another_extension_is_one(tmp_path):
+    path = made.write(tmp_path, "A0001", made.header(storage="16", extension=".dat"), made.matlab4(made.adc()), ".dat")
+    recording = read_recording(path)
+    np.testing.assert_array_equal(recording.signal_mv, np.float32(made.adc() / 1000))
+    assert "MATLAB file" in recording.notes[0]
+
+
+def test_the_signal_file_of_another_recording_is_told(tmp_path):
+    made.write_mat(tmp_path, "A2", made.adc(12, 500, seed=2))
+    path = made.write(tmp_path, "A1", made.header("A1").replace("A1.mat", "A2.mat"), None)
+    assert "of another recording" in read_recording(path).notes[0]
+
+
+def test_headers_of_segments_in_upper_case_or_named_as_files_are_found(tmp_path):
+    made.write_dat(tmp_path, "s1", made.adc(2, 30), "16", leads=("II", "V5"))
+    made.write_dat(tmp_path, "s2", made.adc(2, 20), "16", leads=("II", "V5"))
+    (tmp_path / "s1.hea").rename(tmp_path / "s1.HEA")
+    path = made.write(tmp_path, "A", "A/2 2 500 50\ns1 30\ns2.hea 20\n", None)
+    assert find_recordings(tmp_path) == [path]
+    recording = read_recording(path)
+    assert recording.signal_mv.shape == (2, 50) and not np.isnan(recording.signal_mv).any()

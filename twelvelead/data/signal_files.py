@@ -131,6 +131,8 @@ def read_blocks(data: bytes, path: str, signals: Sequence[Signal], n_frames: int
         fewer = _fewer_signals(data[offset:], samples[0], signals, n_frames, path, notes)
         if fewer:
             return [fewer]
+    if form != "8":
+        samples = _as_the_first_samples_say(samples, form, signals, notes)
     blocks = split_frames(samples.T, signals)
     return _sum_differences(blocks) if form == "8" else blocks
 
@@ -144,6 +146,30 @@ def _sum_differences(blocks: list[Block]) -> list[Block]:
         )
         for block in blocks
     ]
+
+
+def _as_the_first_samples_say(
+    samples: np.ndarray, form: str, signals: Sequence[Signal], notes: list[str]
+) -> np.ndarray:
+    """The samples (frames, samples of a frame), in the other order of bytes if the header's first samples prove it.
+
+    A format of the same size that a header names by mistake gives noise. Where not a single first sample is as the
+    header says, that is noted.
+    """
+    initial = [signal.initial for signal in signals]
+    first = samples[0].tolist()
+    several = any(signal.samples_per_frame > 1 or signal.skew for signal in signals)
+    if several or len(set(initial)) < 2 or any(map(int.__eq__, first, initial)):
+        return samples
+    if form in ("16", "61"):
+        exchanged = samples.astype(np.int16).byteswap()
+        if exchanged[0].tolist() == initial:
+            notes.append(
+                f"the samples have the other order of bytes than format {form}, told by the header's first samples"
+            )
+            return exchanged
+    notes.append("none of the first samples is the one that the header gives: its format or signal file may be wrong")
+    return samples
 
 
 def _fewer_signals(
