@@ -104,13 +104,13 @@ def test_the_changelog_tells_of_the_version_of_the_package():
 
 
 def test_the_organizers_three_lines_are_in_the_dockerfile_as_they_stand():
-    assert "RUN mkdir /physionet\nCOPY ./ /physionet\nWORKDIR /physionet\n" in (ROOT / "Dockerfile").read_text()
+    assert "RUN mkdir /physionet\nCOPY ./ /physionet\nWORKDIR /physionet\n" in (ROOT / "Dockerfile").read_text("utf-8")
 
 
 def test_the_images_command_runs_the_package_from_any_folder(tmp_path):
     """The launcher that the Dockerfile writes, with this clone in the place of /physionet."""
     printf = re.search(
-        r"RUN (printf '.*?') \\\n +> /usr/local/bin/twelvelead", (ROOT / "Dockerfile").read_text()
+        r"RUN (printf '.*?') \\\n +> /usr/local/bin/twelvelead", (ROOT / "Dockerfile").read_text("utf-8")
     ).group(1)
     script = subprocess.run(["sh", "-c", printf], capture_output=True, text=True, check=True).stdout
     script = script.replace("/physionet", str(ROOT)).replace("exec python", f"exec {sys.executable}")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -174,7 +176,8 @@ def test_a_container_has_no_network_and_cannot_write_the_data(tmp_path, monkeypa
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
     (tmp_path / "root").mkdir()
     machine, built = find_docker(tmp_path / "root", ROOT)
-    machine.run(["python", "x.py", "data"], read_only=[tmp_path / "data"], seconds=10, settings={"A": "1"})
+    monkeypatch.setenv("TWELVELEAD_WIDTH", "4")
+    finished = machine.run(["python", "x.py", "data"], read_only=[tmp_path / "data"], seconds=10, settings={"A": "1"})
     calls = (tmp_path / "calls").read_text().splitlines()
     assert built.code == 0 and calls[1].startswith("build -t ") and str(ROOT) in calls[1]
     for words in (
@@ -182,9 +185,40 @@ def test_a_container_has_no_network_and_cannot_write_the_data(tmp_path, monkeypa
         f"{tmp_path}/data:{tmp_path}/data:ro",
         "--memory 13g",
         "-e A=1",
+        "-e TWELVELEAD_WIDTH=4",
         "python x.py data",
     ):
         assert words in calls[2]
+    name = calls[2].split()[2]
+    assert calls[-1] == f"rm --force {name}" and math.isnan(finished.peak_gb)
+
+
+def test_a_container_whose_time_is_over_or_that_needs_too_much_memory_is_removed(tmp_path, monkeypatch):
+    (tmp_path / "docker").write_text(
+        f'#!/bin/sh\necho "$@" >> "{tmp_path}/calls"\n'
+        f'[ "$1" != inspect ] || echo true\n[ "$1" != run ] || [ ! -e "{tmp_path}/slow" ] || exec sleep 60\n'
+        '[ "$1" != run ] || exit 137\n'
+    )
+    (tmp_path / "docker").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    (tmp_path / "root").mkdir()
+    machine, _ = find_docker(tmp_path / "root", ROOT)
+    run = partial(machine.run, ["python", "x.py"], read_only=[], settings={})
+    assert "needed more than 13 GB" in run(seconds=30).cause()[-1]
+    (tmp_path / "slow").touch()
+    late = run(seconds=0.5)
+    assert "took longer" in late.output and "needed more" not in late.output
+    assert [call.split()[0] for call in (tmp_path / "calls").read_text().splitlines()].count("rm") == 2
+
+
+@pytest.mark.parametrize("name", ["requirements.txt", "Dockerfile", ".dockerignore"])
+def test_files_of_a_submission_in_another_encoding_are_read(tmp_path, name):
+    for file in ("requirements.txt", "Dockerfile"):
+        shutil.copy(ROOT / file, tmp_path)
+    path = tmp_path / name
+    path.write_bytes(b"\xef\xbb\xbf# caf\xe9\n" + (path.read_bytes() if path.is_file() else b""))
+    copy_submission(tmp_path, tmp_path / "copy")
+    assert problems_of_files(tmp_path) == []
 
 
 def test_commands_run_without_what_the_machine_says_and_end_in_time(tmp_path):

@@ -345,7 +345,7 @@ def test_the_command_writes_table_and_figures(tiny_model, hospital, tmp_path, ca
             str(figures),
         ]
     )
-    text, results = table.read_text(), json.loads(figures.read_text())
+    text, results = table.read_text("utf-8"), json.loads(figures.read_text("utf-8"))
     assert capsys.readouterr().out.endswith(text + "\n")
     assert text.startswith(f"`python benchmarks/robustness.py {tiny_model} {hospital} --against")
     assert results["command"] in text and results["recordings"] == 4 and len(results["models"]) == 2

@@ -48,7 +48,7 @@ def test_lines_for_a_stream_that_is_closed_are_dropped_and_land_in_no_file(tmp_p
         "open_standard_streams()\n"
         "with open('out', 'w') as file:\n"
         "    time.sleep(0.2)\n"
-        "    for _ in range(3): say('a line'); warn('µ line')\n"
+        "    for _ in range(3): say('a line'); warn('\\xb5 line')\n"
         "    file.write('whole')\n"
     )
     line = f"set -o pipefail; '{sys.executable}' -c \"$CODE\" '{ROOT}' {closed}"

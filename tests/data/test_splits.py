@@ -302,6 +302,15 @@ def test_groups_are_read_from_any_two_columns_and_blanks_are_none(tmp_path):
     assert read_groups(path, "test, set", recording_column="name") == {"A1": "one", "A2": "two"}
 
 
+@pytest.mark.parametrize("header", [True, False])
+def test_what_tables_add_to_groups_and_names_makes_no_other_patient(tmp_path, header):
+    path = tmp_path / "patients.csv"
+    path.write_text("recording,patient\nA1.hea,17.0\nA2,17\nA3,NaN\nA4,nan\nA5,None\nA6,1.5\n")
+    groups = read_groups(path, header=header)
+    groups.pop("recording", None)
+    assert groups == {"A1": "17", "A2": "17", "A6": "1.5"}
+
+
 @pytest.mark.parametrize(
     "text, column, fault",
     [

@@ -254,6 +254,7 @@ def test_2020_gives_the_lines_dx_to_the_recordings_in_turn(tidy, table_2021, cap
     assert "2020 script gives the rest to the next ones: 1 (A0001)" in capsys.readouterr().err
     task, labels = labels_of(tidy, table_2021)  # 2021 takes both for the recording
     assert labels[1].nonzero()[0].tolist() == sorted([task.index["164889003"], task.index["10370003"]])
+    assert tidy.run("--weights", table_2021)["findings"]["relabelled"]["first"] == ["A0001"]
     assert expected["recordings"] == 20
 
 

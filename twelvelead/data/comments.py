@@ -28,37 +28,51 @@ _UNKNOWN = frozenset(
     desconocido
     """.split()  # noqa: SIM905 (a list of words reads better as text)
 ) | {"", "not available", "not known"}
-_AGE_KEYS = ("age", "alter", "edad", "âge", "idade", "eta", "età", "leeftijd", "patient age", "age at recording")
-_SEX_KEYS = ("sex", "gender", "geschlecht", "sexo", "sexe", "sesso", "geslacht", "patient sex", "kön")
-_DX_KEYS = ("dx", "dxs", "snomed", "snomed ct", "snomed-ct", "snomed codes", "snomed ct codes", "dx codes", "dx code")
+_AGE_KEYS = """
+    age alter edad âge idade eta età leeftijd ålder alder wiek yaş возраст вік 年龄 年齢 나이 ikä věk vek ηλικία
+    """
+_SEX_KEYS = """
+    sex gender geschlecht sexo sexe sesso geslacht kön køn kjønn płeć cinsiyet пол стать 性别 性別 성별 sukupuoli
+    pohlaví φύλο
+    """
 _PATIENT_KEYS = ("patient", "patient id", "patientid", "subject", "subject id", "subjectid")
 _KEYS = {
-    **dict.fromkeys(_AGE_KEYS, "age"),
-    **dict.fromkeys(_SEX_KEYS, "sex"),
-    **dict.fromkeys(_DX_KEYS, "dx"),
+    **dict.fromkeys(_AGE_KEYS.split(), "age"),
+    **dict.fromkeys(_SEX_KEYS.split(), "sex"),
     **dict.fromkeys(_PATIENT_KEYS, "patient"),
 }
+# What may stand around "age" and "sex" without a change of their meaning.
+_AROUND_KEY = re.compile(
+    r"^(?:the )?(?:patient|subject)(?:['’ ]?s)? ?(?=age|sex|gender)|^biological (?=sex)"
+    r"| (?:of|at|in) (?:the )?(?:patient|subject|ecg|recording|examination|exam|acquisition|visit|birth)$"
+)
+_KEY_UNIT = re.compile(r"(?:[,(\[/ ] ?|in )(years?|yrs?|y|jahren?|months?|mo|weeks?|days?)[)\]]?")
+_SEX_CHOICE = re.compile(r"[(\[]\w+ ?[/,|] ?\w+[)\]]")  # "Sex (M/F)"
+_DX_KEY = re.compile(r"(?:dx|dxs|snomed(?:[- ]?ct)?)(?:[- ]?codes?)?|dx ?\d{1,2}")
+# Keys that are also used for free text: what they say is a diagnosis if it is a code or in our own table.
+_PERHAPS_DX_KEY = re.compile(r"diagnos(?:is|es|e|en|tic|tics)|labels?|(?:scored )?(?:snomed(?:[- ]?ct)? )?codes?")
 _FEMALE = frozenset(
     """
-    f female fem woman women girl w weiblich frau mädchen maedchen femme féminin feminin feminine féminine fille
-    femenino femenina feminino feminina mujer mulher femminile femmina donna vrouw vrouwelijk kvinna kvinde kvinnlig
-    kobieta żeńska женский жен ж 女 女性
+    f female fem ♀ woman women girl w weiblich frau mädchen maedchen femme féminin feminin feminine féminine fille
+    femenino femenina feminino feminina mujer mulher femelle femminile femmina nainen kadın donna vrouw vrouwelijk
+    kvinna kvinde kvinnlig kobieta żeńska женский жен ж 女 女性
     """.split()  # noqa: SIM905 (a list of words reads better as text)
 )
 _MALE = frozenset(
     """
-    m male man men boy männlich maennlich mannlich mann herr junge homme masculin masculine garçon
-    masculino masculina hombre varón varon homem maschile maschio uomo mannelijk manlig mand
+    m male masc ♂ man men boy männlich maennlich mannlich mann herr junge homme masculin masculine garçon
+    masculino masculina hombre varón varon homem maschile maschio uomo mies erkek mâle mannelijk manlig mand
     mężczyzna męska мужской муж м 男 男性
     """.split()  # noqa: SIM905 (a list of words reads better as text)
 )
 
-_YEARS = r"(?:y|yo|y\.o\.|y/o|yr|yrs|year|years|jahre?|j|ans?|años?|anos?|anni|anno|jaar|år|lat)"
+_YEARS = r"(?:y|yo|y\.o\.|y/o|yr|yrs|year|years|jahre?|j|ans?|años?|anos?|anni|anno|jaar|år|lat|лет|года?|岁|歳|세)"
 _AGE = re.compile(r"(\d+(?:[.,]\d+)?)\s*(?P<unit>[^\W\d_][^\d]*)?", re.IGNORECASE)
 _YEAR_WORD = re.compile(rf"{_YEARS}\.?(?:\s*(?:old|of age|alt))?", re.IGNORECASE)
 _SHARES = (  # of a year
     (re.compile(r"mo|mos|mth|mths|months?|monate?n?|mois|mes|meses|mesi|maanden", re.IGNORECASE), 1 / 12),
     (re.compile(r"w|wk|wks|weeks?|wochen?|semaines?|semanas?|settimane|weken", re.IGNORECASE), 7 / 365.25),
+    (re.compile(r"h|hrs?|hours?|stunden?|heures?", re.IGNORECASE), 1 / 8766),
     (re.compile(r"d|days?|tage?n?|jours?|d[ií]as?|giorni|dagen", re.IGNORECASE), 1 / 365.25),
 )
 _DICOM_AGE = re.compile(r"(\d{3})([DWMY])", re.ASCII)
@@ -68,7 +82,9 @@ _AT_LEAST = re.compile(
     rf"|(\d{{1,3}})\s*{_YEARS}?\s*(?:\+|and over|or over|and older|or older)",
     re.IGNORECASE,
 )
-_OLD_STYLE = re.compile(r"(\d{1,3})\s+([MF])(?:\s|,|$)", re.ASCII)  # MIT-BIH: "69 M 1085 1629 x1"
+# MIT-BIH: "69 M 1085 1629 x1"; also "69/M", "69M", "69 male"
+_OLD_STYLE = re.compile(r"(\d{1,3})(?:\s*/\s*|\s*)(M|F|male|female|Male|Female)(?:\s|,|;|$)", re.ASCII)
+_AGE_AND_SEX = re.compile(r"(age|sex|gender) ?[/,&+] ?(age|sex|gender)")
 _IN_LINE = re.compile(r"<?\b(age|sex|gender)\b>?\s*[:=]", re.IGNORECASE)
 
 
@@ -104,28 +120,44 @@ def read_comments(comments: Sequence[str], notes: list[str]) -> Facts:
 @lru_cache(maxsize=4096)
 def _pairs(line: str) -> tuple[tuple[str, str], ...]:
     """(key, value) of what a comment line says; most lines come again in other headers, so they are kept."""
-    text = line.lstrip("# \t").rstrip()
+    text = line.lstrip("# \t").rstrip().replace("\uff1a", ":")  # the colon of Chinese and Japanese texts
     key, sign, value = text.partition(":")
-    name = _key(key) if sign else None
+    name, unit = _key(key, value) if sign else (None, "")
     if name in ("dx", "patient"):
         return ((name, value.strip()),)
     if name and not _IN_LINE.search(value):
-        return ((name, value.strip()),)
+        return ((name, _without_quotes(value) + unit),)
     old = _OLD_STYLE.match(text)
     if old:
         return ("age", old.group(1)), ("sex", old.group(2))
-    pairs = _pairs_in(text)
+    pairs = _pairs_in(text) or (_age_and_sex(key, value) if sign else ())
     if pairs or sign:
         return pairs
-    key, _, value = text.replace("=", " ", 1).partition(" ")  # "#Age 74", "#Dx=426783006"
-    name = _key(key)
+    key, _, value = re.sub("[=;,]", " ", text, count=1).partition(" ")  # "#Age 74", "#Dx=426783006"
+    name, unit = _key(key, value)
     if (
         name == "dx"
-        or (name == "age" and parse_age(value)[1] is None)
+        or (name == "age" and parse_age(value.strip())[1] is None)
         or (name == "sex" and parse_sex(value)[1] is None)
     ):
-        return ((name, value.strip()),)
+        return ((name, value.strip() + unit),)
     return ()
+
+
+def _age_and_sex(keys: str, values: str) -> tuple[tuple[str, str], ...]:
+    """Age and sex of "Age/Sex: 74/M"."""
+    names = _AGE_AND_SEX.fullmatch(keys.strip().lower())
+    parts = [part for part in re.split(r"[\s/,;&+]+", values.strip()) if part]
+    if names is None or len(parts) != 2:
+        return ()
+    kinds = ["age" if name == "age" else "sex" for name in names.groups()]
+    return tuple(zip(kinds, parts)) if len(set(kinds)) == 2 else ()
+
+
+def _without_quotes(value: str) -> str:
+    """A value without the quotes around it."""
+    value = value.strip()
+    return value[1:-1].strip() if len(value) > 1 and value[0] == value[-1] and value[0] in "\"'" else value
 
 
 def _pairs_in(text: str) -> tuple[tuple[str, str], ...]:
@@ -144,10 +176,22 @@ def _pairs_in(text: str) -> tuple[tuple[str, str], ...]:
     return tuple(pairs)
 
 
-def _key(text: str) -> str | None:
-    """age, sex, dx or patient, if that is what a key of a comment means."""
-    key = " ".join(re.sub(r"[<>_\s]+|\((?:in )?years?\)|\(snomed[- ]?ct\)", " ", text.lower()).split())
-    return _KEYS.get(key) or _KEYS.get(key.removesuffix(" in years").removesuffix(" years"))
+@lru_cache(maxsize=4096)
+def _key(text: str, value: str) -> tuple[str | None, str]:
+    """age, sex, dx or patient, if that is what a key of a comment means, and the unit that an age's key gives."""
+    text = re.sub("(?<=t)(?=Age|Sex)", " ", text).lower()  # "PatientAge"
+    key = " ".join(re.sub(r"[<>_\s\"']+|[(\[]snomed[- ]?(?:ct)?[)\]]", " ", text).split())
+    if key in _KEYS:
+        return _KEYS[key], ""
+    if _DX_KEY.fullmatch(key) or (_PERHAPS_DX_KEY.fullmatch(key) and _says_a_code(value)):
+        return "dx", ""
+    unit = _KEY_UNIT.search(key)
+    if unit:
+        key = (key[: unit.start()] + key[unit.end() :]).strip()
+    name = _KEYS.get(_AROUND_KEY.sub("", _SEX_CHOICE.sub("", key).strip()).strip())
+    if name == "age":
+        return name, f" {unit.group(1)}" if unit else ""
+    return (name, "") if name == "sex" and not unit else (None, "")
 
 
 @lru_cache(maxsize=4096)
@@ -162,7 +206,7 @@ def parse_age(text: str) -> tuple[float, str | None]:
         return 90.0, None
     if len(text) > _LONGEST_VALUE:
         return math.nan, f"age {text[:20]!r} … read as unknown"
-    shown, text = text[:20], text.strip(". ")
+    shown, text = text[:20], re.sub(r"\((years?|months?)\)", r"\1", text).strip(".,; ")
     dicom = _DICOM_AGE.fullmatch(text)
     over, at_least, plain = _OVER.fullmatch(text), _AT_LEAST.fullmatch(text), _AGE.fullmatch(text)
     years, repaired = math.nan, True
@@ -195,7 +239,7 @@ def parse_number_or_nan(text: str) -> float:
 @lru_cache(maxsize=4096)
 def parse_sex(text: str) -> tuple[str, str | None]:
     """ "female", "male" or "unknown", and a note if the text cannot be understood. 0 and 1 mean either in some file."""
-    word = text.lower().strip("\"'.()[]<>{} ")
+    word = text.lower().strip("\"'.,;()[]<>{} ")
     if word in _UNKNOWN or text.lower() in _UNKNOWN:
         return "unknown", None
     if word in _FEMALE:
@@ -212,7 +256,16 @@ _CODE_OF.update({name.lower(): code for code, (_, name) in DIAGNOSES.items()})
 _CODE_OF_TEXT_LABEL = {label.lower(): code for label, code in CPSC.items()}
 _SNOMED_TERM = re.compile(r"(\d{6,18}) ?\|([^|,;]*)\|")  # 164889003 |Atrial fibrillation|
 _SNOMED_CODE = re.compile(r"(?<![\w.])\d{6,18}(?![\w.]|\.\d)", re.ASCII)
-_NEGATION = re.compile(r"\b(?:no|not|without|exclud\w*|rule\w* out|ohne|kein\w*|sans|sin)\b|\?", re.IGNORECASE)
+# A code with such a word is not read: it says that the diagnosis is not there, is uncertain, or is past.
+_NEGATION = re.compile(
+    r"\b(?:no|not|without|absent|negative|neg|false|exclud\w*|ruled?[- ]out|rule\w* out|r/o|ohne|kein\w*|nicht|sans"
+    r"|pas|sin|possibl\w*|probabl\w*|suspect\w*|suspicio\w*|likely|unlikely|maybe|questionable|resolved|history|hx|prior"
+    r"|previous\w*|former\w*)\b|[?!~\u00ac]|(?<![\w)])-(?=\d)",
+    re.IGNORECASE,
+)
+_VALUE = re.compile(r"(.*?\S)['\"]?\s*[:=]\s*\(?(\d{1,3}(?:\.\d+)?|true|false|yes|no)\)?", re.IGNORECASE | re.ASCII)
+_ONLY_CODES = re.compile(r"[^\w?!~=]*\d{6,18}(?:[^\w?!~=]+\d{6,18})+[^\w?!~=]*", re.ASCII)  # "426783006-164889003"
+_SHORT_NUMBER = re.compile(r"\d{1,5}(?:\.\d*)?", re.ASCII)
 _DECORATIONS = " \t\"'`´‘’“”()[]{}<>.:"
 
 
@@ -230,7 +283,7 @@ def parse_diagnoses(text: str) -> tuple[tuple[str, ...], str | None]:
     if all(piece.isascii() and piece.isdigit() for piece in pieces) or all(piece in CPSC for piece in pieces):
         return tuple(dict.fromkeys(pieces)), None
     codes: list[str] = []
-    for piece in re.split("[,;\n\t|]", _SNOMED_TERM.sub(_without_term, text)):
+    for piece in re.split("[,;\n\t|\uff0c\uff1b\u3001]", _SNOMED_TERM.sub(_without_term, text)):
         codes.extend(_codes_in(piece))
     read = tuple(dict.fromkeys(code for code in codes if code.lower() not in _UNKNOWN))
     if read == tuple(dict.fromkeys(pieces)):
@@ -246,15 +299,25 @@ def _without_term(match: re.Match[str]) -> str:
 def _codes_in(piece: str) -> list[str]:
     """The codes in a part of a list of diagnoses that no comma divides, or the part as it is written."""
     plain = piece.strip(_DECORATIONS)
+    value = _VALUE.fullmatch(plain)
+    if value:  # "164889003: 1"; with 0, nobody knows whether it means "absent" or, as in PTB-XL, "not stated"
+        positive = value.group(2).lower() in ("true", "yes") or value.group(2).strip("0.") != ""
+        codes = _codes_in(value.group(1))
+        readable = value.group(2).lower() not in ("false", "no") and positive and all(map(_code, codes))
+        return codes if readable else [piece.strip()]
     code = _code(plain)
     if code:
         return [code]
+    if _ONLY_CODES.fullmatch(plain) and not _NEGATION.search(piece):
+        return _SNOMED_CODE.findall(re.sub(r"[\W_]+", " ", plain))
     codes = _SNOMED_CODE.findall(plain)
     words = [word.strip(_DECORATIONS) for word in re.split(r"[\s/+&]+", plain)]
-    words = [word for word in words if word and not re.fullmatch("snomed|ct|snomed-ct|sct|and|dx", word.lower())]
-    if words and all(map(_code, words)):
+    words = [
+        word for word in words if word and not re.fullmatch("snomed|ct|snomed-ct|sct|and|und|et|e|y|dx", word.lower())
+    ]
+    if words and all(map(_code, words)) and not any(_SHORT_NUMBER.fullmatch(word) for word in words[1:]):
         return [_code(word) or word for word in words]
-    if len(codes) == 1 and not _NEGATION.search(plain):
+    if len(codes) == 1 and not _NEGATION.search(piece):
         return codes  # a code with its name
     return [piece.strip()] if plain else []
 
@@ -266,4 +329,13 @@ def _code(word: str) -> str | None:
     power = re.fullmatch(r"(\d)\.(\d+)[eE]\+?0*(\d{1,2})", word, re.ASCII)
     if power and len(power.group(2)) == int(power.group(3)):  # also theirs; with fewer digits some would be lost
         return power.group(1) + power.group(2)
-    return _CODE_OF.get(word.lower()) or _CODE_OF_TEXT_LABEL.get(word.lower())
+    name = " ".join(re.sub(r"[\s_-]+", " ", word.lower()).split())
+    return _CODE_OF.get(word.lower()) or _CODE_OF_TEXT_LABEL.get(word.lower()) or _CODE_OF.get(name)
+
+
+def _says_a_code(text: str) -> bool:
+    """Whether a list of diagnoses holds a SNOMED CT code, or nothing but names of our own table."""
+    if _SNOMED_CODE.search(text):
+        return True
+    pieces = [piece for piece in (piece.strip(_DECORATIONS) for piece in re.split("[,;|]", text)) if piece]
+    return bool(pieces) and all(_code(piece) and not piece.isdigit() for piece in pieces)

@@ -10,6 +10,7 @@ resampling groups for the evaluator.
 from __future__ import annotations
 
 import csv
+import re
 from pathlib import Path
 
 from ..errors import UserError
@@ -34,8 +35,8 @@ def read_groups(
     Returns
     -------
     dict of str to str
-        Recording → group. Recordings with an empty cell are left out, so `groups.get(name)` is None for them, which
-        `stratified_folds` takes for a group with no other recording.
+        Recording (without .hea) → group. Recordings with an empty cell, or NaN in it, are left out, so
+        `groups.get(name)` is None for them, which `stratified_folds` takes for a group with no other recording.
 
     Raises
     ------
@@ -55,10 +56,25 @@ def read_groups(
         rows = [row for row in rows if len(row) > 1]
     groups: dict[str, str] = {}
     for row in rows:
-        name, group = row[name_at], row[group_at]
+        name, group = _without_extension(row[name_at]), _plain(row[group_at])
         if group and groups.setdefault(name, group) != group:
             raise UserError(f"{path}: recording {name} is in two groups, {groups[name]} and {group}; keep one")
     return groups
+
+
+def _without_extension(name: str) -> str:
+    """The name of a recording, of which some lists give the file: A0001.hea."""
+    return name[:-4] if name.lower().endswith((".hea", ".mat")) else name
+
+
+def _plain(group: str) -> str:
+    """A group without what tables add: 17.0 is 17, since a column with an empty cell becomes one of decimals.
+
+    Words for a missing value become empty: all recordings without a patient would otherwise be one patient's.
+    """
+    if group.lower() in ("nan", "null", "none", "<na>"):
+        return ""
+    return group.partition(".")[0] if re.fullmatch(r"\d+\.0+", group) else group
 
 
 def column_names(path: str | Path) -> list[str]:

@@ -20,7 +20,7 @@ from ..errors import RecordingError, printable
 from ..files import read_bytes
 from . import limits
 from .comments import read_comments
-from .header_fields import DEFAULT_FREQUENCY_HZ, parse_frequency
+from .header_fields import DEFAULT_FREQUENCY_HZ, is_unit_of_frequency, parse_frequency
 from .leads import LEADS as LEADS  # callers that read headers take the leads from here
 from .signal_lines import Signal, file_with_blanks, read_signal_lines
 
@@ -75,7 +75,7 @@ def read_header(header_path: str | Path) -> Header:
     header = parse_header(header_text(path), os.path.splitext(os.path.basename(path))[0], where=path)
     fault: RecordingError | None = None
     for name in dict.fromkeys(name for name, _ in header.segments if name != "~"):
-        first = os.path.join(os.path.dirname(path), name + ".hea")
+        first = segment_header_path(path, name)
         try:
             return replace(header, signals=parse_header(header_text(first), where=first).signals)
         except RecordingError as error:
@@ -83,6 +83,13 @@ def read_header(header_path: str | Path) -> Header:
     if fault:
         raise fault
     return header
+
+
+def segment_header_path(header_path: str, name: str) -> str:
+    """Where the header of a segment lies: beside that of the record, with its extension in lower or upper case."""
+    path = os.path.join(os.path.dirname(header_path), name + ".hea")
+    upper = path[:-4] + ".HEA"
+    return upper if not os.path.exists(path) and os.path.exists(upper) else path
 
 
 def header_text(header_path: str | Path) -> str:
@@ -190,8 +197,11 @@ def _record_line(lines: list[str], file_name: str | None, where: str, notes: lis
         notes.append("no sampling frequency in the header: 250 Hz taken, WFDB's default")
         return _Record(name, n_segments, n_leads, DEFAULT_FREQUENCY_HZ, 0)
     written, rest = fields[1], fields[2:]
-    if rest and rest[0].rstrip(".").lower() in ("hz", "khz", "hertz", "sps"):
-        written, rest = f"{written} {rest[0]}", rest[1:]
+    for count in (3, 2, 1):  # "500 samples per second"
+        unit = " ".join(rest[:count])
+        if is_unit_of_frequency(unit):
+            written, rest = f"{written} {unit}", rest[count:]
+            break
     try:
         frequency_hz, repaired = parse_frequency(written)
     except ValueError as error:
@@ -234,7 +244,7 @@ def _segment_lines(lines: list[str], n_segments: int, where: str, notes: list[st
         match = _SEGMENT.match(line)
         if match is None:
             raise RecordingError(f"{where}: a segment's line must be like 'A0001_01 5000', not {line[:60]!r}")
-        segments.append((match.group(1), int(match.group(2))))
+        segments.append((re.sub(r"\.hea$", "", match.group(1), flags=re.IGNORECASE), int(match.group(2))))
     if not any(name != "~" for name, _ in segments):
         raise RecordingError(f"{where}: the header announces {n_segments} segments and names {len(segments)}")
     if len(lines) != n_segments:

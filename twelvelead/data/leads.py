@@ -27,26 +27,30 @@ _STANDARD = {lead.lower(): lead for lead in LEADS}
 # the names of standards (ISO 11073 writes MDC_ECG_LEAD_I, SCP-ECG readers write SCPECG:I), units.
 _COMPANIONS = frozenset(
     """
-    lead leads ecg ekg ekv mdc scp scpecg elec potl abl ableitung ableitungen kanal channel ch chan
+    lead leads ecg ekg ekv mdc scp scpecg elec potl abl abltg ableitung ableitungen kanal channel ch chan
     derivation derivación derivacion derivação derivacao derivazione deriv dér der dériv dérivation
-    odprowadzenie odpr avledning avleiding afleiding elektroda отведение отв
+    odprowadzenie odpr avledning afledning avleiding afleiding elektroda отведение отв відведення отвеждане
+    derivasyon derivația derivaţia derivatia svod zvod odvod elvezetés elvezetes kytkentä kytkenta απαγωγή απαγωγη
     standardableitung extremitätenableitung extremitaetenableitung ref
-    limb standard einthoven goldberger wilson extremity extremität extremitäten
+    limb standard einthoven goldberger wilson extremity extremität extremitäten extr
     precordial precordiale précordiale chest brustwand brustwandableitung thoracic
-    signal analog analogue raw in
-    mv uv µv μv nv v volt volts millivolt millivolts microvolt microvolts mikrovolt nanovolt nanovolts millivolts
+    signal analog analogue raw filtered filt in
+    mv uv mcv µv μv nv v volt volts millivolt millivolts microvolt microvolts mikrovolt nanovolt nanovolts millivolts
     """.split()  # noqa: SIM905 (a list of words reads better as text)
 )
 # Prefixes that are also written without a separator, as in "ecgV1" and "LeadII".
 _ATTACHED = re.compile(r"(?:mdc_ecg_lead_|scpecg|lead|ecg|ekg|abl)(?=(?:i{1,3}|av[rlf]|[vc]0?[1-6])(?![a-z0-9]))")
-_ATTACHED_WORDS = re.compile("导联|導聯|誘導|第")  # "lead" where words are written without blanks between
-_INDEX = re.compile(r"^(?:\d{1,2}\s*[:.)]\s+(?=\S)|\d{1,2}[:)](?=\S))")  # "1: I", "01) I"
+_ATTACHED_WORDS = re.compile(
+    "胸?导联|胸?導聯|胸部|標準|誘導|第|リード|(?:사지|흉부)?유도"
+)  # "lead" where words are written without blanks between
+_INDEX = re.compile(r"^(?:\d{1,2}\s*[:.)]\s+(?=\S)|\d{1,2}[:)](?=\S)|[(\[]\d{1,2}[)\]]\s*(?=\S))")  # "1: I", "(1) I"
 _WORDS = re.compile(r"[^\W_]+")
-_BETWEEN = re.compile(r"[\s_:;.,()\[\]{}\"'|/*\\-]*")  # what may stand between and around words
+_BETWEEN = re.compile(r"[\s_:;.,()\[\]{}\"'`´‘’“”„|/*\\-]*")  # what may stand between and around words
 _MINUS = re.compile(r"[-\u2212\u2013]\s?(?=a\s?v\s?r\b)")
 _TRAILING_MINUS = re.compile(r"[-\u2013]\W*$")
 _INVERTED = re.compile(r"\b(?:inverted|inverse|invers|invertiert|inverted|inv|negative|negativ|neg|minus)\b")
 _LEAD = re.compile(r"(?:d\s?|l)?(i{1,3})|d\s?([123])|a\s?v\s?([rlf])|v\s?0?([1-6])|c0?([1-6])")
+_BOTH_NAMES = re.compile(r"(v0?([1-6])) c0?\2|c0?([1-6]) v0?\3")  # "V1 (C1)"
 # Beside these names C3 and C4 are electrodes of an electroencephalogram, and C1 to C12 numbers of channels.
 _NOT_CHEST = re.compile(r"(?:eeg\s*)?(?:(?:fp|[fpto])\d{1,2}|[fcpo]z|eog.*|emg.*|eeg.*|c0|c[7-9]|c\d\d+)(?:\W.*)?")
 
@@ -134,7 +138,8 @@ def _only_lead_in(text: str) -> str | None:
         for k, word in enumerate(words)
         if not _is_companion(word, words[k - 1] if k else "") or (word == "v" and _begins_a_lead(words, k))
     ]
-    match = _LEAD.fullmatch(" ".join(left))
+    both = _BOTH_NAMES.fullmatch(" ".join(left))
+    match = _LEAD.fullmatch((both.group(1) or f"v{both.group(3)}") if both else " ".join(left))
     if match is None:
         return None
     roman, digit, limb, chest, electrode = match.groups()

@@ -108,6 +108,8 @@ def recording_from(header: str | Sequence[str], signal: np.ndarray, name: str | 
         raise RecordingError(f"{name or 'header'}: the header must be a text or a list of lines") from None
     parsed = parse_header(text, name)
     try:
+        if np.ma.isMaskedArray(signal):  # what is masked is missing
+            signal = np.ma.filled(signal.astype(np.float64), np.nan)
         matrix = np.asarray(signal)
     except ValueError:
         raise RecordingError(f"{parsed.name}: the signal's rows differ in length") from None

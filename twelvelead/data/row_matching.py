@@ -55,6 +55,8 @@ def match_rows(
             f"{matrix.shape[0]} rows and {matrix.shape[1]} samples in the signal"
         )
     _check_frames(stored, matrix.shape[1], n_frames, where)
+    if len(matrix) == len(stored):
+        matrix = _in_order_of_lines(matrix, stored, notes)
     if len(matrix) == len(signals):
         kept = [row for row, signal in enumerate(signals) if not signal.is_null]
         return [Block(matrix if len(kept) == len(matrix) else matrix[kept], stored)]
@@ -65,10 +67,22 @@ def match_rows(
     if matched:
         notes.append(f"{difference}: told apart by first samples and checksums")
         return [matched]
-    if len(matrix) > len(stored) and tuple(signal.lead for signal in stored) == LEADS[: len(stored)]:
+    if len(stored) < len(matrix) < matrix.shape[1] and tuple(signal.lead for signal in stored) == LEADS[: len(stored)]:
         notes.append(f"{difference}: read were the first {len(stored)}")
         return [Block(matrix[: len(stored)], stored)]
     raise RecordingError(f"{where}: {difference}: which rows are which leads cannot be known")
+
+
+def _in_order_of_lines(matrix: np.ndarray, signals: Sequence[Signal], notes: list[str]) -> np.ndarray:
+    """The rows in the order of the header's lines if first samples and checksums prove that they lie in another."""
+    if all(float(first) == signal.initial for first, signal in zip(matrix[:, 0], signals)):
+        return matrix
+    matched = match_by_samples(matrix, signals)
+    if matched is None or matched.signals == list(signals):
+        return matrix
+    row_of = {id(signal): row for row, signal in zip(matched.samples, matched.signals)}
+    notes.append("the signal's rows are not in the order of the header's lines: told by first samples and checksums")
+    return np.stack([row_of[id(signal)] for signal in signals])
 
 
 def split_frames(matrix: np.ndarray, signals: Sequence[Signal]) -> list[Block]:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 
 import numpy as np
 
 from ..errors import RecordingError
 from . import limits
-from .header import Header, read_header
+from .header import Header, read_header, segment_header_path
 from .units import ordered
 
 ReadSignals = Callable[[Header, str, list[str]], tuple[float, np.ndarray, tuple[str, ...], int]]
@@ -84,7 +83,7 @@ def join_segments(
 def _read_segment(
     name: str, path: str, header: Header, read_signals: ReadSignals, notes: list[str]
 ) -> tuple[float, np.ndarray, tuple[str, ...], int]:
-    segment_path = os.path.join(os.path.dirname(path), name + ".hea")
+    segment_path = segment_header_path(path, name)
     segment = read_header(segment_path)
     if segment.segments or segment.frequency_hz != header.frequency_hz:
         raise RecordingError(f"{path}: segment {name} has segments or a sampling frequency of its own")

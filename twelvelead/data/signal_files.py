@@ -9,6 +9,7 @@ MATLAB files are read in matlab.py, the formats of WFDB in wfdb_formats.py.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -20,6 +21,9 @@ from .matlab import read_matlab
 from .row_matching import Block, match_by_samples, match_rows, split_frames
 from .signal_lines import Signal
 from .wfdb_formats import BYTES, FLAC, MISSING_ADC, decode, decode_flac
+
+_START = 512  # bytes of a file that tell whether it is a text
+_TEXT = re.compile(rb"[\d\s.,;:+\-eE\"]{64,}")
 
 
 def find_signal_file(header_path: str, file: str, notes: list[str]) -> tuple[str, bytes]:
@@ -44,6 +48,11 @@ def find_signal_file(header_path: str, file: str, notes: list[str]) -> tuple[str
             raise RecordingError(f"{path}: the signal cannot be read ({error.strerror})") from None
         if name != file:
             notes.append(f"the header names {file!r} as signal, read was {name!r}")
+        stem = os.path.splitext(name)[0]
+        if stem != os.path.splitext(os.path.basename(header_path))[0] and os.path.exists(
+            os.path.join(folder, stem + ".hea")
+        ):
+            notes.append(f"the header names the signal file of another recording, {name!r}")
         return path, data
     raise RecordingError(f"{header_path}: its signal file {file} is not beside it")
 
@@ -94,12 +103,18 @@ def read_blocks(data: bytes, path: str, signals: Sequence[Signal], n_frames: int
     """
     if not data:
         raise RecordingError(f"{path}: the signal file is empty")
-    if path.lower().endswith(".mat"):
+    is_matlab = path.lower().endswith(".mat")
+    if not is_matlab and data[20:24] == b"val\0" and signals[0].byte_offset == 0:
+        notes.append("the signal file is a MATLAB file, which the header does not say")
+        is_matlab = True
+    if is_matlab:
         return match_rows(read_matlab(data, path, len(signals), notes), signals, n_frames, path, notes)
     signals = [signal for signal in signals if not signal.is_null]
     form, offset, width = signals[0].format, signals[0].byte_offset, sum(signal.samples_per_frame for signal in signals)
     if form not in MISSING_ADC:
         raise RecordingError(f"{path}: WFDB has no signal format {form}; it has {', '.join(MISSING_ADC)}")
+    if _TEXT.fullmatch(data, 0, _START) and len(set(data[:_START])) > 2:
+        raise RecordingError(f"{path}: the signal file is a text, not samples of format {form}")
     if any((signal.format, signal.byte_offset) != (form, offset) for signal in signals):
         raise RecordingError(f"{path}: the header gives its signals different formats or offsets")
     if form in FLAC:
@@ -116,6 +131,8 @@ def read_blocks(data: bytes, path: str, signals: Sequence[Signal], n_frames: int
         fewer = _fewer_signals(data[offset:], samples[0], signals, n_frames, path, notes)
         if fewer:
             return [fewer]
+    if form != "8":
+        samples = _as_the_first_samples_say(samples, form, signals, notes)
     blocks = split_frames(samples.T, signals)
     return _sum_differences(blocks) if form == "8" else blocks
 
@@ -129,6 +146,30 @@ def _sum_differences(blocks: list[Block]) -> list[Block]:
         )
         for block in blocks
     ]
+
+
+def _as_the_first_samples_say(
+    samples: np.ndarray, form: str, signals: Sequence[Signal], notes: list[str]
+) -> np.ndarray:
+    """The samples (frames, samples of a frame), in the other order of bytes if the header's first samples prove it.
+
+    A format of the same size that a header names by mistake gives noise. Where not a single first sample is as the
+    header says, that is noted.
+    """
+    initial = [signal.initial for signal in signals]
+    first = samples[0].tolist()
+    several = any(signal.samples_per_frame > 1 or signal.skew for signal in signals)
+    if several or len(set(initial)) < 2 or any(map(int.__eq__, first, initial)):
+        return samples
+    if form in ("16", "61"):
+        exchanged = samples.astype(np.int16).byteswap()
+        if exchanged[0].tolist() == initial:
+            notes.append(
+                f"the samples have the other order of bytes than format {form}, told by the header's first samples"
+            )
+            return exchanged
+    notes.append("none of the first samples is the one that the header gives: its format or signal file may be wrong")
+    return samples
 
 
 def _fewer_signals(

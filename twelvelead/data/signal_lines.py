@@ -14,6 +14,7 @@ from .leads import Lead, lead_names
 _SIGNAL_WITH_BLANKS = re.compile(r"(\S.*?\.\w{3,4})\s+(\d\S*)(?:\s+(.*))?")  # in the name of its file
 # up to five integers, which some programs write with a decimal point, then the description
 _NUMBERS = re.compile(r"((?:[+-]?\d{1,10}(?:\.0*)?(?:\s+|$)){0,5})(.*)", re.ASCII)
+_RESOLUTION = re.compile(r"8|10|12|14|16|18|24|32")  # bits of a sample
 _SHOWN = 12  # names that a note lists
 
 
@@ -77,6 +78,8 @@ def read_signal_lines(lines: list[str], n_leads: int, where: str, notes: list[st
             raise RecordingError(
                 f"{where}: a signal's line must be like 'A0001.mat 16+24 1000/mV 16 0 0 0 0 II', not {line[:60]!r}"
             )
+        if len(read) >= n_leads and signal.file not in {other.file for other in read}:  # "%Age: 74" looks like a line
+            break
         read.append(signal)
     if len(read) != n_leads:
         notes.append(f"the header announces {n_leads} leads and lists {len(read)}")
@@ -133,13 +136,12 @@ def _signal_line(line: str, where: str) -> _Line | None:
     else:
         gain, end = parsed
     numbers, description = _NUMBERS.match(rest[end:].strip() if parsed else rest).groups()  # type: ignore[union-attr]
-    return _Line(
-        fields[0],
-        storage,
-        gain,
-        tuple(map(int, re.sub(r"\.0*", "", numbers).split() if "." in numbers else numbers.split())),
-        description.strip(),
-    )
+    integers = tuple(map(int, re.sub(r"\.0*", "", numbers).split() if "." in numbers else numbers.split()))
+    if len(integers) == 4 and _RESOLUTION.fullmatch(rest[:end]):
+        raise RecordingError(
+            f"{where}: {rest[:end]} may be a gain or, without a gain, the bits of a sample; write the gain as 1000/mV"
+        )
+    return _Line(fields[0], storage, gain, integers, description.strip())
 
 
 def file_with_blanks(line: str) -> str | None:

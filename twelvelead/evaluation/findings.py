@@ -17,7 +17,10 @@ KINDS = {  # kind of finding → its words in a note, in the order of the report
     "spaced": (
         "recordings whose labels stand in '# Dx: ...', as in PhysioNet's current files; no official script reads that"
     ),
-    "relabelled": "recordings with several lines '#Dx: ...'; the 2020 script gives the rest to the next ones",
+    "relabelled": (
+        "recordings with several lines '#Dx: ...'; 2021's script takes them all, "
+        "the 2020 script gives the rest to the next ones"
+    ),
     "empty": "recordings with an empty output file",
     "short": "recordings with short or missing rows in the output file",
     "long": "recordings with long or surplus rows in the output file",

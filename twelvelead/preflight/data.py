@@ -150,7 +150,9 @@ def _write_damaged(folders: Folders, recording: Recording) -> None:
             text = text.split("\n", 1)[0] + "\n"
         (folders.test / f"{name}.hea").write_text(_without_labels(text), encoding="utf-8")
         (folders.test / f"{name}.mat").write_bytes(_matlab4(values, dtype))
-        (folders.labels / f"{name}.hea").write_text(text if leads else text + f"#Dx: {SINUS_RHYTHM}\n")
+        (folders.labels / f"{name}.hea").write_text(
+            text if leads else text + f"#Dx: {SINUS_RHYTHM}\n", encoding="utf-8"
+        )
         folders.recordings.add(name)
         folders.damaged.add(name)
 

@@ -6,11 +6,13 @@ machine.run([...], …)                           # as Machine.run, with the pat
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 import subprocess
+import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..errors import UserError
@@ -18,6 +20,7 @@ from .machine import MEMORY_GB, Finished, execute
 
 IMAGE = "twelvelead-preflight"
 BUILD_SECONDS = 3600
+KILLED = 137  # exit code of `docker run` for a container that SIGKILL ended
 
 
 @dataclass(frozen=True)
@@ -35,16 +38,39 @@ class DockerMachine:
     def run(
         self, command: Sequence[str | Path], *, read_only: Sequence[Path], seconds: float, settings: dict[str, str]
     ) -> Finished:
-        """Runs a command as the image's user; its first word, this machine's Python, becomes the image's."""
-        words = ["docker", "run", "--rm", "--network", "none", "--memory", f"{MEMORY_GB}g"]
+        """Runs a command as the image's user; its first word, this machine's Python, becomes the image's.
+
+        The container has a name, so that it can be removed when its time is over: ending `docker run` would leave it
+        running. Its memory is limited and not measured, so `peak_gb` is NaN.
+        """
+        name = f"{IMAGE}-{uuid.uuid4().hex[:12]}"
+        words = ["docker", "run", "--name", name, "--network", "none", "--memory", f"{MEMORY_GB}g"]
         words += ["--gpus", "all"] if self.gpu else []
         words += ["-v", f"{self.root}:{self.root}"]
         for folder in read_only:
             words += ["-v", f"{folder}:{folder}:ro"]
-        for name, value in settings.items():
-            words += ["-e", f"{name}={value}"]
+        for variable, value in {**_settings_of_this_process(), **settings}.items():
+            words += ["-e", f"{variable}={value}"]
         words += ["-w", str(self.root / "elsewhere"), IMAGE, "python", *map(str, command[1:])]
-        return execute(words, self.root / "elsewhere", dict(os.environ), seconds, memory=False)
+        try:
+            finished = execute(words, self.root / "elsewhere", dict(os.environ), seconds, memory=False)
+            killed = ["docker", "inspect", "--format", "{{.State.OOMKilled}}", name]
+            out_of_memory = finished.code == KILLED and "true" in _output(killed)
+        finally:
+            _output(["docker", "rm", "--force", name])
+        reason = f"\nit needed more than {MEMORY_GB} GB of memory and was killed" if out_of_memory else ""
+        return replace(finished, output=finished.output + reason, peak_gb=math.nan)
+
+
+def _settings_of_this_process() -> dict[str, str]:
+    """The settings that a command on this machine would inherit; a container inherits none."""
+    return {
+        name: value for name, value in os.environ.items() if name.startswith("TWELVELEAD_") or name == "OMP_NUM_THREADS"
+    }
+
+
+def _output(words: list[str]) -> str:
+    return subprocess.run(words, capture_output=True, text=True).stdout
 
 
 def find_docker(root: Path, submission: Path) -> tuple[DockerMachine, Finished]:

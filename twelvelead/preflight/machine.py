@@ -40,7 +40,7 @@ class Finished:
         What it printed on both streams.
     seconds : float
     peak_gb : float
-        Largest resident memory of one of its processes.
+        Largest resident memory of one of its processes; NaN if it was not measured.
     """
 
     code: int

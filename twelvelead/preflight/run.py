@@ -5,6 +5,7 @@ code = preflight(data=None, submission=None)        # 0 if every step succeeded,
 
 from __future__ import annotations
 
+import math
 import shutil
 import sys
 import tempfile
@@ -87,7 +88,7 @@ class Preflight:
         detail = _check(finished)
         if state(model) != before:
             raise StepError("the model folder was changed by running the model")
-        return f"{len(self.folders.recordings)} recordings, {detail}"
+        return ", ".join([f"{len(self.folders.recordings)} recordings", *([detail] if detail else [])])
 
     def check_outputs(self, outputs: str) -> str:
         problems = problems_of_folder(self.root / outputs, self.folders.recordings, self.folders.damaged)
@@ -154,7 +155,7 @@ def _check(finished: Finished) -> str:
         raise StepError(*(finished.cause() or [f"exit code {finished.code}, without a word"]))
     if finished.peak_gb > MEMORY_GB:
         raise StepError(f"it took {finished.peak_gb:.1f} GB of memory, more than {MEMORY_GB}")
-    return f"{finished.peak_gb:.1f} GB"
+    return "" if math.isnan(finished.peak_gb) else f"{finished.peak_gb:.1f} GB"
 
 
 def state(folder: Path) -> dict[str, tuple[int, int]]:
@@ -218,7 +219,7 @@ def _go_through(run: Preflight, source: Path, data: Path | None, docker: bool) -
     else:
         run.machine = find_machine(run.root, _has_gpu())
     run.step("machine", lambda: run.machine.summary)
-    if built is not None and not run.step("docker build", lambda: _check(built)):
+    if built is not None and not run.step("docker build", lambda: (_check(built), f"{built.seconds:.0f} s")[1]):
         return
     run.step("files of the submission", lambda: _copy_submission(run, source))
     if not run.step("training and test data", lambda: _make_data(run, data)):

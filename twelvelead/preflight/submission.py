@@ -47,7 +47,7 @@ def copy_submission(source: Path, target: Path) -> None:
     """
     target.mkdir()
     ignored = source / ".dockerignore"
-    lines = ignored.read_text(encoding="utf-8").splitlines() if ignored.is_file() else []
+    lines = ignored.read_text(encoding="utf-8-sig", errors="replace").splitlines() if ignored.is_file() else []
     allowed = [path for line in lines if line.startswith("!") for path in source.glob(line[1:])]
     for path in allowed or sorted(source.iterdir()):
         if path.is_dir():
@@ -72,7 +72,7 @@ def problems_of_files(folder: Path) -> list[str]:
     if not requirements.is_file():
         problems.append("requirements.txt: there is none; name every package that is imported, with its version")
     else:
-        for line in requirements.read_text(encoding="utf-8").splitlines():
+        for line in requirements.read_text(encoding="utf-8-sig", errors="replace").splitlines():
             line = line.split("#")[0].strip()
             if line and not line.startswith("-") and "==" not in line and " @ " not in line:
                 problems.append(f"requirements.txt: {line} names no version (with ==); tomorrow it may be another one")
@@ -80,6 +80,8 @@ def problems_of_files(folder: Path) -> list[str]:
     if not dockerfile.is_file():
         problems.append("Dockerfile: there is none, under this name, at the top")
     else:
-        lines = [" ".join(line.split()) for line in dockerfile.read_text(encoding="utf-8").splitlines()]
+        lines = [
+            " ".join(line.split()) for line in dockerfile.read_text(encoding="utf-8-sig", errors="replace").splitlines()
+        ]
         problems += [f"Dockerfile: the line '{line}' is missing" for line in DOCKER_LINES if line not in lines]
     return problems

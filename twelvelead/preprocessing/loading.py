@@ -11,11 +11,13 @@ recording is read or prepared can cost another its result.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
+from ..data.plausibility import implausible
 from ..data.recording import Recording, read_recording, recording_from
 from ..errors import RecordingError
 from ..recipes import Input
@@ -23,7 +25,7 @@ from .prepare import Prepared, prepare
 
 
 class Loaded(NamedTuple):
-    """A recording and the model input that was made of it."""
+    """A recording, with what is odd about it among its notes, and the model input that was made of it."""
 
     recording: Recording
     prepared: Prepared
@@ -42,7 +44,11 @@ def load_given(header: str | Sequence[str], signal: np.ndarray, spec: Input) -> 
 def _load(read: Callable[[], Recording], spec: Input, name: str) -> Loaded | str:
     try:
         recording = read()
-        return Loaded(recording, prepare(recording, spec))
+        prepared = prepare(recording, spec)
+        doubts = implausible(recording)
+        if doubts:
+            recording = replace(recording, notes=(*recording.notes, *doubts))
+        return Loaded(recording, prepared)
     except RecordingError as error:
         return str(error)
     except Exception as error:  # MemoryError, or a fault of ours: this recording's result is lost, and no other's

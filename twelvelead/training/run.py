@@ -246,6 +246,8 @@ def prepare_run(
     store = build_store(headers, recipe.input, work / "store", root=root, jobs=jobs, drawn=drawn)
     _report_recordings(store, log)
     groups = [patient or (patients or {}).get(name) for patient, name in zip(store.patients, store.names)]
+    if patients and not any(name in patients for name in store.names):
+        log(f"patients: none of the {len(store)} recordings is in the list, so each counts as a patient of its own")
     classes = classes.spelled_as(store.codes)
     as_read = digest([store.headers, store.codes, store.offsets.tolist(), groups])
     identity_as_read = {**identity, AS_READ: as_read}
