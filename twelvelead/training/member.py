@@ -49,7 +49,7 @@ class TrainedMember:
         Scores of the validation recordings with these weights.
     history : list of dict
         One row for each epoch: member, epoch, loss, learning_rate, train_loss, validation_loss, metric, threshold,
-        seconds.
+        auprc, seconds.
     """
 
     state: dict[str, torch.Tensor]
@@ -191,6 +191,7 @@ def _next_epoch(
         validation_loss=validation.loss,
         metric=validation.metric,
         threshold=validation.threshold,
+        auprc=validation.auprc,
         seconds=round(seconds, 2),
     )
     state.history.append(row)

@@ -27,7 +27,7 @@ from ..plots.progress import draw_progress, write_history
 from ..recipes import to_dict
 from ..thresholds.objectives import METRIC_OF, objective_of
 from ..thresholds.search import Thresholds, optimise, shrink
-from .losses import frequency_log_odds
+from .losses import WEIGHTED, frequency_log_odds
 from .member import TrainedMember
 from .member_files import ResultError, delete_result, read_result
 from .publishing import HISTORY, MANIFEST, hashes_of, link_or_copy, publish
@@ -223,7 +223,7 @@ def _log_odds(run: TrainingRun, labels: np.ndarray) -> np.ndarray:
     """How far each class's frequency among the training recordings shifts its scores' log-odds; float64 (classes,)."""
     training, known = run.recipe.training, run.known_labels(labels)
     rows = np.concatenate([run.rows, run.synthetic_rows])
-    weighted = any(phase.loss == "weighted_cross_entropy" for phase in training.phases)
+    weighted = any(phase.loss in WEIGHTED for phase in training.phases)
     return frequency_log_odds(
         labels[rows], None if known is None else known[rows], weighted, training.largest_class_weight
     )
