@@ -78,11 +78,11 @@ class LongConvolution(torch.autograd.Function):
         response, *spectra = ctx.saved_tensors
         conjugate, of_response = response.conj().resolve_conj(), torch.zeros_like(response)
         of_x = torch.empty_like(gradient)
-        for outputs, inputs, spectrum in zip(gradient.split(ctx.part), of_x.split(ctx.part), spectra):
-            outputs = torch.fft.rfft(outputs.transpose(1, 2), ctx.size)
-            of_response += (outputs * spectrum.conj()).sum(dim=0)
-            time_reversed = torch.fft.irfft(outputs.mul_(conjugate), ctx.size)
-            inputs.copy_(time_reversed[:, :, : gradient.shape[1]].transpose(1, 2))
+        for of_outputs, of_inputs, spectrum in zip(gradient.split(ctx.part), of_x.split(ctx.part), spectra):
+            of_outputs = torch.fft.rfft(of_outputs.transpose(1, 2), ctx.size)
+            of_response += (of_outputs * spectrum.conj()).sum(dim=0)
+            correlated = torch.fft.irfft(of_outputs.mul_(conjugate), ctx.size)
+            of_inputs.copy_(correlated[:, :, : gradient.shape[1]].transpose(1, 2))
         return of_x, torch.fft.irfft(of_response, ctx.size)
 
 
