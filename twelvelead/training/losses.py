@@ -167,8 +167,8 @@ def joint_loss(
 
     Nejedly et al. (CinC 2021) sum the metric over a batch of 128 recordings and give the last term the weight 1. Here
     the metric is a mean over the recordings, as every loss in this file is. The weight 1/128 keeps their balance of
-    these two, and Adam's steps do not depend on the scale of both together. With the weight 1 the second head was
-    measured to settle on the same decisions for all recordings.
+    these two, and Adam's steps do not depend on the scale of both together. With the weight 1 the second head did not
+    learn a small problem that it learns with 1/128 (tests/training/test_member.py).
     """
     with torch.autocast(logits.device.type, enabled=False):
         logits, labels = logits.float(), labels.float()
