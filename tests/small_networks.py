@@ -11,6 +11,8 @@ SMALL = {
     "se_resnet": dict(width=4, reduction=1),
     "crnn": dict(width=6, blocks=3, samples=700),
     "cnn_gru": dict(width=6),
+    "isibrno": dict(width=8),
+    "s4": dict(width=8),
 }
 
 

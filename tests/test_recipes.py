@@ -78,6 +78,8 @@ PARAMETERS = {
     "se-resnet": 8_837_060,
     "crnn": 40_995_849,
     "cnn-gru": 3_427_864,
+    "isibrno-2021": 6_547_256 + 12_824,  # the network; the second head
+    "s4": 2_177_560,
 }
 
 # What a description gives, by the field that holds it: phases are (loss, learning rate, epochs).
@@ -201,6 +203,50 @@ PUBLISHED = {
         "voting.threshold_method": "common",
         "label_set": "challenge",
     },
+    "isibrno-2021": {  # P. Nejedly et al., CinC 2021, and a public copy of the entry
+        "input.frequency_hz": 500,
+        "input.band_pass_hz": (1, 47),
+        "input.band_pass_order": 3,
+        "input.centred": True,
+        "input.per_lead_scale": True,
+        "input.derive_limb_leads": False,
+        "input.piece_s": 8192 / 500,
+        "input.longest_s": 8192 / 500,
+        "augmentation.lead_sets": (
+            "I II III aVR aVL aVF V1 V2 V3 V4 V5 V6",
+            "I II V1 V2 V3 V4 V5 V6",
+            "I II III aVR aVL aVF",
+            "I II III V2",
+            "I II V2",
+            "I II",
+        ),
+        "network": dict(width=256, blocks=5, stem_kernel=15, kernel=9, heads=8, dropout=0.5, decision_head=256),
+        "training.phases": [("joint_loss", 1e-3, 20), ("joint_loss", 1e-4, 20), ("joint_loss", 1e-5, 10)],
+        "training.optimizer": "adam",
+        "training.weight_decay": 1e-4,
+        "training.batch_size": 128,
+        "training.largest_gradient": 10,
+        "training.largest_class_weight": None,
+        "training.select": "auprc",
+        "voting.members": 3,
+        "voting.train_fraction": 0.8,
+        "voting.threshold_method": "differential_evolution",
+        "voting.threshold_options": {"points": 300, "common_points": 99, "f_points": 2, "generations": 100},
+        "voting.thresholds": "members",
+        "label_set": "challenge",
+    },
+    "s4": {  # T. Mehari and N. Strodthoff, 2023
+        "input.frequency_hz": 100,
+        "input.piece_s": 2.5,
+        "input.longest_s": 2.5,
+        "input.join": "mean",
+        "augmentation": Augmentation(),
+        "network": dict(width=512, layers=4, states=8, dropout=0.2, shortest_step=1e-3, longest_step=0.1),
+        "training.phases": [("cross_entropy", 1e-3, 100)],
+        "training.optimizer": "adamw",
+        "training.weight_decay": 1e-3,
+        "label_set": "challenge",
+    },
 }
 
 
@@ -248,7 +294,8 @@ def test_every_name_in_a_recipe_exists(name):
     assert recipe.model in models.names() and recipe.label_set in LABEL_SETS
     assert recipe.training.optimizer in OPTIMIZERS and recipe.voting.threshold_method in search.METHODS
     assert all(phase.loss in LOSSES and phase.schedule in ("constant", "cosine") for phase in recipe.training.phases)
-    assert recipe.training.select in ("metric", "loss", "last") and recipe.input.join in ("max", "mean", "first")
+    assert recipe.training.select in ("metric", "auprc", "loss", "last")
+    assert recipe.input.join in ("max", "mean", "first")
     assert recipe.training.unknown_labels in ("negative", "masked", "unstated")
     assert recipe.voting.thresholds in ("ensemble", "members")
     assert bool(recipe.voting.folds) != bool(recipe.voting.train_fraction)  # one way to make members
@@ -507,10 +554,11 @@ def test_a_score_depends_on_neither_padding_nor_company(system):
     prepared = [prepare(recording, recipe) for recording in hearts(seconds=(5, 10, 31, 8, 125, 7.3))]
     together = stack(prepared, ensemble.device)
     scores = predict(ensemble.models[0], together, np.arange(6), recipe, batch_samples=10**9)
+    between_hearts = np.ptp(scores, axis=0).max()
+    assert between_hearts > 1e-4
     for row, item in enumerate(prepared):
         alone = predict(ensemble.models[0], stack([item], ensemble.device), np.arange(1), recipe)
-        np.testing.assert_allclose(alone[0], scores[row], atol=1e-5)
-    assert np.ptp(scores, axis=0).max() > 1e-3
+        np.testing.assert_allclose(alone[0], scores[row], rtol=0, atol=min(1e-5, 0.01 * between_hearts))
 
 
 def test_a_recording_that_is_heard_in_part_is_the_first_part():
@@ -557,7 +605,8 @@ def test_run_model_takes_every_rate_and_length_and_gives_one_heart_one_score(sys
     assert capsys.readouterr().err == ""  # none fell back
     of_rate = np.array(of_rate)  # rate, recording, class
     between_hearts = np.ptp(of_rate, axis=1).max()
-    assert np.ptp(of_rate, axis=0).max() < 0.1 * between_hearts and between_hearts > 5e-4
+    # After two epochs on a few recordings, scores of a network with a second head hardly differ.
+    assert np.ptp(of_rate, axis=0).max() < 0.1 * between_hearts and between_hearts > 5e-5
 
 
 @pytest.mark.slow

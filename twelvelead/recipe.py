@@ -28,8 +28,14 @@ class Input:
         Millivolts that become 1.0 in the model input.
     per_recording_scale : bool
         Divide each recording by its own amplitude instead of by `unit_mv`; the network gets the amplitude as a number.
+    per_lead_scale : bool
+        Divide each lead by its own standard deviation in the recording instead of by `unit_mv`.
     high_pass_hz : float
         Slower components are removed; 0 removes nothing.
+    band_pass_hz : tuple of float
+        Lower and upper edge of a Butterworth band-pass filter, applied forwards and backwards; () for none.
+    band_pass_order : int
+        Its order.
     centred : bool
         Subtract the mean of each lead.
     envelopes_hz : tuple of float
@@ -38,6 +44,8 @@ class Input:
         Detect exchanged arm electrodes and exchange them back.
     fill_leads : bool
         Estimate missing leads from the others by a linear fit to the training recordings.
+    derive_limb_leads : bool
+        Compute missing limb leads from two others, which is exact. Otherwise they are zero like missing chest leads.
     standardised : bool
         Subtract from each channel its mean over the training recordings and divide by its standard deviation.
     longest_s : float
@@ -52,11 +60,15 @@ class Input:
     frequency_hz: float = 125.0
     unit_mv: float = 0.2
     per_recording_scale: bool = False
+    per_lead_scale: bool = False
     high_pass_hz: float = 0.0
+    band_pass_hz: tuple[float, ...] = ()
+    band_pass_order: int = 3
     centred: bool = False
     envelopes_hz: tuple[float, ...] = ()
     undo_arm_reversal: bool = False
     fill_leads: bool = False
+    derive_limb_leads: bool = True
     standardised: bool = False
     longest_s: float = 105.0
     piece_s: float = 90.0
@@ -95,6 +107,10 @@ class Augmentation:
         Some or all of the chest leads become flat.
     lead_set_probability : float
         All chest leads become flat, or all but V2: what the Challenge's reduced lead sets of 2021 leave.
+    lead_sets : tuple of str
+        Each recording keeps the leads of one of these sets, drawn with equal chances, and the others become flat; ()
+        keeps all leads. A set is written as the names of its leads with a space between. Limb leads become flat too, so
+        this fits an input that does not compute them (`Input.derive_limb_leads`).
     metadata_dropout : float
         Probability with which each of age, sex and amplitude is made unknown.
     """
@@ -112,6 +128,7 @@ class Augmentation:
     arm_swap_probability: float = 0.0
     lead_drop_probability: float = 0.0
     lead_set_probability: float = 0.0
+    lead_sets: tuple[str, ...] = ()
     metadata_dropout: float = 0.0
 
 
@@ -141,6 +158,8 @@ class Training:
     ----------
     optimizer : str
         A name in training.member.OPTIMIZERS.
+    largest_gradient : float or None
+        Limit of the norm of a batch's gradient, which is scaled down to it. None for no limit.
     averaged_epochs : float
         Part of the last phase of each loss, counted from its end, over which the weights are averaged; 0 for none.
     largest_class_weight : float or None
@@ -148,7 +167,7 @@ class Training:
         times as much as a negative.
     select : str
         Which epoch is kept: the one with the best validation "metric" (at one threshold for all classes), the one with
-        the lowest validation "loss", or the "last".
+        the best validation "auprc" (mean over the classes), the one with the lowest validation "loss", or the "last".
     rate_patience : int
         Epochs without a better validation after which the learning rate is halved; 0 for never.
     early_stopping_patience : int
@@ -163,6 +182,7 @@ class Training:
     batch_size: int = 32
     optimizer: str = "adamw"
     weight_decay: float = 0.0
+    largest_gradient: float | None = None
     averaged_epochs: float = 0.0
     largest_class_weight: float | None = None
     select: str = "metric"
@@ -270,7 +290,8 @@ class Recipe:
     source : str
         The publication, or where the choices are explained.
     model : str
-        A name in the registry of models/__init__.py; `network` are keyword arguments of that function.
+        A name in the registry of models/__init__.py; `network` are keyword arguments of that function. One more,
+        `decision_head`, adds a second head with so many hidden units to any network; see models/network.py.
     label_set : str
         "challenge" for the scored classes of the weights table, "cpsc" for the nine classes of the unofficial phase.
     """

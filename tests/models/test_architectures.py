@@ -30,6 +30,8 @@ def test_options_that_make_no_network_are_an_error():
         ("se_resnet", dict(blocks=0)),
         ("crnn", dict(samples=5000)),
         ("cnn_gru", dict(width=5)),
+        ("isibrno", dict(kernel=8)),
+        ("s4", dict(states=7)),
     ):
         with pytest.raises(UserError, match=name):
             models.build(name, leads=12, classes=24, **options)

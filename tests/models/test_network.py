@@ -1,6 +1,9 @@
-"""What every network is wrapped in: folded batch normalisation, standardised channels, estimated leads."""
+"""What every network is wrapped in: folded batch norms, standardised channels, estimated leads, a second head."""
 
 from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,8 +11,12 @@ import torch
 from small_networks import network, used
 
 from twelvelead import models
+from twelvelead.data.classes import classes_for, load_weights
 from twelvelead.models.layers import ConvNorm, ConvNormReLU
-from twelvelead.models.network import FilledLeads, Standardised, fuse
+from twelvelead.models.network import DecisionHead, FilledLeads, Standardised, accelerated, fuse, new_model
+from twelvelead.recipes import get_recipe
+
+TABLE_2021 = Path(__file__).resolve().parents[3] / "shared" / "reference" / "weights-2021.csv"
 
 
 @pytest.mark.parametrize("name", models.names())
@@ -114,3 +121,75 @@ def test_missing_leads_stay_zero_in_padding_and_without_covariance():
     model.covariance.copy_(of_a_dipole()[1])
     filled = model(x)
     assert not filled[0, :, 60:].any() and filled[0, 5, :60].any() and filled[1, 5].any()
+
+
+# ------------------------------------------------------------------------------------------------------- a second head
+
+
+def with_decisions(name="butt"):
+    torch.manual_seed(0)
+    return DecisionHead(network(name), 24, 16)
+
+
+def test_a_second_head_is_the_formula_of_its_description():
+    """sigmoid(Linear(LeakyReLU(BN(Linear(y))))) with y the first head's logits."""
+    model = used(with_decisions())
+    x = torch.randn(3, 12, 320)
+    with torch.no_grad():
+        logits = model.network(x)
+        hidden = logits @ model.hidden.conv.weight[:, :, 0, 0].T
+        norm = model.hidden.norm
+        hidden = (hidden - norm.running_mean) / torch.sqrt(norm.running_var + norm.eps) * norm.weight + norm.bias
+        expected = model.head(torch.where(hidden > 0, hidden, 0.01 * hidden))
+        torch.testing.assert_close(model(x), expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", models.names())
+def test_in_training_there_are_two_heads_and_the_second_moves_nothing_before_it(name):
+    model = with_decisions(name).train()
+    x, valid = torch.randn(4, 12, 320), torch.ones(4, 320, dtype=torch.bool)
+    both = model(x, valid)
+    assert both.shape == (4, 2, 24)
+    both[:, 1].square().sum().backward(retain_graph=True)
+    assert not any(p.grad is not None and p.grad.any() for p in model.network.parameters())
+    assert all(p.grad.any() for part in (model.hidden, model.head) for p in part.parameters())
+    both[:, 0].square().sum().backward()
+    assert any(p.grad is not None and p.grad.any() for p in model.network.parameters())
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("name", models.names())
+def test_a_second_head_survives_what_makes_a_cpu_fast(name, training):
+    model, x = used(with_decisions(name)), torch.randn(2, 12, 640)
+    with torch.no_grad():
+        expected = torch.sigmoid(model(x))
+        if not training:
+            fuse(model)
+        fast = accelerated(model, training=training)
+        torch.testing.assert_close(torch.sigmoid(fast(x)), expected, rtol=0, atol=1e-5)
+
+
+def test_a_batch_of_one_recording_trains_a_second_head_with_the_running_statistics():
+    model = used(with_decisions()).train()
+    before = {name: value.clone() for name, value in model.hidden.named_buffers()}
+    model(torch.randn(1, 12, 320))[:, 1].sum().backward()
+    assert all(torch.equal(value, before[name]) for name, value in model.hidden.named_buffers())
+    assert model.head.weight.grad is not None and model.head.weight.grad.isfinite().all()
+
+
+def test_a_recipe_gives_any_network_a_second_head():
+    recipe = get_recipe("butt").scaled(width=4)
+    plain = new_model(recipe, 24)
+    recipe = dataclasses.replace(recipe, network={**recipe.network, "decision_head": 32})
+    model = new_model(recipe, 24)
+    more = sum(p.numel() for p in model.parameters()) - sum(p.numel() for p in plain.parameters())
+    assert more == 24 * 32 + 2 * 32 + 32 * 24 + 24
+    assert model.eval()(torch.randn(2, 12, 300)).shape == (2, 24)
+
+
+def test_with_the_table_of_2021_a_recipe_has_26_classes():
+    if not TABLE_2021.is_file():
+        pytest.skip(f"needs {TABLE_2021}")
+    classes = classes_for("challenge", load_weights(TABLE_2021))
+    model = new_model(get_recipe("isibrno-2021").scaled(width=8), len(classes.codes)).eval()
+    assert model(torch.randn(1, 12, 1000)).shape == (1, 26)

@@ -26,7 +26,7 @@ TRAIN = """
 import sys
 import torch
 from twelvelead.errors import UserError
-from twelvelead.experiments.run import narrowed
+from twelvelead.experiments.budget import narrowed
 from twelvelead.models.network import accelerated, new_model
 from twelvelead.recipes import get_recipe
 

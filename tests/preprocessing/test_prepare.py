@@ -17,7 +17,7 @@ from twelvelead.data.header import LEADS
 from twelvelead.data.recording import Recording, read_recording
 from twelvelead.data.resampling import resample
 from twelvelead.errors import RecordingError
-from twelvelead.preprocessing.filters import envelopes, high_pass
+from twelvelead.preprocessing.filters import band_pass, envelopes, high_pass
 from twelvelead.preprocessing.leads import derive_limb_leads, undo_arm_reversal
 from twelvelead.preprocessing.prepare import (
     TYPICAL_AMPLITUDE,
@@ -284,6 +284,50 @@ def test_preparing_with_a_high_pass_keeps_missing_leads_and_samples_at_zero():
     prepared = prepare(recording(signal), Input(high_pass_hz=0.5, unit_mv=1))
     assert not prepared.signal[8].any() and not prepared.signal[:, ~prepared.valid].any()
     assert np.abs(prepared.signal[:, prepared.valid].mean(axis=1)).max() < 0.2
+
+
+@pytest.mark.parametrize("rate", [100, 257, 500])
+@pytest.mark.parametrize("order", [2, 3])
+def test_a_band_pass_is_scipys_butterworth_forwards_and_backwards(rate, order):
+    """Away from the ends; there scipy continues the signal by a point reflection, and we by a mirror image."""
+    signal = ecg_like(30, rate) + 2 * np.sin(np.arange(30 * rate) / rate)  # a slow wander, which must go
+    sections = scipy_signal.butter(order, (1, 47), "bandpass", fs=rate, output="sos")
+    expected = scipy_signal.sosfiltfilt(sections, signal.astype(np.float64))
+    found = band_pass(signal.astype(np.float32), rate, (1, 47), order)
+    inside = slice(3 * rate, -3 * rate)
+    assert found.dtype == np.float32 and np.abs(expected[:, inside]).max() > 0.1
+    np.testing.assert_allclose(found[:, inside], expected[:, inside], atol=1e-3)
+
+
+@pytest.mark.parametrize("samples", [0, 1, 2, 3, 50, 499])
+def test_short_signals_survive_a_band_pass_and_missing_leads_stay_zero(samples):
+    signal = np.random.default_rng(0).normal(size=(12, samples)).astype(np.float32)
+    signal[4] = 0
+    found = band_pass(signal, 500, (1, 47), 3)
+    assert found.shape == signal.shape and np.isfinite(found).all() and not found[4].any()
+    if samples:
+        assert np.abs(found.mean(axis=1)).max() < 1e-6
+
+
+PER_LEAD = Input(frequency_hz=500, band_pass_hz=(1, 47), centred=True, per_lead_scale=True, derive_limb_leads=False)
+
+
+@pytest.mark.parametrize("gain", [0.01, 1, 100])
+def test_each_lead_gets_mean_zero_and_deviation_one_at_any_gain(gain):
+    signal = ecg_like() * np.linspace(0.1, 3, 12)[:, None] + 2
+    signal[8], signal[:, 2000:3000] = 0.7, np.nan
+    prepared = prepare(recording(signal * gain), PER_LEAD)
+    heard = np.delete(prepared.signal[:, prepared.valid], 8, axis=0)
+    np.testing.assert_allclose(heard.mean(axis=1), 0, atol=1e-4)
+    np.testing.assert_allclose(heard.std(axis=1), 1, atol=1e-3)
+    assert not prepared.signal[8].any() and not prepared.signal[:, ~prepared.valid].any()
+    np.testing.assert_allclose(prepared.signal, prepare(recording(signal), PER_LEAD).signal, atol=1e-3)
+
+
+def test_limb_leads_are_left_missing_where_a_recipe_does_not_derive_them():
+    prepared = prepare(recording(ecg_like()[[0, 1, 7]], ("I", "II", "V2")), PER_LEAD)
+    assert prepared.leads.tolist() == prepared.signal.any(axis=1).tolist()
+    assert [LEADS[k] for k in np.flatnonzero(prepared.leads)] == ["I", "II", "V2"]
 
 
 OWN = Input(per_recording_scale=True, high_pass_hz=0.5)

@@ -12,6 +12,7 @@ from scipy.special import expit, logit
 from twelvelead.data.classes import classes_for, load_weights, scored_classes
 from twelvelead.errors import UserError
 from twelvelead.evaluation import metrics
+from twelvelead.thresholds import search
 from twelvelead.thresholds.decisions import at_least_one_label, decide, vote
 from twelvelead.thresholds.objectives import challenge_objective, joined, objective_of, unofficial_objective
 from twelvelead.thresholds.search import METHODS, best_cut, common, optimise, shrink
@@ -132,6 +133,56 @@ def test_the_same_seed_finds_the_same_in_any_order_of_the_recordings(method, met
 )
 def test_with_nothing_to_learn_from_thresholds_stay_at_one_half(method, labels, scores):
     assert (optimise(METRICS["challenge"](labels, scores), method, **QUICK.get(method, {})).values == 0.5).all()
+
+
+FROM_POINTS = dict(points=40, common_points=9, f_points=2, generations=3)
+
+
+def first_population(monkeypatch, objective, **options):
+    """The starting points that scipy is given."""
+    seen = []
+    real = search.optimize.differential_evolution
+    monkeypatch.setattr(
+        search.optimize, "differential_evolution", lambda *args, **kw: seen.append(kw["init"]) or real(*args, **kw)
+    )
+    optimise(objective, "differential_evolution", seed=1, **options)
+    return seen[0]
+
+
+def test_evolution_starts_from_common_thresholds_the_best_f_and_random_points(monkeypatch):
+    labels, scores = recordings(6, 80)
+    labels[:, 4] = False
+    objective = METRICS["challenge"](labels, scores)
+    points = first_population(monkeypatch, objective, points=300, common_points=99, f_points=2, generations=1)
+    assert points.shape == (300, 24) and points.min() >= 0 and points.max() <= 1
+    np.testing.assert_allclose(points[:99], np.repeat(np.arange(1, 100)[:, None] / 100, 24, axis=1))
+    assert np.ptp(points[101:], axis=1).min() > 0.5  # the others are random
+    for beta, point in zip((1, 2), points[99:101]):
+
+        def f(k, threshold, beta=beta):
+            outputs = scores[:, k] >= threshold
+            return (1 + beta**2) * (labels[:, k] & outputs).sum() / (beta**2 * labels[:, k].sum() + outputs.sum())
+
+        for k in np.flatnonzero(labels.any(axis=0)):
+            assert f(k, point[k]) == pytest.approx(max(f(k, score) for score in scores[:, k]))
+        assert point[4] == common(objective).values[4]
+
+
+@pytest.mark.parametrize("decimals", [None, 1])
+def test_evolution_from_given_points_keeps_the_promises_of_every_method(decimals):
+    labels, scores = recordings(7, 60, decimals)
+    labels[:, 3] = False
+    objective = METRICS["challenge"](labels, scores)
+    found = optimise(objective, "differential_evolution", seed=5, **FROM_POINTS)
+    values = [value for _, value in found.stages]
+    assert values == sorted(values) and values[-1] == objective(found.values) > values[1]
+    assert ((found.values >= 0) & (found.values <= 1)).all() and found.values[3] >= common(objective).values[3]
+    shuffled = np.random.default_rng(0).permutation(len(labels))
+    other = METRICS["challenge"](labels[shuffled], scores[shuffled])
+    assert np.array_equal(optimise(other, "differential_evolution", seed=5, **FROM_POINTS).values, found.values)
+    for count in (0, 9):
+        nothing = METRICS["challenge"](np.zeros((count, 24), bool), np.random.default_rng(0).random((count, 24)))
+        assert (optimise(nothing, "differential_evolution", **FROM_POINTS).values == 0.5).all()
 
 
 def test_bayesian_ends_where_no_single_class_can_gain():

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import torch
 
+from twelvelead.data.leads import LEADS
 from twelvelead.inference.predict import PackedRecordings, stack
 from twelvelead.preprocessing.prepare import METADATA, Prepared, metadata_of
-from twelvelead.recipes import Augmentation, Input
+from twelvelead.recipes import Augmentation, Input, get_recipe
 from twelvelead.training.augmentation import disturb
 from twelvelead.training.batches import gather
 
@@ -133,6 +134,16 @@ def test_leads_that_are_off_are_chest_leads_in_as_many_recordings_as_asked_for()
     assert set(off.sum(1).tolist()) == {0, 1, 2, 3, 5, 6}  # some, all but one, all
     assert (off[:, 6:].double().mean(0) > 0.1).all()  # each of them at times
     assert not off.all(0)[6:].any()
+
+
+def test_each_recording_keeps_one_of_the_lead_sets_as_often_as_another():
+    sets = get_recipe("isibrno-2021").augmentation.lead_sets
+    out, _ = disturbed(torch.ones(3000, 3, 12), lead_sets=sets)
+    kept = (out == 1).all(1)
+    assert torch.equal(out, kept[:, None].expand(-1, 3, -1).float())  # whole leads, and nothing else is changed
+    drawn = [" ".join(LEADS[k] for k in np.flatnonzero(row)) for row in kept.numpy()]
+    assert set(drawn) == set(sets) and [len(names.split()) for names in sets] == [12, 8, 6, 4, 3, 2]
+    assert all(drawn.count(names) == pytest.approx(500, abs=80) for names in sets)
 
 
 def test_flat_leads_stay_flat_through_noise_and_filters():

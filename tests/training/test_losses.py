@@ -17,6 +17,7 @@ from twelvelead.training.losses import (
     class_weights,
     cross_entropy,
     frequency_log_odds,
+    joint_loss,
     metric_loss,
     weighted_cross_entropy,
 )
@@ -119,6 +120,34 @@ def test_categorical_cross_entropy_is_what_keras_makes_of_sigmoids(classes):
     assert not labels.any(axis=1).all()
     loss = categorical_cross_entropy(logits, torch.tensor(labels), weighting_for(labels, classes))
     assert float(loss) == pytest.approx(expected, rel=1e-5)
+
+
+def test_the_joint_loss_is_its_definition(classes):
+    """BCE(y) with positive weights N⁻/N⁺, − the metric of p for each recording, + mean 4p(1 − p) / 128."""
+    labels = some_labels(11)
+    labels[:, 5], labels[:, 6] = False, True
+    diagnoses, decisions = torch.randn(50, 24), torch.randn(50, 24)
+    y, p = (1 / (1 + np.exp(-logits.double().numpy())) for logits in (diagnoses, decisions))
+    positives = labels.sum(0)
+    weight = np.divide(50 - positives, positives, out=np.zeros(24), where=positives > 0)
+    weight[6] = 1  # nobody is without it; N⁻/N⁺ would be 0 and leave the class unlearnt
+    entropy = -np.mean(weight * labels * np.log(y) + ~labels * np.log(1 - y))
+    count = np.maximum((labels + p - labels * p).sum(axis=1), 1)
+    metric = sum(classes.weights[j, k] * labels[:, j] @ (p[:, k] / count) for j in range(24) for k in range(24)) / 50
+    weighting = weighting_for(labels, classes)
+    loss = joint_loss(torch.stack([diagnoses, decisions], dim=1), torch.tensor(labels), weighting)
+    assert float(loss) == pytest.approx(entropy - metric + np.mean(4 * p * (1 - p)) / 128, rel=1e-5)
+    one_head = joint_loss(diagnoses, torch.tensor(labels), weighting)
+    both = joint_loss(torch.stack([diagnoses, diagnoses], dim=1), torch.tensor(labels), weighting)
+    torch.testing.assert_close(one_head, both)
+
+
+def test_the_joint_loss_of_two_heads_leaves_out_what_nobody_knows(classes):
+    logits, labels, known = masked_case()
+    both = torch.stack([logits, logits.flip(0)], dim=1)
+    loss, gradient = loss_and_gradient("joint_loss", both, labels, weighting_for(labels.numpy() > 0, classes), known)
+    unknown = (known == 0)[:, None, :].expand(-1, 2, -1)
+    assert loss.isfinite() and not gradient[unknown].any() and (gradient[~unknown] != 0).double().mean() > 0.9
 
 
 # --------------------------------------------------------------------------------------------------- what nobody knows

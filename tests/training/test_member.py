@@ -14,6 +14,7 @@ import torch
 from twelvelead import models
 from twelvelead.data.classes import Classes
 from twelvelead.errors import UserError
+from twelvelead.evaluation.metrics import auprc, macro
 from twelvelead.inference.predict import PackedRecordings, predict, stack
 from twelvelead.models.layers import mean_over_time
 from twelvelead.models.network import new_model
@@ -337,6 +338,45 @@ def test_the_epoch_that_is_kept_is_the_one_the_recipe_selects(tmp_path, plain):
         found = -np.log(np.where(positive, trained.scores, 1 - trained.scores.astype(np.float64))).mean()
         kept[select] = [k for k, loss in enumerate(losses) if found == pytest.approx(loss, rel=1e-3)]
     assert kept["last"] == [3] and kept["loss"] == [int(np.argmin(losses))] != [3]
+
+
+@pytest.mark.slow
+def test_the_epoch_with_the_best_auprc_is_kept_where_a_recipe_says_so(tmp_path, plain):
+    recipe = plain(phases=(constant(3, 1e-3), constant(2, 0.3)), select="auprc")
+    trained, _ = run(tmp_path, recipe)
+    areas = [row["auprc"] for row in trained.history]
+    assert areas[-1] != max(areas)  # the last two epochs ruin it
+    assert macro(auprc(toy()[1][72:], trained.scores)) == pytest.approx(max(areas))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("largest,longest_step", [(None, None), (0.01, 0.01), (1e6, None)])
+def test_a_gradient_is_scaled_down_to_the_largest_norm_allowed(tmp_path, monkeypatch, plain, largest, longest_step):
+    """One step of plain gradient descent at rate 1 is as long as the gradient."""
+    monkeypatch.setitem(training_state.OPTIMIZERS, "sgd", torch.optim.SGD)
+    one = dict(phases=(constant(1, 1.0),), optimizer="sgd", batch_size=72, select="last", weight_decay=0.0)
+    recipe = plain(**one, largest_gradient=largest)
+    torch.manual_seed(epoch.seed_of(3, 1))  # as `run` does for its member
+    start = new_model(recipe, 3).state_dict()
+    trained, _ = run(tmp_path, recipe)
+    moved = torch.cat([(trained.state[name] - value).flatten() for name, value in start.items()])
+    if longest_step is not None:
+        assert float(moved.norm()) == pytest.approx(longest_step, rel=1e-3)
+    else:
+        assert float(moved.norm()) > 0.02
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("loss", ["joint_loss", "weighted_cross_entropy"])
+def test_a_member_with_a_second_head_learns_and_is_scored_by_its_decisions(tmp_path, loss):
+    training = dataclasses.replace(RECIPE.training, phases=(constant(8, 3e-3, loss=loss),), select="auprc")
+    recipe = dataclasses.replace(RECIPE, network={**RECIPE.network, "decision_head": 16}, training=training)
+    trained, _ = run(tmp_path, recipe)
+    assert macro(auprc(toy()[1][72:], trained.scores)) > 0.9 and trained.scores.shape == (24, 3)
+    model = new_model(recipe, 3).eval()
+    model.load_state_dict(trained.state)
+    data, _ = toy()
+    np.testing.assert_allclose(predict(model, data, np.arange(72, 96), recipe.input), trained.scores, atol=1e-5)
 
 
 @pytest.mark.slow

@@ -15,6 +15,7 @@ import typing
 from typing import Any
 
 from ..data.classes import LABEL_SETS
+from ..data.leads import LEADS
 from ..errors import UserError
 from ..recipe import Augmentation, Input, Phase, Recipe, Synthetic, Training, Voting
 
@@ -24,6 +25,8 @@ RANGES: dict[type, dict[str, tuple[float, float]]] = {
         "frequency_hz": (20, 4000),
         "unit_mv": (1e-6, 1e6),
         "high_pass_hz": (0, 100),
+        "band_pass_hz": (0.01, 2000),
+        "band_pass_order": (1, 20),
         "envelopes_hz": (0.01, 2000),
         "longest_s": (0.1, 1e5),
         "piece_s": (0.1, 1e5),
@@ -40,6 +43,7 @@ RANGES: dict[type, dict[str, tuple[float, float]]] = {
     Training: {
         "batch_size": (1, 1e6),
         "weight_decay": (0, 100),
+        "largest_gradient": (1e-9, 1e9),
         "averaged_epochs": (0, 1),
         "largest_class_weight": (1e-3, 1e9),
         "rate_patience": (0, 1e6),
@@ -60,13 +64,13 @@ RANGES: dict[type, dict[str, tuple[float, float]]] = {
 CHOICES: dict[type, dict[str, tuple[str, ...]]] = {
     Input: {"join": ("max", "mean", "first")},
     Phase: {"schedule": ("constant", "cosine")},
-    Training: {"select": ("metric", "loss", "last"), "unknown_labels": ("negative", "masked", "unstated")},
+    Training: {"select": ("metric", "auprc", "loss", "last"), "unknown_labels": ("negative", "masked", "unstated")},
     Voting: {"thresholds": ("ensemble", "members")},
     Recipe: {"label_set": LABEL_SETS},
 }
 # Options of the networks. Those that say how many layers there are may not be large: each layer takes time to build.
 MOST_LAYERS, LARGEST_OPTION, LONGEST_TEXT = 200, 1_000_000, 1000
-LAYER_COUNTS = ("levels", "blocks", "convolutions")
+LAYER_COUNTS = ("levels", "blocks", "convolutions", "layers")
 
 
 def check_recipe(recipe: Recipe) -> None:
@@ -85,9 +89,21 @@ def check_recipe(recipe: Recipe) -> None:
         raise UserError(f"input.piece_s is {spec.piece_s:g}, more than longest_s, {spec.longest_s:g}")
     if round(spec.overlap_s * spec.frequency_hz) >= round(spec.piece_s * spec.frequency_hz):
         raise UserError(f"input.overlap_s is {spec.overlap_s:g}, which must be less than piece_s, {spec.piece_s:g}")
-    for name, frequencies in (("high_pass_hz", (spec.high_pass_hz,)), ("envelopes_hz", spec.envelopes_hz)):
+    for name, frequencies in (
+        ("high_pass_hz", (spec.high_pass_hz,)),
+        ("band_pass_hz", spec.band_pass_hz),
+        ("envelopes_hz", spec.envelopes_hz),
+    ):
         if any(frequency >= spec.frequency_hz / 2 for frequency in frequencies):
             raise UserError(f"input.{name} must be below half of frequency_hz, {spec.frequency_hz / 2:g}")
+    if spec.band_pass_hz and (len(spec.band_pass_hz) != 2 or spec.band_pass_hz[0] >= spec.band_pass_hz[1]):
+        raise UserError("input.band_pass_hz must be a lower and an upper frequency, or empty")
+    if spec.per_lead_scale and spec.per_recording_scale:
+        raise UserError("input.per_lead_scale and per_recording_scale are both true; one of them must be false")
+    for leads in recipe.augmentation.lead_sets:
+        odd = [lead for lead in leads.split() if lead not in LEADS]
+        if odd or not leads.split():
+            raise UserError(f"augmentation.lead_sets names {_shown(odd[0] if odd else leads)}, which is no lead")
     _check_network(recipe.network)
 
 

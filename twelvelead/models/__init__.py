@@ -24,9 +24,11 @@ from ..errors import UserError
 from .butt import butt
 from .cnn_gru import cnn_gru
 from .crnn import crnn
+from .isibrno import isibrno
+from .s4 import s4
 from .se_resnet import se_resnet
 
-_REGISTRY = {function.__name__: function for function in (butt, se_resnet, crnn, cnn_gru)}
+_REGISTRY = {function.__name__: function for function in (butt, se_resnet, crnn, cnn_gru, isibrno, s4)}
 
 
 def names() -> tuple[str, ...]:

@@ -8,11 +8,46 @@ from __future__ import annotations
 
 import torch
 from torch import nn
+from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from ..recipes import Recipe
 from . import build
 from .layers import ConvNorm, ConvNormReLU
+
+
+class DecisionHead(nn.Module):
+    """A network with a second head, which learns the decisions from the logits of all classes together.
+
+    The second head sees which diagnoses the first one finds, and can learn how they exclude each other. No gradient
+    flows from it into the network. From Nejedly et al., CinC 2021 (models/isibrno.py); it fits any network.
+
+    Parameters
+    ----------
+    network : nn.Module
+        (x, valid, metadata) → logits (batch, classes).
+    classes : int
+    features : int
+        Hidden units of the second head.
+    """
+
+    def __init__(self, network: nn.Module, classes: int, features: int):
+        super().__init__()
+        self.network = network
+        self.hidden = ConvNorm(classes, features, 1)  # a linear layer without bias, and batch normalisation
+        self.head = nn.Linear(features, classes)
+
+    def forward(
+        self, x: torch.Tensor, valid: torch.Tensor | None = None, metadata: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """The logits of the decisions, (batch, classes), whose sigmoids are the scores.
+
+        In training those of the diagnoses come first, (batch, 2, classes), as `losses.joint_loss` takes them.
+        """
+        diagnoses = self.network(x, valid, metadata)
+        hidden = F.leaky_relu(self.hidden(diagnoses.detach()[:, :, None, None]))
+        decisions = self.head(hidden.flatten(1))
+        return torch.stack([diagnoses, decisions], dim=1) if self.training else decisions
 
 
 class Standardised(nn.Module):
@@ -84,9 +119,17 @@ def fuse(model: nn.Module) -> nn.Module:
 
 
 def new_model(recipe: Recipe, classes: int) -> nn.Module:
-    """The recipe's network with random weights from torch's global generator."""
+    """The recipe's network with random weights from torch's global generator.
+
+    Among the options of the network, `decision_head` is not one of the architecture: it is the number of hidden units
+    of a `DecisionHead` around it, and 0 or absent for none.
+    """
     channels = recipe.input.channels
-    model = build(recipe.model, leads=channels, classes=classes, **recipe.network)
+    options = dict(recipe.network)
+    decision_features = options.pop("decision_head", 0)
+    model = build(recipe.model, leads=channels, classes=classes, **options)
+    if decision_features:
+        model = DecisionHead(model, classes, decision_features)
     if recipe.input.standardised:
         model = Standardised(model, channels)
     return FilledLeads(model, channels) if recipe.input.fill_leads else model

@@ -15,6 +15,7 @@ COLUMNS = (
     "validation_loss",
     "metric",
     "threshold",
+    "auprc",
     "seconds",
 )
 

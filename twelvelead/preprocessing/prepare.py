@@ -23,14 +23,17 @@ from ..data.recording import Recording
 from ..data.resampling import resample
 from ..errors import RecordingError
 from ..recipes import Input
-from .filters import envelopes, high_pass
+from .filters import band_pass, envelopes, high_pass
 from .leads import derive_limb_leads, fill_gaps, undo_arm_reversal
 
 # Largest absolute value of a prepared signal that is divided by a fixed number of millivolts. It keeps a signal whose
 # gain is wrong by a factor of 1,000 finite in the float16 store: two volts at 0.2 mV a unit.
 LARGEST_INPUT = 10_000.0
-# The same for a signal that is divided by its own amplitude: what is larger is an artefact and not a heartbeat.
+# The same for a signal that is divided by its own amplitude or deviation: what is larger is an artefact and not a
+# heartbeat.
 LARGEST_RELATIVE_INPUT = 20.0
+# A lead that varies less than this has no signal left after filtering, and its rounding errors must not be enlarged.
+SMALLEST_DEVIATION_MV = 1e-6
 METADATA = 7
 _FEW = 512  # every so many samples are compared first
 # The range of `amplitude_of` in mV that a heart can have. An amplitude outside it comes from a wrong gain and says
@@ -77,13 +80,18 @@ def prepare(recording: Recording, spec: Input) -> Prepared:
         would become longer than any recording is, because its sampling frequency is wrong.
     """
     signal, present, missing = _standard_leads(recording)
-    signal, present = derive_limb_leads(signal, present)
+    if spec.derive_limb_leads:
+        signal, present = derive_limb_leads(signal, present)
     if not present.any():
         raise RecordingError(f"{recording.name}: {_why_no_signal(recording)}")
     signal = _resampled(signal, recording, spec.frequency_hz)
     valid = _valid(missing, signal.shape[1], recording.frequency_hz / spec.frequency_hz)
     if spec.high_pass_hz:
         signal = high_pass(signal, spec.frequency_hz, spec.high_pass_hz)
+    if spec.band_pass_hz:
+        signal = band_pass(
+            signal, spec.frequency_hz, (spec.band_pass_hz[0], spec.band_pass_hz[1]), spec.band_pass_order
+        )
     if spec.undo_arm_reversal:
         signal, present = undo_arm_reversal(signal, present)
     if spec.centred and valid.any():
@@ -95,6 +103,9 @@ def prepare(recording: Recording, spec: Input) -> Prepared:
         if not present.all():  # what it would be with all leads
             scale_mv *= float(np.median(TYPICAL_AMPLITUDE) / np.median(TYPICAL_AMPLITUDE[present]))
         largest = LARGEST_RELATIVE_INPUT
+    if spec.per_lead_scale:
+        scale_mv, largest = 1.0, LARGEST_RELATIVE_INPUT
+        signal /= deviation_of(signal[:, valid])[:, None]
     signal *= np.float32(1 / scale_mv)
     signal.clip(-largest, largest, out=signal)
     if spec.envelopes_hz:
@@ -136,6 +147,15 @@ def amplitude_of(signal: np.ndarray) -> float:
     reached = magnitude[:, below] + (place - below) * (magnitude[:, above] - magnitude[:, below])
     amplitude = float(np.median(reached)) or float(magnitude.max())
     return amplitude if amplitude > 0 and math.isfinite(1 / amplitude) else 1.0
+
+
+def deviation_of(signal: np.ndarray) -> np.ndarray:
+    """Standard deviation of each lead, float32 (leads,); 1 for a lead without any, such as one that is missing."""
+    if signal.shape[1] == 0:
+        return np.ones(len(signal), dtype=np.float32)
+    deviation = signal.std(axis=1, dtype=np.float64)
+    possible = np.isfinite(deviation) & (deviation > SMALLEST_DEVIATION_MV)
+    return np.where(possible, deviation, 1.0).astype(np.float32)
 
 
 def _resampled(signal: np.ndarray, recording: Recording, to_hz: float) -> np.ndarray:

@@ -38,6 +38,8 @@ class Objective:
     along : callable
         From a class k and outputs, which it may overwrite, to float64 (recordings + 1,). Element m is the metric if the
         m recordings with the largest scores of class k get it, while the other classes stay as they are in the outputs.
+    labels : ndarray, bool, (classes, recordings)
+        Which recordings have each class, for methods that start from another measure of a class.
     """
 
     scores: np.ndarray
@@ -45,6 +47,7 @@ class Objective:
     positives: np.ndarray
     value: Callable[[np.ndarray], float]
     along: Callable[[int, np.ndarray], np.ndarray]
+    labels: np.ndarray
 
     def __call__(self, thresholds: np.ndarray) -> float:
         """The metric at thresholds, float64 (classes,)."""
@@ -98,7 +101,7 @@ def challenge_objective(labels: np.ndarray, scores: np.ndarray, weights: np.ndar
         gain = (credit + credits[k]) / np.maximum(union + absent[k], 1) - without
         return normalised(without.sum() + _running_sum(gain[order[k]]))
 
-    return Objective(scores, order, labels.sum(axis=1), lambda outputs: normalised(total(outputs)), along)
+    return Objective(scores, order, labels.sum(axis=1), lambda outputs: normalised(total(outputs)), along, labels)
 
 
 def unofficial_objective(labels: np.ndarray, scores: np.ndarray) -> Objective:
@@ -139,7 +142,7 @@ def unofficial_objective(labels: np.ndarray, scores: np.ndarray) -> Objective:
         f2_k, g2_k = f2_g2(tp, _running_sum(negative[k, order[k]]), tp[-1] - tp)
         return np.sqrt((f2.sum() - f2[k] + f2_k) * (g2.sum() - g2[k] + g2_k)) / len(f2)
 
-    return Objective(scores, order, labels.sum(axis=1), value, along)
+    return Objective(scores, order, labels.sum(axis=1), value, along, labels)
 
 
 def joined(first: Objective, second: Objective, part: float) -> Objective:
@@ -165,7 +168,8 @@ def joined(first: Objective, second: Objective, part: float) -> Objective:
         taken_first, taken_second = (np.concatenate([[0], np.cumsum(taken)]) for taken in (is_first, ~is_first))
         return (1 - part) * of_first[taken_first] + part * of_second[taken_second]
 
-    return Objective(scores, order, first.positives + second.positives, value, along)
+    labels = np.concatenate([first.labels, second.labels], axis=1)
+    return Objective(scores, order, first.positives + second.positives, value, along, labels)
 
 
 METRIC_OF = {"2020": "Challenge metric", "unofficial": "√(F2·G2)"}  # name of the metric of `objective_of`, by year

@@ -114,23 +114,47 @@ def simplex(objective: Objective, seed: int = 0, common_step: float = 0.05, eval
 
 
 def differential_evolution(
-    objective: Objective, seed: int = 0, generations: int = 100, population: int = 5
+    objective: Objective,
+    seed: int = 0,
+    generations: int = 100,
+    population: int = 5,
+    points: int = 0,
+    common_points: int = 0,
+    f_points: int = 0,
 ) -> Thresholds:
-    """Differential evolution (Storn and Price 1997) with the best common threshold in its first population.
+    """Differential evolution (Storn and Price 1997) from a first population that knows good thresholds.
 
-    `population` is the number of points for each class. Nejedly et al. 2020 tried this method, and then used one common
-    threshold instead.
+    Nejedly et al. tried this method in 2020, and then used one common threshold instead. In 2021 they used it with 300
+    points, of which 99 were common thresholds and two came from the best F-measure of each class.
+
+    Parameters
+    ----------
+    population : int
+        Points for each class. They are spread over the unit cube, but for the first one, the best common threshold.
+    points : int
+        If not 0, the number of all points, and `population` does not count. They are `common_points` and `f_points`,
+        and for the rest random points of the unit cube.
+    common_points : int
+        Points with the same threshold for every class, at equal distances between 0 and 1.
+    f_points : int
+        0, 1 or 2: a point of the thresholds at which each class has its best F₁, and one for F₂.
     """
     best, floor, stages = _best_common(objective, np.linspace(0, 1, 101))
+    rng = np.random.default_rng(seed)
+    first: dict = dict(x0=best, popsize=population)
+    if points:
+        common_values = np.linspace(0, 1, common_points + 2)[1:-1, None]
+        chosen = [common_values + np.zeros_like(best), *(_best_f(objective, beta, floor) for beta in (1, 2)[:f_points])]
+        known = np.vstack(chosen)[:points]
+        first = dict(init=np.vstack([known, rng.random((points - len(known), len(best)))]))
     result = optimize.differential_evolution(
         lambda point: -objective(np.clip(point, floor, 1)),
         [(0.0, 1.0)] * len(best),
-        x0=best,
         maxiter=generations,
-        popsize=population,
         polish=False,
         tol=0,
-        rng=np.random.default_rng(seed),
+        rng=rng,
+        **first,
     )
     best = _better(objective, best, np.clip(result.x, floor, 1))
     stages.append(("differential evolution", objective(best)))
@@ -258,6 +282,23 @@ def _nearest_of_best(thresholds: np.ndarray, values: np.ndarray, current: float)
     best = np.flatnonzero(values == values.max())
     chosen = best[np.argmin(np.abs(thresholds[best] - current))]
     return float(thresholds[chosen]), float(values[chosen])
+
+
+def _best_f(objective: Objective, beta: float, otherwise: np.ndarray) -> np.ndarray:
+    """The threshold at which each class has its best F-measure, F_β = (1 + β²) TP / (β² positives + outputs).
+
+    It is halfway between two neighbouring scores, and the highest of several that are equally good. A class without
+    positives gets the threshold `otherwise`, float64 (classes,).
+    """
+    thresholds = otherwise.copy()
+    for k in np.flatnonzero(objective.positives):
+        falling = objective.scores[k, objective.order[k]]
+        lower = np.append(falling[1:], 0.0)
+        outputs = np.arange(1, len(falling) + 1)
+        f = np.cumsum(objective.labels[k, objective.order[k]]) / (beta**2 * objective.positives[k] + outputs)
+        cut = np.argmax(np.where(falling > lower, f, -1.0))
+        thresholds[k] = (falling[cut] + lower[cut]) / 2
+    return thresholds
 
 
 def _better(objective: Objective, current: np.ndarray, candidate: np.ndarray) -> np.ndarray:

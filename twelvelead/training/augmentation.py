@@ -12,6 +12,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from ..data.leads import LEADS
 from ..preprocessing.leads import ARM_REVERSAL
 from ..recipes import Augmentation
 
@@ -47,6 +48,8 @@ def disturb(
         x = x * torch.from_numpy(_kept_leads(batch, augmentation.lead_drop_probability, rng)).to(x)[:, None, :]
     if augmentation.lead_set_probability:
         x = x * torch.from_numpy(_lead_sets(batch, augmentation.lead_set_probability, rng)).to(x)[:, None, :]
+    if augmentation.lead_sets:
+        x = x * torch.from_numpy(_drawn_lead_sets(batch, augmentation.lead_sets, rng)).to(x)[:, None, :]
     if augmentation.metadata_dropout:
         metadata = _hidden(metadata, augmentation.metadata_dropout, rng)
     return x, metadata
@@ -76,6 +79,12 @@ def _lead_sets(batch: int, probability: float, rng: np.random.Generator) -> np.n
         with_v2 = rng.random() < 0.5
         kept[row, [lead for lead in CHEST if not (with_v2 and lead == V2)]] = 0
     return kept
+
+
+def _drawn_lead_sets(batch: int, lead_sets: tuple[str, ...], rng: np.random.Generator) -> np.ndarray:
+    """Factors float32 (batch, 12): 1 for the leads of a set that is drawn for each recording, 0 for the others."""
+    kept = np.array([[lead in leads.split() for lead in LEADS] for leads in lead_sets], dtype=np.float32)
+    return kept[rng.integers(len(lead_sets), size=batch)]
 
 
 def _hidden(metadata: torch.Tensor, probability: float, rng: np.random.Generator) -> torch.Tensor:

@@ -75,6 +75,9 @@ def train_epoch(
         state.optimizer.zero_grad(set_to_none=True)
         for part_loss in _backward(state, member_data, phase.loss, rows, x, valid, metadata):
             total += part_loss * len(rows)
+        if recipe.training.largest_gradient is not None:
+            state.scaler.unscale_(state.optimizer)  # the limit is one of the gradient, not of its scaled copy
+            torch.nn.utils.clip_grad_norm_(state.model.parameters(), recipe.training.largest_gradient)
         state.scaler.step(state.optimizer)
         state.scaler.update()
         seen += len(rows)

@@ -6,6 +6,9 @@ All have the same parameters: `logits` (batch, classes) of any precision, `label
 `Weighting`, and `known`, (batch, classes) or None, which is 0 where nobody knows whether the recording has the class;
 such a label takes no part in the loss. All return a scalar that is a mean over the recordings, so that the losses of
 the parts of a batch add up to that of the batch. All compute in float32.
+
+`joint_loss` also takes the logits (batch, 2, classes) of a network with a second head (network.DecisionHead): those of
+the diagnoses and those of the decisions.
 """
 
 from __future__ import annotations
@@ -163,7 +166,43 @@ def challenge_loss(
         return metric_loss(scores, labels, weighting.rewards) / len(logits)
 
 
+UNDECIDED_WEIGHT = 1 / 128  # of the last term of `joint_loss`
+
+
+def joint_loss(
+    logits: torch.Tensor, labels: torch.Tensor, weighting: Weighting, known: torch.Tensor | None = None
+) -> torch.Tensor:
+    """Cross-entropy of the diagnoses, minus the Challenge metric of the decisions, plus what pushes them to 0 or 1.
+
+    With y the logits of the diagnoses and p the scores of the decisions, it is the binary cross-entropy of y, in which
+    a positive label has the weight N⁻/N⁺; plus `metric_loss` of p for each recording; plus 1/128 of the mean of
+    4p(1 − p), which is 0 at decisions and 1 at a half. `network.DecisionHead` lets no gradient through from p to y, so
+    that y is learnt by the cross-entropy alone. Logits (batch, classes) of a network without a second head stand for
+    both.
+
+    Nejedly et al. (CinC 2021) sum the metric over a batch of 128 recordings and give the last term the weight 1. Here
+    the metric is a mean over the recordings, as every loss in this file is. The weight 1/128 keeps their balance of
+    these two, and Adam's steps do not depend on the scale of both together. With the weight 1 the second head did not
+    learn a small problem that it learns with 1/128 (tests/training/test_member.py).
+    """
+    with torch.autocast(logits.device.type, enabled=False):
+        logits, labels = logits.float(), labels.float()
+        diagnoses, decisions = logits.unbind(1) if logits.dim() == 3 else (logits, logits)
+        # w⁺ / w⁻ = N⁻ / N⁺, but for a class that no recording is without
+        negative = torch.where(weighting.negative > 0, weighting.negative, 1.0)
+        weight = 1 + labels * (weighting.positive / negative - 1)
+        scores = torch.sigmoid(decisions)
+        undecided = 4 * scores * (1 - scores)
+        if known is not None:
+            weight, scores, undecided, labels = weight * known, scores * known, undecided * known, labels * known
+        entropy = F.binary_cross_entropy_with_logits(diagnoses, labels, weight=weight)
+        metric = metric_loss(scores, labels, weighting.rewards) / len(logits)
+        return entropy + metric + UNDECIDED_WEIGHT * undecided.mean()
+
+
 LOSSES = {
     function.__name__: function
-    for function in (cross_entropy, weighted_cross_entropy, categorical_cross_entropy, challenge_loss)
+    for function in (cross_entropy, weighted_cross_entropy, categorical_cross_entropy, challenge_loss, joint_loss)
 }
+USES_DECISIONS = frozenset({joint_loss.__name__})  # losses that take the decisions of a second head apart
+WEIGHTED = frozenset({weighted_cross_entropy.__name__, joint_loss.__name__})  # losses that use the class weights

@@ -51,7 +51,7 @@ class TrainedMember:
         Scores of the recordings on which thresholds are searched beside the validation recordings.
     history : list of dict
         One row for each epoch: member, epoch, loss, learning_rate, train_loss, validation_loss, metric, threshold,
-        seconds.
+        auprc, seconds.
     """
 
     state: dict[str, torch.Tensor]
@@ -197,6 +197,7 @@ def _next_epoch(
         validation_loss=validation.loss,
         metric=validation.metric,
         threshold=validation.threshold,
+        auprc=validation.auprc,
         seconds=round(seconds, 2),
     )
     state.history.append(row)

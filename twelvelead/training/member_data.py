@@ -14,12 +14,13 @@ import numpy as np
 import torch
 
 from ..data.classes import Classes
+from ..evaluation.metrics import auprc, macro
 from ..inference.predict import PackedRecordings, predict
 from ..models.network import FilledLeads, Standardised
 from ..recipes import Recipe
 from ..thresholds.objectives import objective_of
 from ..thresholds.search import common
-from .losses import LOSSES, Weighting, class_weights
+from .losses import LOSSES, USES_DECISIONS, Weighting, class_weights
 
 
 class MemberData:
@@ -89,11 +90,15 @@ class MemberData:
         return torch.tensor(array, dtype=torch.float32, device=self.data.device)
 
     def loss(self, name: str, logits: torch.Tensor, rows: np.ndarray) -> torch.Tensor:
-        """The loss of that name, a scalar, of the logits (rows, classes) for the recordings of these rows."""
+        """The loss of that name, a scalar, of the logits (rows, classes) for the recordings of these rows.
+
+        A network with a second head has logits (rows, 2, classes) in training. A loss that does not tell the two heads
+        apart is computed for each of them, and the sum is returned, so that both learn.
+        """
         index = torch.from_numpy(rows).to(self.data.device)
-        return LOSSES[name](
-            logits, self.targets[index], self.weighting, None if self.known is None else self.known[index]
-        )
+        known = None if self.known is None else self.known[index]
+        heads = (logits,) if logits.dim() == 2 or name in USES_DECISIONS else logits.unbind(1)
+        return torch.stack([LOSSES[name](head, self.targets[index], self.weighting, known) for head in heads]).sum()
 
 
 def uses_in_one_epoch(recipe: Recipe, real: int, synthetic: int) -> np.ndarray | None:
@@ -123,25 +128,29 @@ class Validation:
         The recipe's metric with the best common threshold.
     threshold : float
         That threshold.
+    auprc : float
+        Area under the precision-recall curve, the mean over the classes that have positives.
     """
 
     recordings: int
     loss: float
     metric: float
     threshold: float
+    auprc: float
 
 
 def validate(model: torch.nn.Module, member_data: MemberData, loss: str) -> Validation:
     """Scores the validation recordings with the model as it is now, which is left in evaluation mode."""
     rows = member_data.validation_rows
     if len(rows) == 0:
-        return Validation(0, math.nan, math.nan, math.nan)
+        return Validation(0, math.nan, math.nan, math.nan, math.nan)
     model.eval()
     scores = predict(model, member_data.data, rows, member_data.recipe.input)
     best = common(objective_of(member_data.classes, member_data.labels[rows], scores))
     logits = torch.from_numpy(scores).to(member_data.data.device).logit(1e-7)
     value = float(member_data.loss(loss, logits, rows))
-    return Validation(len(rows), value, best.stages[-1][1], float(best.values[0]))
+    precision_recall = math.nan if np.isnan(scores).any() else macro(auprc(member_data.labels[rows], scores))
+    return Validation(len(rows), value, best.stages[-1][1], float(best.values[0]), precision_recall)
 
 
 def fit_input_statistics(model: torch.nn.Module, data: PackedRecordings, rows: np.ndarray) -> None:

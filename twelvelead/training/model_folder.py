@@ -27,7 +27,7 @@ from ..plots.progress import draw_progress, write_history
 from ..recipes import to_dict
 from ..thresholds.objectives import METRIC_OF, joined, objective_of
 from ..thresholds.search import Thresholds, optimise, shrink
-from .losses import frequency_log_odds
+from .losses import WEIGHTED, frequency_log_odds
 from .member import TrainedMember
 from .member_files import ResultError, delete_result, read_result
 from .publishing import HISTORY, MANIFEST, hashes_of, link_or_copy, publish
@@ -234,7 +234,7 @@ def _log_odds(run: TrainingRun, labels: np.ndarray) -> np.ndarray:
     """How far each class's frequency among the training recordings shifts its scores' log-odds; float64 (classes,)."""
     training, known = run.recipe.training, run.known_labels(labels)
     rows = np.concatenate([run.rows, run.synthetic_rows])
-    weighted = any(phase.loss == "weighted_cross_entropy" for phase in training.phases)
+    weighted = any(phase.loss in WEIGHTED for phase in training.phases)
     # Each member trains on a part of the real recordings, in which classes are as frequent as in all of them.
     real = len(run.member_rows(labels, 0)[0])
     drawn = run.recipe.synthetic.in_one_epoch(real)

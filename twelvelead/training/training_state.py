@@ -100,7 +100,12 @@ class TrainingState:
         if validation.recordings == 0:
             self.best = copy.deepcopy(self.model.state_dict())
             return
-        values = {"metric": validation.metric, "loss": -validation.loss, "last": float(self.epoch)}
+        values = {
+            "metric": validation.metric,
+            "auprc": validation.auprc,
+            "loss": -validation.loss,
+            "last": float(self.epoch),
+        }
         value = values[self.recipe.training.select]
         if value > self.best_value or not self.best:
             self.best_value, self.best = value, copy.deepcopy(self.model.state_dict())
