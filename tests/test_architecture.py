@@ -17,15 +17,18 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "twelvelead"
 PICTURE = ROOT / "docs" / "architecture.md"
 LAYERS = [  # from the ground up
-    {"errors", "terminal", "files", "console", "recipe", "recipes", "settings"},
+    {"errors", "terminal", "files", "console", "recipe", "recipes", "settings", "pretrained"},
     {"data"},
+    {"formats"},
     {"synthetic"},
     {"preprocessing"},
+    {"quality"},
     {"thresholds"},
     {"evaluation"},
     {"plots"},
     {"models"},
     {"inference"},
+    {"prediction"},
     {"training"},
     {"experiments"},
     {"preflight"},

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from ..data.recording import Recording
 from ..files import json_ready
+
+if TYPE_CHECKING:
+    from .explain import Explanation
 
 NOT_A_DEVICE = "For research only. This is no medical device and no diagnosis; a physician must read the ECG."
 
@@ -127,7 +131,14 @@ class Prediction:
             }
         )
 
-    def draw(self, picture: str, *, layout: str = "3x4", start_s: float = 0.0, explanation: Any = None) -> str:
+    def draw(
+        self,
+        picture: str | Path,
+        *,
+        layout: str = "3x4",
+        start_s: float = 0.0,
+        explanation: Explanation | None = None,
+    ) -> Path:
         """Draws the ECG sheet with the probabilities beside it; see plots.prediction_sheet.draw_prediction.
 
         Parameters
@@ -143,4 +154,4 @@ class Prediction:
         """
         from .picture import draw_result
 
-        return str(draw_result(self, picture, layout=layout, start_s=start_s, explanation=explanation))
+        return draw_result(self, picture, layout=layout, start_s=start_s, explanation=explanation)
