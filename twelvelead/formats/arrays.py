@@ -18,7 +18,9 @@ from ..errors import RecordingError
 from .told import PER_MV, Told, checked
 
 
-def recording_of(signal: np.ndarray, told: Told, name: str = "signal", notes: tuple[str, ...] = ()) -> Recording:
+def recording_of(
+    signal: np.ndarray, told: Told, name: str = "signal", notes: tuple[str, ...] = (), where: str | None = None
+) -> Recording:
     """The recording of an array.
 
     Parameters
@@ -31,6 +33,8 @@ def recording_of(signal: np.ndarray, told: Told, name: str = "signal", notes: tu
         What the recording is called.
     notes : tuple of str
         What is already known of how the signal was read.
+    where : str, optional
+        What error messages call it; by default its name.
 
     Raises
     ------
@@ -39,15 +43,15 @@ def recording_of(signal: np.ndarray, told: Told, name: str = "signal", notes: tu
     UserError
         If a value that is told is out of its range.
     """
-    told = checked(told)
+    told, where = checked(told), where or name
     if told.frequency_hz is None or told.leads is None or told.unit is None:
-        raise RecordingError(f"{name}: {what_is_missing(told)}")
+        raise RecordingError(f"{where}: {what_is_missing(told)}")
     try:
         values = np.asarray(signal)
     except ValueError:
-        raise RecordingError(f"{name}: the rows of the signal differ in length") from None
+        raise RecordingError(f"{where}: the rows of the signal differ in length") from None
     said = list(notes)
-    matrix = _rows_of_leads(values, len(told.leads), name, said)
+    matrix = _rows_of_leads(values, len(told.leads), where, said)
     per_mv = told.adc_per_mv or PER_MV[told.unit.lower()]  # `checked` wants the first with the unit adc, and only then
     with np.errstate(over="ignore", invalid="ignore"):
         signal_mv = (matrix.T.astype(np.float64) / per_mv).astype(np.float32).T
@@ -97,7 +101,7 @@ def with_person(recording: Recording, told: Told) -> Recording:
     return replace(recording, notes=tuple(notes), **changes) if changes else recording  # type: ignore[arg-type]  # keys are fields
 
 
-def _rows_of_leads(values: np.ndarray, n_leads: int, name: str, notes: list[str]) -> np.ndarray:
+def _rows_of_leads(values: np.ndarray, n_leads: int, where: str, notes: list[str]) -> np.ndarray:
     """The array as (leads, samples)."""
     if values.ndim == 3 and 1 in values.shape:
         values = values.squeeze()
@@ -105,13 +109,13 @@ def _rows_of_leads(values: np.ndarray, n_leads: int, name: str, notes: list[str]
         values = values[np.newaxis]
     if values.dtype.kind not in "iuf" or values.ndim != 2 or not values.size:
         raise RecordingError(
-            f"{name}: the signal must be a table of numbers, (leads, samples), not {values.dtype} {values.shape}"
+            f"{where}: the signal must be a table of numbers, (leads, samples), not {values.dtype} {values.shape}"
         )
     if values.size > limits.VALUES:
-        raise RecordingError(f"{name}: {values.size} numbers are more than a recording may have")
+        raise RecordingError(f"{where}: {values.size} numbers are more than a recording may have")
     if values.shape[0] == n_leads:
         return values
     if values.shape[1] == n_leads:
         notes.append("the signal was (samples, leads)")
         return values.T
-    raise RecordingError(f"{name}: {n_leads} leads are told, but the signal has the shape {values.shape}")
+    raise RecordingError(f"{where}: {n_leads} leads are told, but the signal has the shape {values.shape}")

@@ -66,7 +66,7 @@ def read_dicom(data: bytes, path: str, told: Told) -> Recording:
     agreed(told.frequency_hz, frequency, "sampling frequency in Hz", path, [])  # every file tells it: no note
     rows, leads = _leads_of(samples, labels[number], units, told, path)
     told = replace(told, frequency_hz=frequency, leads=leads, unit="mV", adc_per_mv=None)
-    return recording_of(rows, told, stem_of(path), tuple(notes))
+    return recording_of(rows, told, stem_of(path), tuple(notes), path)
 
 
 def _leads_of(

@@ -64,7 +64,7 @@ def read_edf(data: bytes, path: str, told: Told) -> Recording:
     length = min(map(len, rows))
     signal_mv = np.stack([row[:length] for row in rows])
     told = replace(told, frequency_hz=frequency, leads=leads, unit="mV", adc_per_mv=None)
-    return recording_of(signal_mv, told, stem_of(path), tuple(notes))
+    return recording_of(signal_mv, told, stem_of(path), tuple(notes), path)
 
 
 def _chosen(labels: tuple[str, ...], path: str, notes: list[str]) -> tuple[list[int], tuple[str, ...]]:

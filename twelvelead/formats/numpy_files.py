@@ -11,7 +11,7 @@ import numpy as np
 
 from ..data import limits
 from ..data.recording import Recording
-from ..errors import RecordingError
+from ..errors import RecordingError, UserError
 from .arrays import recording_of
 from .tables import agreed, stem_of
 from .told import UNITS, Told, standard_leads
@@ -39,9 +39,11 @@ def read_numpy(data: bytes, path: str, told: Told) -> Recording:
             told = _told_by(arrays, told, path, notes)
         else:
             signal = np.load(io.BytesIO(data), allow_pickle=False)
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile, KeyError, NotImplementedError) as error:
+    except UserError:
+        raise
+    except Exception as error:  # a damaged header makes NumPy raise errors of a dozen kinds
         raise RecordingError(f"{path}: the arrays cannot be read ({_first_line(error)})") from None
-    return recording_of(signal, told, stem_of(path), tuple(notes))
+    return recording_of(signal, told, stem_of(path), tuple(notes), path)
 
 
 def _first_line(error: Exception) -> str:

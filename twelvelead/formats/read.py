@@ -109,7 +109,7 @@ def _read_matlab_alone(data: bytes, path: str, told: Told) -> Recording:
         raise RecordingError(f"{path}: there is no header (.hea) beside it, and {what_is_missing(told)}")
     notes: list[str] = []
     matrix = read_matlab(data, path, len(told.leads), notes)
-    return recording_of(matrix, told, stem_of(path), tuple(notes))
+    return recording_of(matrix, told, stem_of(path), tuple(notes), path)
 
 
 _READERS: dict[str, Callable[[bytes, str, Told], Recording]] = {

@@ -65,7 +65,7 @@ def read_table(data: bytes, path: str, told: Told) -> Recording:
                 f"{path}: none of the columns {', '.join(map(repr, names[:12]))} is called as one of the twelve leads; "
                 "say which they are (--leads, in the order of the columns)"
             )
-    return recording_of(values, told, stem_of(path), tuple(notes))
+    return recording_of(values, told, stem_of(path), tuple(notes), path)
 
 
 def stem_of(path: str) -> str:
@@ -95,9 +95,12 @@ def _parse(text: str, path: str) -> _Table:
     lines = [line for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
     if len(lines) < 2:
         raise RecordingError(f"{path}: this text has {len(lines)} lines and is no table of samples")
-    delimiter = next((sign for sign in (";", "\t", ",") if sign in lines[0] and sign in lines[-1]), None)
-    decimal_comma = delimiter in (";", "\t") and "," in lines[-1]
-    cells = [line.split() for line in lines] if delimiter is None else list(csv.reader(lines, delimiter=delimiter))
+    delimiter = next((sign for sign in (";", "\t", ",") if sign in lines[0] and sign in lines[1]), None)
+    decimal_comma = delimiter in (";", "\t") and any("," in line for line in lines[1:200])
+    try:
+        cells = [line.split() for line in lines] if delimiter is None else list(csv.reader(lines, delimiter=delimiter))
+    except csv.Error as error:
+        raise RecordingError(f"{path}: the table cannot be read ({error})") from None
     names: tuple[str, ...] | None = None
     first = [_number(cell, decimal_comma) for cell in cells[0]]
     if any(value is None for value in first):

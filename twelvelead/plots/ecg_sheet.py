@@ -193,6 +193,9 @@ def draw_leads(
         _row(axes, recording, leads, baseline, row_mm, start_s, mm_per_mv)
         if shading is not None:
             _shade(axes, leads, baseline, row_mm, start_s, shading, is_strip)
+    sheet = Rectangle((0, top - height), width, height, transform=axes.transData)
+    for line in axes.lines:  # a trace with a wrong gain must not run over what is written beside the sheet
+        line.set_clip_path(sheet)
     usual = mm_per_mv == MM_PER_MV
     scale = f"{mm_per_mv:g} mm/mV" if usual else f"{mm_per_mv:g} mm/mV, since no heart has such an amplitude,"
     axes.text(
@@ -217,7 +220,7 @@ def _scale(recording: Recording) -> float:
     amplitude = amplitude_of(centred) if centred.size else 1.0
     if POSSIBLE_MV[0] <= amplitude <= POSSIBLE_MV[1]:
         return MM_PER_MV
-    return MM_PER_MV * 10.0 ** -round(math.log10(amplitude))
+    return MM_PER_MV * 10.0 ** -math.ceil(math.log10(amplitude))  # an amplitude between 1 and 10 mm
 
 
 def _row(

@@ -70,7 +70,9 @@ def _inverted_limb_leads(view: View) -> list[str]:
     if not view.present[:6].all():
         return []
     limb = view.signal_mv[:6].astype(np.float64)
-    size = np.sqrt((limb**2).mean())
+    size = float(np.sqrt((limb**2).mean()))
+    if size == 0:
+        return []
 
     def misfit(leads: np.ndarray) -> float:
         """How far III is from II − I, relative to the size of the limb leads."""
