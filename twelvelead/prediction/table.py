@@ -23,7 +23,7 @@ COLUMNS = (
     "members",
     "trustworthy",
 )
-_HEAD = ("", "diagnosis", "SNOMED CT", "probability", "threshold", "members")
+_HEAD = ("", "diagnosis", "SNOMED CT", "probability", "threshold", "agreeing")
 
 
 def as_text(result: Prediction) -> str:

@@ -4,7 +4,7 @@
     inverted_leads(view)                        # ("aVL",)
 
 Every limit here was set with 5,308 real recordings of six sources, mostly PTB-XL, as they are and with leads turned
-over; docs/predict.md has the figures, and benchmarks/inversion.py measures them.
+over; docs/predict.md has the figures, and benchmarks/quality.py measures them.
 """
 
 from __future__ import annotations
