@@ -3,7 +3,8 @@
 
     python benchmarks/quality.py DATA [--every N]
 
-DATA is a folder of recordings. Each fault is made in a copy of each recording whose twelve leads hold a signal.
+DATA is a folder of recordings. Each fault is made in a copy of each, or every Nth, recording whose twelve leads hold a
+signal.
 """
 
 from __future__ import annotations
@@ -82,7 +83,7 @@ def measure(data: str, every: int) -> tuple[int, Counter[str], int, Counter[str]
     """Recordings and what is said of them; recordings with faults, and how many of each fault are noticed."""
     as_they_are, noticed = Counter[str](), Counter[str]()
     count = with_faults = 0
-    for path in find_recordings(data)[::every]:
+    for number, path in enumerate(find_recordings(data)):
         try:
             recording = read_recording(path)
         except RecordingError:
@@ -90,7 +91,11 @@ def measure(data: str, every: int) -> tuple[int, Counter[str], int, Counter[str]
         count += 1
         as_they_are.update(kinds_of(recording))
         signal = recording.signal_mv
-        if recording.leads != LEADS or not (np.nanmax(signal, axis=1) > np.nanmin(signal, axis=1)).all():
+        if (
+            number % every
+            or recording.leads != LEADS
+            or not (np.nanmax(signal, axis=1) > np.nanmin(signal, axis=1)).all()
+        ):
             continue
         with_faults += 1
         for name, (make, wanted) in FAULTS.items():
@@ -103,7 +108,7 @@ def measure(data: str, every: int) -> tuple[int, Counter[str], int, Counter[str]
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("data")
-    parser.add_argument("--every", type=int, default=1, metavar="N", help="every Nth recording (1)")
+    parser.add_argument("--every", type=int, default=1, metavar="N", help="make faults in every Nth recording (1)")
     arguments = parser.parse_args()
     count, as_they_are, with_faults, noticed = measure(arguments.data, arguments.every)
     print(f"| said of {count} recordings as they are | recordings | share |\n|---|---:|---:|")

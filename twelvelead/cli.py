@@ -129,16 +129,14 @@ def _add_train_and_classify(add: Add) -> None:
     )
     configuration.add_options(train)
     classify = add("classify", "classify a folder of recordings (what driver.py does)", _classify)
-    # One argument of two or three folders: argparse would take an optional MODEL before options for missing.
+    # MODEL may be left out, so what the first two are is known only when all are counted; see _classify. An optional
+    # first argument would not do: argparse takes it for missing as soon as an option stands before it.
     classify.usage = "twelvelead classify [-h] [--debug] [options] [MODEL] DATA OUTPUTS"
     classify.add_argument(
-        "folders",
-        type=Path,
-        nargs="+",
-        metavar="[MODEL] DATA OUTPUTS",
-        help="MODEL: folder that training wrote (by default the model that comes with the package); DATA: folder of "
-        ".hea files with their signals; OUTPUTS: gets one CSV file for each recording",
+        "first", type=Path, metavar="MODEL", help="folder that training wrote (the model that comes with the package)"
     )
+    classify.add_argument("second", type=Path, metavar="DATA", help="folder of .hea files with their signals")
+    classify.add_argument("third", type=Path, nargs="?", metavar="OUTPUTS", help="gets one CSV file for each recording")
     classify.add_argument(
         "--notes", type=Path, metavar="FILE.csv", help="gets recording,note of all recordings that had to be repaired"
     )
@@ -259,12 +257,10 @@ def _train(arguments: argparse.Namespace) -> int:
 def _classify(arguments: argparse.Namespace) -> int:
     from . import commands
 
-    folders = arguments.folders
-    if len(folders) not in (2, 3):
-        raise UserError(f"give MODEL, DATA and OUTPUTS, or DATA and OUTPUTS alone, not {len(folders)} folders")
-    model = folders[0] if len(folders) == 3 else default_model()
+    folders = [arguments.first, arguments.second, arguments.third]
+    model, data, outputs = folders if arguments.third else [default_model(), *folders[:2]]
     settings = configuration.from_options(arguments)
-    return commands.classify(model, folders[-2], folders[-1], settings, arguments.notes)
+    return commands.classify(model, data, outputs, settings, arguments.notes)
 
 
 def _predict(arguments: argparse.Namespace) -> int:

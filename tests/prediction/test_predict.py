@@ -6,6 +6,7 @@ import csv
 import io
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from made import write_mat
 from matplotlib.image import imread
 
 import twelvelead
-from twelvelead import pretrained
+from twelvelead import commands, pretrained
 from twelvelead.cli import main
 from twelvelead.console import FAILED
 from twelvelead.data.folders import find_recordings
@@ -181,9 +182,22 @@ def test_without_a_model_of_the_package_one_must_be_named(header, monkeypatch, c
     assert "no pretrained model" in capsys.readouterr().err
 
 
-def test_classify_takes_two_or_three_folders(capsys):
-    assert main(["classify", "one"]) == FAILED and main(["classify", "a", "b", "c", "d"]) == FAILED
-    assert capsys.readouterr().err.count("\n") == 2
+@pytest.mark.parametrize(
+    "words, folders",
+    [
+        ("model data outputs --jobs 1", ("model", "data", "outputs")),
+        ("--jobs 1 model data outputs", ("model", "data", "outputs")),
+        ("model --jobs 1 data outputs", ("model", "data", "outputs")),
+        ("data outputs --jobs 1", (None, "data", "outputs")),
+        ("--jobs 1 data outputs", (None, "data", "outputs")),
+    ],
+)
+def test_classify_takes_two_or_three_folders_wherever_options_stand(words, folders, monkeypatch, tiny_model):
+    calls = []
+    monkeypatch.setattr(pretrained, "PRETRAINED", tiny_model)
+    monkeypatch.setattr(commands, "classify", lambda *arguments: calls.append(arguments[:3]) or 0)
+    assert main(["classify", *words.split()]) == 0
+    assert calls == [(Path(folders[0]) if folders[0] else tiny_model, Path("data"), Path("outputs"))]
 
 
 # -- the command -----------------------------------------------------------------------------------

@@ -143,8 +143,8 @@ def model_card(facts: Facts) -> str:
         _data(facts),
         "## How it was trained",
         f"{_count(facts.members, 'member')} of {_span(facts.epochs)} epochs, {facts.parameters:,} parameters each, "
-        f"seed {facts.seed}; every number is in `recipe.json`, every epoch in `history.csv`, and who trained on what in "
-        f"`splits.json`. Source of the method: {recipe.source}.",
+        f"seed {facts.seed}; every number is in `recipe.json`, every epoch in `history.csv`, and who trained on what "
+        f"in `splits.json`. Source of the method: {recipe.source}.",
         f"Thresholds are of {used}. They were searched by the method `{voting.threshold_method}` with "
         f"{facts.threshold_recordings} recordings, each scored by members that had not trained on it (metric after "
         f"each stage: {stages}).",
