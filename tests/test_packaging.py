@@ -15,6 +15,7 @@ from packaging.utils import canonicalize_name
 
 import twelvelead
 from twelvelead.data.classes import WEIGHTS
+from twelvelead.pretrained import PRETRAINED
 from twelvelead.recipes import RECIPES
 
 if sys.version_info >= (3, 11):
@@ -120,6 +121,10 @@ def test_the_images_command_runs_the_package_from_any_folder(tmp_path):
 
 def test_the_weights_table_of_a_checkout_is_the_challenges_file_beside_the_package():
     assert WEIGHTS == ROOT / "weights.csv" and WEIGHTS.is_file()
+
+
+def test_the_pretrained_model_of_a_checkout_lies_beside_the_package():
+    assert PRETRAINED == ROOT / "pretrained"
 
 
 # -- the wheel -------------------------------------------------------------------------------------

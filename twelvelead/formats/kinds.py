@@ -14,6 +14,7 @@ HEAD_BYTES = 8192
 READ = "WFDB (.hea with its signal), .mat, CSV, .npy, .npz, EDF, BDF or DICOM"
 _PICTURE = f"it holds no samples; ask the device or its archive to export the signal as {READ}"
 _VENDOR = "export it from the device's software as DICOM, EDF or CSV"
+_BIOSIG = f"convert it to EDF with BioSig (save2gdf -f=EDF), or {_VENDOR}"
 
 
 class Kind(NamedTuple):
@@ -47,9 +48,9 @@ _AT_START = (
     (b"II*\0", Kind("a TIFF picture", advice=_PICTURE)),
     (b"MM\0*", Kind("a TIFF picture", advice=_PICTURE)),
     (b"BM", Kind("a BMP picture", advice=_PICTURE)),
-    (b"ISHNE1.0", Kind("an ISHNE Holter recording", advice="convert it with WFDB's ishne2wfdb or export it as EDF")),
-    (b"ANN  1.0", Kind("annotations of an ISHNE Holter recording", advice="give the recording (.ecg) itself as WFDB")),
-    (b"GDF ", Kind("GDF", advice="convert it with biosig's save2gdf or sigviewer to EDF")),
+    (b"ISHNE1.0", Kind("an ISHNE Holter recording", advice=_BIOSIG)),
+    (b"ANN  1.0", Kind("annotations of an ISHNE Holter recording", advice="give the recording itself")),
+    (b"GDF ", Kind("GDF", advice=_BIOSIG)),
     (b"\x1f\x8b", Kind("compressed with gzip", advice="unpack it with gunzip and give what is inside")),
     (b"7z\xbc\xaf\x27\x1c", Kind("a 7z archive", advice="unpack it and give the files inside")),
     (b"Rar!", Kind("a RAR archive", advice="unpack it and give the files inside")),
@@ -62,7 +63,7 @@ _AT_START = (
     (b"fLaC", Kind("FLAC", advice="give its WFDB header (.hea), which says what it holds")),
 )
 _XML = (
-    (rb"<(\w+:)?AnnotatedECG", "an HL7 aECG file", "convert it with an aECG reader to CSV, or export it as DICOM"),
+    (rb"<(\w+:)?AnnotatedECG", "an HL7 aECG file", _BIOSIG),
     (rb"<(\w+:)?restingecgdata", "a Philips XML file", _VENDOR),
     (rb"<(\w+:)?RestingECG", "a GE MUSE XML file", _VENDOR),
     (rb"<(\w+:)?CardiologyXML", "a GE CardioSoft XML file", _VENDOR),
@@ -93,9 +94,9 @@ def kind_of(head: bytes, name: str) -> Kind:
     if head.startswith((b"PK\x03\x04", b"PK\x05\x06")):
         return _zip_kind(head, suffix)
     if head[16:22] == b"SCPECG" or head[14:20] == b"SCPECG":
-        return Kind("SCP-ECG", advice="convert it with biosig's save2gdf or an SCP-ECG reader to EDF or CSV")
+        return Kind("SCP-ECG", advice=_BIOSIG)
     if head.startswith(b"@  MFR") or suffix == "mwf":
-        return Kind("MFER", advice=_VENDOR)
+        return Kind("MFER", advice=_BIOSIG)
     if suffix == "mat":
         return Kind("a MATLAB file", "matlab")
     if suffix == "dat":
