@@ -34,10 +34,14 @@ run evaluate_model.py "$out/test" "$out/outputs" "$out/scores.csv" "$out/class_s
 cat "$out/scores.csv"
 echo
 
+say "One recording by itself: what the model finds, how sure its members are, and where the score comes from"
+run -m twelvelead predict "$header" --model "$out/model" --plot "$out/prediction.png" --explain NSR
+
 say "Done"
 cat <<END
 recordings   $out/train, $out/test      one of them drawn: $out/recording.png
 model        $out/model      how training went: $out/model/progress.png
 outputs      $out/outputs    one CSV a recording
 scores       $out/scores.csv, by class $out/class_scores.csv
+prediction   $out/prediction.png    one recording with its probabilities
 END

@@ -143,6 +143,7 @@ def test_no_finished_model_folder_holds_a_store_or_a_checkpoint(place):
     for year in YEARS:
         names = {path.name for path in (place.root / f"model-{year}").iterdir()}
         assert names == {
+            "MODEL_CARD.md",
             "recipe.json",
             "classes.json",
             "thresholds.json",

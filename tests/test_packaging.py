@@ -15,6 +15,7 @@ from packaging.utils import canonicalize_name
 
 import twelvelead
 from twelvelead.data.classes import WEIGHTS
+from twelvelead.pretrained import PRETRAINED
 from twelvelead.recipes import RECIPES
 
 if sys.version_info >= (3, 11):
@@ -50,7 +51,7 @@ def pins(name: str) -> dict[str, str]:
     "file, ranges, optional",
     [
         ("requirements.txt", PROJECT["dependencies"], ()),
-        ("requirements-test.txt", [*EXTRAS["test"], *EXTRAS["dev"]], ("pre-commit",)),
+        ("requirements-test.txt", [*EXTRAS["test"], *EXTRAS["formats"], *EXTRAS["dev"]], ("pre-commit",)),
     ],
 )
 def test_each_pinned_version_is_within_the_range_of_pyproject(file, ranges, optional):
@@ -122,6 +123,10 @@ def test_the_weights_table_of_a_checkout_is_the_challenges_file_beside_the_packa
     assert WEIGHTS == ROOT / "weights.csv" and WEIGHTS.is_file()
 
 
+def test_the_pretrained_model_of_a_checkout_lies_beside_the_package():
+    assert PRETRAINED == ROOT / "pretrained"
+
+
 # -- the wheel -------------------------------------------------------------------------------------
 
 
@@ -135,6 +140,8 @@ def installed(tmp_path_factory) -> Path:
     for name in ("twelvelead", "weights.csv", "pyproject.toml", "README.md", "LICENSE"):
         copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
         copy(ROOT / name, source / name)
+    (source / "pretrained").mkdir()  # in the place of the trained model, which a checkout may lack
+    (source / "pretrained" / "recipe.json").write_text("{}")
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
     build = [*pip, "wheel", "--quiet", "--no-deps", "--no-build-isolation", "--no-index", "-w", folder, source]
     subprocess.run(build, check=True)
@@ -157,12 +164,14 @@ def run(installed: Path, folder: Path, *arguments) -> str:
 
 
 @pytest.mark.slow
-def test_the_wheel_holds_the_package_and_the_weights_table_alone(installed):
+def test_the_wheel_holds_the_package_its_model_and_the_weights_table(installed):
     assert {path.name for path in installed.iterdir()} - {"bin"} == {
         "twelvelead",
         f"twelvelead-{twelvelead.__version__}.dist-info",
     }
     assert (installed / "twelvelead" / "weights.csv").read_bytes() == WEIGHTS.read_bytes()
+    assert (installed / "twelvelead" / "pretrained" / "recipe.json").is_file()
+    assert (installed / "twelvelead" / "py.typed").is_file()
     modules = {path.relative_to(ROOT) for path in (ROOT / "twelvelead").rglob("*.py")}
     assert modules == {path.relative_to(installed) for path in (installed / "twelvelead").rglob("*.py")}
 
@@ -171,6 +180,10 @@ def test_the_wheel_holds_the_package_and_the_weights_table_alone(installed):
 def test_an_installed_wheel_works_from_any_folder(installed, tmp_path):
     assert run(installed, tmp_path, "--version") == f"twelvelead {twelvelead.__version__}\n"
     assert run(installed, tmp_path, "recipes").count("\n") == len(RECIPES)
+    where = "import twelvelead.pretrained as p; print(p.default_model().parent == p._PACKAGE)"
+    script = [sys.executable, "-c", where]
+    environment = {**os.environ, "PYTHONPATH": str(installed)}
+    assert subprocess.run(script, cwd=tmp_path, env=environment, capture_output=True, text=True).stdout == "True\n"
     run(installed, tmp_path, "synthesize", "data", "--hospitals", "alder", "--count", 24, "--seed", 1)
     small = ["--members", 2, "--epochs", 1, "--width", 4, "--device", "cpu", "--jobs", 1]
     run(installed, tmp_path, "train", "data", "model", *small, "--workers", 2)  # workers are processes of their own

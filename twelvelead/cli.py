@@ -18,6 +18,7 @@ from . import settings as configuration
 from .console import EXIT_CODES, run_command
 from .errors import UserError
 from .evaluation import options as evaluator
+from .pretrained import default_model
 
 EXAMPLES = {
     "train": """
@@ -28,7 +29,15 @@ EXAMPLES = {
   twelvelead train model --no-data --synthetic 20000""",
     "classify": """
   twelvelead classify model test_data outputs
+  twelvelead classify test_data outputs
   twelvelead classify model test_data outputs --notes repaired.csv --device cpu --jobs 4""",
+    "predict": """
+  twelvelead predict A0001
+  twelvelead predict A0001.hea A0002.mat --model model --out results
+  twelvelead predict ecg.csv --frequency-hz 500 --unit mV --age 63 --sex female
+  twelvelead predict ecg.npy --frequency-hz 500 --leads I,II,V1 --unit adc --adc-per-mv 200
+  twelvelead predict A0001 --plot A0001.pdf --layout 12x1 --explain PVC
+  twelvelead predict A0001.hea --json""",
     "evaluate": """
   twelvelead evaluate test_data outputs
   twelvelead evaluate test_data outputs scores.csv class_scores.csv --by-source
@@ -49,7 +58,8 @@ EXAMPLES = {
   twelvelead synthesize recordings --count 100
   twelvelead synthesize recordings --hospitals alder,birch --count 400 --seed 1""",
     "draw": """
-  twelvelead draw data/A0001.hea A0001.png""",
+  twelvelead draw data/A0001.hea A0001.png
+  twelvelead draw data/A0001.hea A0001.pdf --layout 12x1 --start 10""",
 }
 
 
@@ -98,6 +108,7 @@ def build_parser() -> argparse.ArgumentParser:
         return command
 
     _add_train_and_classify(add)
+    _add_predict(add)
     _add_evaluate(add)
     _add_experiments(add)
     _add_tools(add)
@@ -118,13 +129,50 @@ def _add_train_and_classify(add: Add) -> None:
     )
     configuration.add_options(train)
     classify = add("classify", "classify a folder of recordings (what driver.py does)", _classify)
-    classify.add_argument("model", type=Path, metavar="MODEL", help="folder that training wrote")
-    classify.add_argument("data", type=Path, metavar="DATA", help="folder of .hea files with their signals")
-    classify.add_argument("outputs", type=Path, metavar="OUTPUTS", help="gets one CSV file for each recording")
+    # MODEL may be left out, so what the first two are is known only when all are counted; see _classify. An optional
+    # first argument would not do: argparse takes it for missing as soon as an option stands before it.
+    classify.usage = "twelvelead classify [-h] [--debug] [options] [MODEL] DATA OUTPUTS"
+    classify.add_argument(
+        "first", type=Path, metavar="MODEL", help="folder that training wrote (the model that comes with the package)"
+    )
+    classify.add_argument("second", type=Path, metavar="DATA", help="folder of .hea files with their signals")
+    classify.add_argument("third", type=Path, nargs="?", metavar="OUTPUTS", help="gets one CSV file for each recording")
     classify.add_argument(
         "--notes", type=Path, metavar="FILE.csv", help="gets recording,note of all recordings that had to be repaired"
     )
     configuration.add_options(classify, ("device", "jobs"))
+
+
+def _add_predict(add: Add) -> None:
+    predict = add("predict", "say what a model finds in one recording, with a table and pictures", _predict)
+    predict.add_argument(
+        "recordings",
+        type=Path,
+        nargs="+",
+        metavar="RECORDING",
+        help="WFDB header or signal (with or without extension), .mat, CSV, .npy, .npz, EDF, BDF or DICOM",
+    )
+    predict.add_argument("--model", type=Path, metavar="MODEL", help="folder that training wrote (the package's model)")
+    predict.add_argument("--out", type=Path, metavar="FOLDER", help="gets NAME.json, NAME.csv and NAME.png of each")
+    forms = predict.add_mutually_exclusive_group()
+    forms.add_argument("--json", action="store_const", dest="form", const="json", help="print JSON, not a table")
+    forms.add_argument("--csv", action="store_const", dest="form", const="csv", help="print CSV, not a table")
+    predict.set_defaults(form="table")
+    told = predict.add_argument_group("what the file does not say; nothing is guessed")
+    told.add_argument("--frequency-hz", type=float, metavar="HZ", help="samples in one second")
+    told.add_argument(
+        "--leads", metavar="NAMES", help="in the file's order, as I,II,V1; `standard` for the usual twelve"
+    )
+    told.add_argument("--unit", choices=("mV", "uV", "adc"), help="of the samples")
+    told.add_argument("--adc-per-mv", type=float, metavar="N", help="with --unit adc: how many of them are 1 mV")
+    told.add_argument("--age", type=float, metavar="YEARS", help="of the patient")
+    told.add_argument("--sex", choices=("female", "male", "unknown"), help="of the patient")
+    pictures = predict.add_argument_group("pictures")
+    pictures.add_argument("--plot", type=Path, metavar="PICTURE", help="a .png, .pdf or .svg file to write")
+    pictures.add_argument("--layout", choices=("3x4", "12x1"), default="3x4", help="of the ECG sheet (3x4)")
+    pictures.add_argument("--start", type=float, default=0.0, metavar="S", help="second at which the sheet begins (0)")
+    pictures.add_argument("--explain", metavar="CLASS", help="show where the score of a class comes from, such as PVC")
+    configuration.add_options(predict, ("device",))
 
 
 def _add_evaluate(add: Add) -> None:
@@ -190,6 +238,8 @@ def _add_tools(add: Add) -> None:
     draw = add("draw", "draw a recording as a 12-lead ECG sheet", _draw)
     draw.add_argument("header", type=Path, metavar="HEADER", help="a .hea file")
     draw.add_argument("picture", type=Path, metavar="PICTURE", help="a .png, .svg or .pdf file to write")
+    draw.add_argument("--layout", choices=("3x4", "12x1"), default="3x4", help="rows by columns of leads (3x4)")
+    draw.add_argument("--start", type=float, default=0.0, metavar="S", help="second at which the sheet begins (0)")
 
 
 # ---------------------------------------------------------------------------------------- from arguments to commands.py
@@ -207,8 +257,32 @@ def _train(arguments: argparse.Namespace) -> int:
 def _classify(arguments: argparse.Namespace) -> int:
     from . import commands
 
+    folders = [arguments.first, arguments.second, arguments.third]
+    model, data, outputs = folders if arguments.third else [default_model(), *folders[:2]]
     settings = configuration.from_options(arguments)
-    return commands.classify(arguments.model, arguments.data, arguments.outputs, settings, arguments.notes)
+    return commands.classify(model, data, outputs, settings, arguments.notes)
+
+
+def _predict(arguments: argparse.Namespace) -> int:
+    from .formats.told import Told
+    from .prediction.command import Request, predict
+
+    leads = None if arguments.leads is None else tuple(name.strip() for name in arguments.leads.split(","))
+    told = Told(arguments.frequency_hz, leads, arguments.unit, arguments.adc_per_mv, arguments.age, arguments.sex)
+    return predict(
+        Request(
+            recordings=tuple(arguments.recordings),
+            model=arguments.model,
+            told=told,
+            device=configuration.from_options(arguments).device,
+            form=arguments.form,
+            out=arguments.out,
+            plot=arguments.plot,
+            layout=arguments.layout,
+            start_s=arguments.start,
+            explain=arguments.explain,
+        )
+    )
 
 
 def _evaluate(arguments: argparse.Namespace) -> int:
@@ -264,5 +338,5 @@ def _draw(arguments: argparse.Namespace) -> int:
     from .data.recording import read_recording
     from .plots.ecg_sheet import draw
 
-    draw(read_recording(arguments.header), arguments.picture)
+    draw(read_recording(arguments.header), arguments.picture, layout=arguments.layout, start_s=arguments.start)
     return 0

@@ -22,7 +22,8 @@ from .terminal import open_standard_streams, warn
 FAILED, INTERRUPTED, BROKEN_PIPE, TERMINATED = 2, 130, 141, 143
 EXIT_CODES = f"""exit codes:
   0    done
-  1    classify: more than 5 % of the recordings could not be classified, or an output could not be written
+  1    classify: more than 5 % of the recordings could not be classified, or an output could not be written;
+       predict: some of several recordings could not be read (2 if none could)
   {FAILED}    an error of one line: a wrong option, a file that is missing or broken, findings with --strict
   {INTERRUPTED}  interrupted by Ctrl-C
   {BROKEN_PIPE}  the reader of standard output closed it, as `head` does

@@ -74,6 +74,7 @@ def children(pid: int) -> list[int]:
 
 def test_the_model_folder_holds_what_the_documents_say_and_nothing_else(tiny_model):
     assert sorted(path.name for path in tiny_model.iterdir()) == [
+        "MODEL_CARD.md",
         "classes.json",
         "history.csv",
         "member_00.safetensors",

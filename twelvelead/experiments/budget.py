@@ -7,10 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
-
 from ..errors import UserError
-from ..models.network import new_model
+from ..models.network import parameters_of
 from ..recipes import Recipe
 from ..settings import Settings
 from .design import get_recipes
@@ -46,12 +44,6 @@ def at_budget(
     if parameters is None:
         return recipes
     return [narrowed(recipe, classes[recipe.label_set], parameters) for recipe in recipes]
-
-
-def parameters_of(recipe: Recipe, classes: int) -> int:
-    """Trainable parameters of one network of the recipe."""
-    with torch.device("meta"):  # tensors that have a shape and no memory
-        return sum(weight.numel() for weight in new_model(recipe, classes).parameters() if weight.requires_grad)
 
 
 def narrowed(recipe: Recipe, classes: int, most: int) -> Recipe:

@@ -27,11 +27,12 @@ from ..data.classes import LABEL_SETS, Classes, WeightTable, classes_for
 from ..data.splits import read_splits, write_splits
 from ..errors import UserError
 from ..files import write_json
+from ..models.network import parameters_of
 from ..recipes import Recipe, to_dict
 from ..settings import Settings, find_device
 from ..training.lock import locked
 from ..training.workers import Log, log_line
-from .budget import at_budget, parameters_of
+from .budget import at_budget
 from .compare import Predictions, TestSet, compare
 from .design import Cohort, Design
 from .scored import Scored, read_scores, train_and_score

@@ -119,6 +119,17 @@ def _nine_class_table(rows: dict[str, dict]) -> str:
     return _table(["recipe", "recordings", "F2", "G2", "√(F2·G2)"], cells)
 
 
+def class_table(results: dict[str, Any]) -> str:
+    """AUROC, AUPRC and F-measure of each class that a recipe knows and that occurs, with intervals, as Markdown."""
+    head = ["recipe", "class", "recordings", *(NAMES[metric] for metric in _SHOWN_BY_CLASS)]
+    cells = [
+        [row["recipe"], row["class"], row["recordings"], *(_cell(row[metric]) for metric in _SHOWN_BY_CLASS)]
+        for row in results["scores_by_class"]
+        if row["metrics"] == "2020" and row["known"] and row["recordings"]
+    ]
+    return _table(head, cells)
+
+
 def _difference_table(differences: list[dict[str, Any]]) -> str:
     cells = [
         [
@@ -135,6 +146,7 @@ def _difference_table(differences: list[dict[str, Any]]) -> str:
 
 _OF = {"2020": "", ANNOTATED: " (annotated classes)", "unofficial": " (nine classes)"}
 _SHOWN = ("challenge_metric", "auroc", "auprc", "f_measure")
+_SHOWN_BY_CLASS = ("auroc", "auprc", "f_measure")
 _SHOWN_NINE = ("f_beta_measure", "g_beta_measure", "geometric_mean")
 
 

@@ -135,6 +135,12 @@ def new_model(recipe: Recipe, classes: int) -> nn.Module:
     return FilledLeads(model, channels) if recipe.input.fill_leads else model
 
 
+def parameters_of(recipe: Recipe, classes: int) -> int:
+    """Trainable parameters of one network of the recipe."""
+    with torch.device("meta"):  # tensors that have a shape and no memory
+        return sum(weight.numel() for weight in new_model(recipe, classes).parameters() if weight.requires_grad)
+
+
 def accelerated(model: nn.Module, *, training: bool) -> nn.Module:
     """The model made faster for a CPU by models/cpu, see `cpu.accelerate`.
 

@@ -45,9 +45,29 @@ def heart_rate(signal: np.ndarray, frequency_hz: float) -> float | None:
     float or None
         None if there are fewer than three complexes, or the sampling is too coarse.
     """
+    peaks = qrs_places(signal, frequency_hz)
+    if len(peaks) < 3:
+        return None
+    return 60 * frequency_hz / float(np.median(np.diff(peaks)))
+
+
+def qrs_places(signal: np.ndarray, frequency_hz: float) -> np.ndarray:
+    """The places of the QRS complexes, by the detector that `heart_rate` describes.
+
+    Parameters
+    ----------
+    signal : float (leads, samples)
+        In any unit; leads without a signal are zero.
+    frequency_hz : float
+
+    Returns
+    -------
+    int64 (complexes,)
+        The sample in the middle of each complex, in ascending order; none if the sampling is too coarse.
+    """
     step = round(0.032 * frequency_hz)
     if step < 1 or signal.shape[1] <= step:
-        return None
+        return np.zeros(0, dtype=np.int64)
     with np.errstate(over="ignore", invalid="ignore"):  # a broken recording can overflow: `limit` is checked below
         slope = signal[:, step:] - signal[:, :-step]
         energy = np.einsum("ct,ct->t", slope, slope)
@@ -55,13 +75,11 @@ def heart_rate(signal: np.ndarray, frequency_hz: float) -> float | None:
     place = int(0.96 * (len(steepness) - 1))
     limit = float(np.partition(steepness, place)[place])  # an artefact is steeper than any heart
     if not 0 < limit < math.inf:
-        return None
+        return np.zeros(0, dtype=np.int64)
     peaks, _ = find_peaks(
         np.minimum(steepness, limit), height=0.4 * limit, prominence=0.3 * limit, distance=round(0.28 * frequency_hz)
     )
-    if len(peaks) < 3:
-        return None
-    return 60 * frequency_hz / float(np.median(np.diff(peaks)))
+    return peaks + step // 2  # the slope at sample k is that from k to k + step
 
 
 def add_rate_labels(labels: np.ndarray, rates: np.ndarray, codes) -> np.ndarray:

@@ -21,8 +21,9 @@ import torch
 from .. import __version__
 from ..data.classes import DIAGNOSES
 from ..errors import UserError
-from ..files import replace_file, write_json
+from ..files import replace_file, write_json, write_text
 from ..inference.model_files import FORMAT, manifest_of, member_path, sealed
+from ..models.network import parameters_of
 from ..plots.progress import draw_progress, write_history
 from ..recipes import to_dict
 from ..thresholds.objectives import METRIC_OF, joined, objective_of
@@ -30,6 +31,7 @@ from ..thresholds.search import Thresholds, optimise, shrink
 from .losses import WEIGHTED, frequency_log_odds
 from .member import TrainedMember
 from .member_files import ResultError, delete_result, read_result
+from .model_card import CARD, Facts, model_card
 from .publishing import HISTORY, MANIFEST, hashes_of, link_or_copy, publish
 from .run import TrainingRun
 from .time_budget import Deadline
@@ -203,6 +205,27 @@ class ModelFolder:
         history = [row for member in members for row in self.results[member].history]
         replace_file(snapshot / HISTORY, lambda partial: write_history(history, partial))
         replace_file(snapshot / "progress.png", lambda partial: draw_progress(history, partial))
+        write_text(snapshot / CARD, model_card(self._facts(ensemble, recordings)))
+
+    def _facts(self, ensemble: Thresholds, recordings: int) -> Facts:
+        """What the model card says of the members that are done."""
+        run = self.run
+        epochs = tuple(len(self.results[member].history) for member in sorted(self.results))
+        return Facts(
+            recipe=run.recipe,
+            classes=run.classes,
+            members=len(self.results),
+            epochs=epochs,
+            parameters=parameters_of(run.recipe, len(run.classes.codes)),
+            seed=run.seed,
+            headers=[run.store.headers[row] for row in run.rows if not run.store.synthetic[row]],
+            synthetic=int(run.store.synthetic.sum()),
+            labels=self.labels[run.rows],
+            metadata=run.store.metadata[run.rows],
+            threshold_stages=ensemble.stages,
+            threshold_recordings=recordings,
+            version=__version__,
+        )
 
     def _described(self, thresholds: Thresholds, recordings: int) -> dict[str, Any]:
         """Thresholds as thresholds.json has them."""

@@ -19,8 +19,10 @@ from typing import Any
 
 from ..files import replace_file
 from ..inference.model_files import NEW, manifest_of
+from .model_card import CARD
 
 MANIFEST, HISTORY = "recipe.json", "history.csv"
+NOT_HASHED = (MANIFEST, HISTORY, CARD)
 
 
 def publish(snapshot: Path, folder: Path) -> None:
@@ -63,11 +65,12 @@ def link_or_copy(source: Path, target: Path) -> None:
 def hashes_of(folder: Path) -> dict[str, str]:
     """SHA-256, in hexadecimal digits, of the files of a model folder as they lie on the disk; name → hash.
 
-    Of all but recipe.json, which holds the hashes, and history.csv: it says how many seconds each epoch took, and with
-    its hash two equal trainings would never give equal models. Nothing reads it to classify.
+    Of all but recipe.json, which holds the hashes, history.csv and MODEL_CARD.md. history.csv says how many seconds
+    each epoch took, and with its hash two equal trainings would never give equal models; the card is filled in when
+    the model is measured. Nothing reads either to classify.
     """
     names = sorted(path.name for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
-    return {name: sha256_of(folder / name) for name in names if name not in (MANIFEST, HISTORY)}
+    return {name: sha256_of(folder / name) for name in names if name not in NOT_HASHED}
 
 
 def sha256_of(path: Path) -> str:

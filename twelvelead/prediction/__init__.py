@@ -1,0 +1,1 @@
+"""One recording to a result that a person reads: table, picture, explanation."""

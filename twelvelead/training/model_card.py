@@ -1,0 +1,232 @@
+"""MODEL_CARD.md of a model folder: what a model is, what it learned from, and what it must not be used for.
+
+    text = model_card(facts)                            # what training knows
+    text = with_measurements(text, tables)              # tables that were measured later, see experiments/model_card.py
+
+After M. Mitchell et al.: Model Cards for Model Reporting, FAT* 2019, doi:10.1145/3287560.3287596.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from ..data.classes import DIAGNOSES, Classes
+from ..data.sources import source_of
+from ..recipes import Recipe
+
+CARD = "MODEL_CARD.md"
+BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
+FEW_RECORDINGS = 50  # a class with fewer is hardly learned
+NOT_MEASURED = (
+    "Nothing yet. What training itself knows are the metrics in `thresholds.json`, of recordings by which the "
+    "thresholds were chosen; they are too good to be quoted."
+)
+
+
+class SourceInfo(NamedTuple):
+    """A public data set of the Challenges."""
+
+    title: str
+    licence: str
+    citation: str
+
+
+_CHALLENGE = "CC BY 4.0, in the Challenge's release"
+_PEREZ_ALDAY = "Perez Alday et al., Physiological Measurement 41 (2020) 124003, doi:10.1088/1361-6579/abc960"
+_LIU = "Liu et al., J. Med. Imaging Health Inform. 8 (2018) 1368, doi:10.1166/jmihi.2018.2442"
+SOURCES = {
+    "cpsc_2018": SourceInfo("CPSC 2018", _CHALLENGE, _LIU),
+    "cpsc_2018_extra": SourceInfo("CPSC 2018, extra recordings", _CHALLENGE, _LIU),
+    "st_petersburg_incart": SourceInfo(
+        "St Petersburg INCART 12-lead Arrhythmia Database", _CHALLENGE, "Tihonenko et al., doi:10.13026/C2V88N"
+    ),
+    "ptb": SourceInfo(
+        "PTB Diagnostic ECG Database",
+        _CHALLENGE,
+        "Bousseljot et al., Biomedizinische Technik 40 (1995) S317, doi:10.13026/C28C71",
+    ),
+    "ptb-xl": SourceInfo(
+        "PTB-XL", "CC BY 4.0", "Wagner et al., Scientific Data 7 (2020) 154, doi:10.1038/s41597-020-0495-6"
+    ),
+    "georgia": SourceInfo("Georgia 12-lead ECG Challenge Database", _CHALLENGE, _PEREZ_ALDAY),
+    "chapman_shaoxing": SourceInfo(
+        "Chapman-Shaoxing", "CC BY 4.0", "Zheng et al., Scientific Data 7 (2020) 48, doi:10.1038/s41597-020-0386-x"
+    ),
+    "ningbo": SourceInfo(
+        "Ningbo First Hospital",
+        "CC BY 4.0",
+        "Zheng et al., Scientific Reports 10 (2020) 2898, doi:10.1038/s41598-020-59821-7",
+    ),
+}
+# Recordings in flat folders have the letters of their names as source.
+_LETTERS = {
+    "A": "cpsc_2018",
+    "Q": "cpsc_2018_extra",
+    "I": "st_petersburg_incart",
+    "S": "ptb",
+    "HR": "ptb-xl",
+    "E": "georgia",
+}
+_UNKNOWN = SourceInfo("not known to this program", "ask who gave you the data", "—")
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What training knows about its model.
+
+    Attributes
+    ----------
+    recipe : Recipe
+    classes : Classes
+    members : int
+        That are done.
+    epochs : tuple of int
+        Of each of them.
+    parameters : int
+        Of one member's network.
+    seed : int
+    headers : sequence of str
+        Of the real recordings that members were trained and validated with, below the data folder.
+    synthetic : int
+        Synthetic recordings from which every member learned beside them.
+    labels : bool (recordings, classes)
+        Of these recordings.
+    metadata : float32 (recordings, 7)
+        See preprocessing.prepare.metadata_of.
+    threshold_stages : sequence of (str, float)
+        The stages of the search for the ensemble's thresholds, with the metric after each of them.
+    threshold_recordings : int
+        From so many recordings.
+    version : str
+        Of this package.
+    """
+
+    recipe: Recipe
+    classes: Classes
+    members: int
+    epochs: tuple[int, ...]
+    parameters: int
+    seed: int
+    headers: Sequence[str]
+    synthetic: int
+    labels: np.ndarray
+    metadata: np.ndarray
+    threshold_stages: Sequence[tuple[str, float]]
+    threshold_recordings: int
+    version: str
+
+
+def model_card(facts: Facts) -> str:
+    """The card as Markdown. Equal facts give equal texts, so it holds no date."""
+    recipe, voting = facts.recipe, facts.recipe.voting
+    used = (
+        "the mean of the members' scores" if voting.thresholds == "ensemble" else "each member, whose majority counts"
+    )
+    stages = ", ".join(f"{stage} {value:.3f}" for stage, value in facts.threshold_stages)
+    sections = [
+        "# Model card",
+        f"An ensemble of {_count(facts.members, 'neural network')} that names diagnoses in 12-lead ECGs: recipe "
+        f"`{recipe.name}` ({recipe.summary}), trained by twelvelead {facts.version}.",
+        "**For research only. This is no medical device. It must not be used to diagnose, to treat, to triage or to "
+        "monitor a person.**",
+        "## What it takes and gives",
+        f"It takes the standard twelve leads or some of them, at any sampling frequency, and optionally age and sex; "
+        f"internally {recipe.input.frequency_hz:g} Hz. Recordings longer than {recipe.input.longest_s:g} s are scored "
+        f"in pieces of {recipe.input.piece_s:g} s. It gives a score between 0 and 1 and a yes or no for each of "
+        f"{len(facts.classes.codes)} classes (`classes.json`).",
+        "## What it learned from",
+        _data(facts),
+        "## How it was trained",
+        f"{_count(facts.members, 'member')} of {_span(facts.epochs)} epochs, {facts.parameters:,} parameters each, "
+        f"seed {facts.seed}; every number is in `recipe.json`, every epoch in `history.csv`, and who trained on what "
+        f"in `splits.json`. Source of the method: {recipe.source}.",
+        f"Thresholds are of {used}. They were searched by the method `{voting.threshold_method}` with "
+        f"{facts.threshold_recordings} recordings, each scored by members that had not trained on it (metric after "
+        f"each stage: {stages}).",
+        "## What was measured",
+        f"{BEGIN}\n{NOT_MEASURED}\n{END}",
+        "## What it has not seen, and what it must not be used for",
+        _limits(facts),
+    ]
+    return "\n\n".join(sections) + "\n"
+
+
+def with_measurements(card: str, text: str) -> str:
+    """The card with a text in the place of what was measured. A card without such a place gets a section at its end."""
+    before, begin, rest = card.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    measured = f"{BEGIN}\n{text.strip()}\n{END}"
+    if not (begin and end):
+        return f"{card.rstrip()}\n\n## What was measured\n\n{measured}\n"
+    return before + measured + after
+
+
+def _data(facts: Facts) -> str:
+    """The sources with counts, licences and citations; then persons and classes."""
+    counts = Counter(source_of(header, ".") for header in facts.headers)
+    lines = ["| source | recordings | licence | cite |", "|---|---:|---|---|"]
+    for source, count in sorted(counts.items(), key=lambda item: (-item[1], item[0])):
+        info = SOURCES.get(_LETTERS.get(source, source), _UNKNOWN)
+        name = info.title if info is not _UNKNOWN else f"`{source}`, {info.title}"
+        lines.append(f"| {name} | {count:,} | {info.licence} | {info.citation} |")
+    synthetic = facts.synthetic
+    if synthetic:
+        lines.append(f"| synthetic recordings of this package (docs/synthetic.md) | {synthetic:,} | BSD-2-Clause | — |")
+    return "\n".join([*lines, "", _people(facts.metadata), "", *_class_table(facts)])
+
+
+def _people(metadata: np.ndarray) -> str:
+    ages = metadata[metadata[:, 1] > 0, 0] * 100
+    female, male, known = (int((metadata[:, column] > 0).sum()) for column in (2, 3, 4))
+    sex = f"{female:,} of females, {male:,} of males, {len(metadata) - known:,} of unknown sex"
+    if not len(ages):
+        return f"Recordings: {sex}; no age is known."
+    low, middle, high = np.percentile(ages, (5, 50, 95))
+    minors = int((ages < 18).sum())
+    return (
+        f"Recordings: {sex}; age {middle:.0f} years in the median, 90 % from {low:.0f} to {high:.0f}, {minors:,} of "
+        f"persons under 18, {len(metadata) - len(ages):,} of unknown age."
+    )
+
+
+def _class_table(facts: Facts) -> list[str]:
+    lines = ["| class | diagnosis | recordings |", "|---|---|---:|"]
+    positives = facts.labels.sum(axis=0)
+    for abbreviation, code, count in zip(facts.classes.abbreviations, facts.classes.codes, positives.tolist()):
+        lines.append(f"| {abbreviation} | {DIAGNOSES[code][1] if code in DIAGNOSES else code} | {int(count):,} |")
+    return lines
+
+
+def _limits(facts: Facts) -> str:
+    rare = [
+        abbreviation
+        for abbreviation, count in zip(facts.classes.abbreviations, facts.labels.sum(axis=0))
+        if count < FEW_RECORDINGS
+    ]
+    points = [
+        "It knows no other diagnosis than its classes. That it finds nothing does not mean that the heart is healthy; "
+        "it does not look for infarction, for instance, unless a class above says so.",
+        "Hospitals that are not in the table above, their devices and the way in which they write diagnoses. Scores "
+        "fall there; how far is in the tables above where it was measured.",
+        "Persons of groups that are hardly among the recordings above, children first of all.",
+        "Holter and monitor recordings, exercise tests, electrodes elsewhere than at the standard places, pictures and "
+        "printed sheets of 2.5 s a lead.",
+        "Scores are no calibrated probabilities unless the tables above show it.",
+        "The Challenge forbids to submit a model that was trained elsewhere: `train_model.py` never starts from one.",
+    ]
+    if rare:
+        points.insert(1, f"Classes with fewer than {FEW_RECORDINGS} recordings are hardly learned: {', '.join(rare)}.")
+    return "\n".join(f"- {point}" for point in points)
+
+
+def _count(count: int, what: str) -> str:
+    return f"{count} {what}{'s' * (count != 1)}"
+
+
+def _span(numbers: Sequence[int]) -> str:
+    return "–".join(map(str, sorted({min(numbers), max(numbers)}))) if numbers else "0"
