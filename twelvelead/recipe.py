@@ -105,12 +105,10 @@ class Augmentation:
         Right and left arm electrodes are exchanged.
     lead_drop_probability : float
         Some or all of the chest leads become flat.
-    lead_set_probability : float
-        All chest leads become flat, or all but V2: what the Challenge's reduced lead sets of 2021 leave.
-    lead_sets : tuple of str
-        Each recording keeps the leads of one of these sets, drawn with equal chances, and the others become flat; ()
-        keeps all leads. A set is written as the names of its leads with a space between. Limb leads become flat too, so
-        this fits an input that does not compute them (`Input.derive_limb_leads`).
+    lead_sets, lead_set_probability : tuple of str, float
+        A recording keeps the leads of one of these sets, drawn with equal chances, and the others become flat. A set is
+        written as the names of its leads with a space between. An input that computes limb leads
+        (`Input.derive_limb_leads`) needs sets that contain all six of them.
     metadata_dropout : float
         Probability with which each of age, sex and amplitude is made unknown.
     """
@@ -127,8 +125,8 @@ class Augmentation:
     noise_db: tuple[float, float] = (5.0, 25.0)
     arm_swap_probability: float = 0.0
     lead_drop_probability: float = 0.0
-    lead_set_probability: float = 0.0
     lead_sets: tuple[str, ...] = ()
+    lead_set_probability: float = 1.0
     metadata_dropout: float = 0.0
 
 

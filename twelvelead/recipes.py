@@ -308,6 +308,8 @@ BUTT = Recipe(
         noise_probability=0.15,
         arm_swap_probability=0.05,
         lead_drop_probability=0.3,
+        # What the reduced lead sets of 2021 leave: from two limb leads preparation computes all six.
+        lead_sets=("I II III aVR aVL aVF", "I II III aVR aVL aVF V2"),
         lead_set_probability=0.2,
         crop_s=5,
         crop_probability=0.2,

@@ -17,7 +17,6 @@ from ..preprocessing.leads import ARM_REVERSAL
 from ..recipes import Augmentation
 
 CHEST = range(6, 12)
-V2 = 7
 
 
 def disturb(
@@ -46,10 +45,8 @@ def disturb(
         x = _filtered_and_noisy(x, augmentation, frequency_hz, rng) * has_signal
     if augmentation.lead_drop_probability:
         x = x * torch.from_numpy(_kept_leads(batch, augmentation.lead_drop_probability, rng)).to(x)[:, None, :]
-    if augmentation.lead_set_probability:
-        x = x * torch.from_numpy(_lead_sets(batch, augmentation.lead_set_probability, rng)).to(x)[:, None, :]
     if augmentation.lead_sets:
-        x = x * torch.from_numpy(_drawn_lead_sets(batch, augmentation.lead_sets, rng)).to(x)[:, None, :]
+        x = x * torch.from_numpy(_lead_sets(batch, augmentation, rng)).to(x)[:, None, :]
     if augmentation.metadata_dropout:
         metadata = _hidden(metadata, augmentation.metadata_dropout, rng)
     return x, metadata
@@ -68,23 +65,11 @@ def _kept_leads(batch: int, probability: float, rng: np.random.Generator) -> np.
     return kept
 
 
-def _lead_sets(batch: int, probability: float, rng: np.random.Generator) -> np.ndarray:
-    """Factors float32 (batch, 12) that leave one of the reduced lead sets of the Challenge of 2021, each as often.
-
-    With six leads (the limb leads) and two (I, II) no chest lead is there; with four (I, II, III, V2) and three (I, II,
-    V2) V2 is the only one. Preparation computes the other limb leads, so these are two cases and not four.
-    """
-    kept = np.ones((batch, 12), dtype=np.float32)
-    for row in np.flatnonzero(rng.random(batch) < probability):
-        with_v2 = rng.random() < 0.5
-        kept[row, [lead for lead in CHEST if not (with_v2 and lead == V2)]] = 0
-    return kept
-
-
-def _drawn_lead_sets(batch: int, lead_sets: tuple[str, ...], rng: np.random.Generator) -> np.ndarray:
-    """Factors float32 (batch, 12): 1 for the leads of a set that is drawn for each recording, 0 for the others."""
-    kept = np.array([[lead in leads.split() for lead in LEADS] for leads in lead_sets], dtype=np.float32)
-    return kept[rng.integers(len(lead_sets), size=batch)]
+def _lead_sets(batch: int, augmentation: Augmentation, rng: np.random.Generator) -> np.ndarray:
+    """Factors float32 (batch, 12): 0 for leads outside the set that was drawn for the recording, 1 for the others."""
+    kept = np.array([[lead in leads.split() for lead in LEADS] for leads in augmentation.lead_sets], dtype=np.float32)
+    of_each = kept[rng.integers(len(kept), size=batch)]
+    return np.where(rng.random((batch, 1)) < augmentation.lead_set_probability, of_each, np.float32(1))
 
 
 def _hidden(metadata: torch.Tensor, probability: float, rng: np.random.Generator) -> torch.Tensor:

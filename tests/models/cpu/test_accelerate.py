@@ -38,7 +38,7 @@ def without_dropout(model: torch.nn.Module) -> torch.nn.Module:
     return model
 
 
-@pytest.mark.parametrize("name", models.names())
+@pytest.mark.parametrize("name", WIDTHS)
 def test_acceleration_for_training_shares_parameters_and_keeps_their_names(name):
     model = wide(name)
     before, parameters = model.state_dict(), dict(model.named_parameters())
@@ -52,7 +52,7 @@ def test_acceleration_for_training_shares_parameters_and_keeps_their_names(name)
     assert again is fast and list(again.state_dict()) == list(before)
 
 
-@pytest.mark.parametrize("name", models.names())
+@pytest.mark.parametrize("name", WIDTHS)
 def test_accelerated_training_has_the_gradients_of_plain_training(name):
     plain, fast = without_dropout(wide(name)).train(), without_dropout(accelerate(wide(name), training=True)).train()
     assert not any(isinstance(module, MinimalConv) for module in plain.modules())
@@ -70,7 +70,7 @@ def test_accelerated_training_has_the_gradients_of_plain_training(name):
 
 @torch.inference_mode()
 @pytest.mark.parametrize("trained_as", ["plain", "accelerated"])
-@pytest.mark.parametrize("name", models.names())
+@pytest.mark.parametrize("name", WIDTHS)
 def test_scoring_replaces_what_gains_and_leaves_the_rest(name, trained_as):
     """Strides and kernels that minimal filtering does not know stay, whether training was accelerated or not."""
     model = wide(name) if trained_as == "plain" else accelerate(wide(name), training=True)
@@ -87,6 +87,19 @@ def test_scoring_replaces_what_gains_and_leaves_the_rest(name, trained_as):
     assert all(any(conv is other for conv in left) for other in others)
     assert isinstance(ready, ScoringButt) or any(isinstance(module, ScoringConv) for module in ready.modules())
     torch.testing.assert_close(ready(x).double(), before, rtol=1e-3, atol=1e-4)
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("name", sorted({*models.names()} - {*WIDTHS}))
+def test_a_network_with_nothing_to_gain_is_left_as_it_is(name):
+    torch.manual_seed(0)
+    model = models.build(name, leads=12, classes=24, **SMALL[name]).eval()
+    x = torch.randn(2, 12, 1024)
+    before = model(x)
+    for training in (True, False):
+        ready = accelerate(model, training=training)
+        assert not any(isinstance(module, (MinimalConv, ScoringConv)) for module in ready.modules())
+        assert torch.equal(ready(x), before)
 
 
 def test_a_network_inside_a_wrapper_is_replaced_by_its_twin():
