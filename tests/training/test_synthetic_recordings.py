@@ -84,7 +84,7 @@ def with_conventions(recipe, count: int, part: float = 0.5):
     return dataclasses.replace(recipe, voting=voting)
 
 
-def test_convention_rows_are_labelled_as_hospitals_write_and_nobody_learns_from_them(hospital, tmp_path):
+def test_convention_rows_are_labelled_as_hospitals_write_and_teach_nobody(hospital, tmp_path):
     recipe = with_conventions(SMALL.scaled(synthetic=5), 7)
     run, _ = prepare_run(find_recordings(hospital), tmp_path, recipe, CLASSES, hospital, 3, None, None, 1, quiet)
     rows = run.convention_rows

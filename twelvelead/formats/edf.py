@@ -37,7 +37,8 @@ def read_edf(data: bytes, path: str, told: Told) -> Recording:
         raise UserError(f'{path}: EDF needs the package edfio; pip install "twelvelead[formats]"') from None
     notes: list[str] = []
     try:
-        file = edfio.read_bdf(data) if data[:1] == b"\xff" else edfio.read_edf(data)
+        # A BDF file has other samples than an EDF file, but the same attributes.
+        file: Any = edfio.read_bdf(data) if data[:1] == b"\xff" else edfio.read_edf(data)
         signals = list(file.signals)
         labels = tuple(signal.label for signal in signals)
         told = _told_by_patient(file, told)
