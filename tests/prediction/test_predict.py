@@ -322,7 +322,7 @@ def test_an_explanation_of_ectopic_beats_points_at_the_ectopic_beats(tmp_path):
         recording = make_recording(["PVC"] if k % 2 else ["NSR"], k, frequency_hz=125)
         adc = np.round(recording.signal_mv * 1000).astype("i2")
         write_mat(tmp_path / "data", f"A{k:04d}", adc, frequency="125", dx="427172004" if k % 2 else "426783006")
-    settings = Settings(members=1, epochs=12, width=6, seed=1, device="cpu", jobs=1, workers=1)
+    settings = Settings(members=1, epochs=12, width=6, synthetic=0, seed=1, device="cpu", jobs=1, workers=1)
     train(tmp_path / "data", tmp_path / "model", settings)
     model = twelvelead.load(tmp_path / "model", "cpu")
     shares, chances, hits = [], [], []
