@@ -216,7 +216,10 @@ def test_all_figures_are_those_of_scoring_and_their_intervals_of_resampled_patie
 def test_results_say_what_was_done(crossval):
     results = results_of(crossval)
     assert {name: value for name, value in results["budget"].items() if value is not None} == dict(
-        members=1, epochs=1, width=4, synthetic=0  # which conftest.py sets for all tests
+        members=1,
+        epochs=1,
+        width=4,
+        synthetic=0,  # which conftest.py sets for all tests
     )
     assert results["experiment"] == {"command": "crossval", "folds": 2} and results["seed"] == 5
     assert results["resampling"] == {"resamples": 20, "unit": "patients"}

@@ -171,11 +171,11 @@ def test_as_many_are_made_as_all_epochs_use_and_few_for_a_handful_of_real_ones()
 
 
 @pytest.mark.parametrize(
-    "hours,made,conventions", [(None, 3000, 200), (1.0, 3000, 200), (0.02, 600, 200), (0.004, 120, 120)]
+    "hours,made,conventions", [(None, 3000, 400), (1.0, 3000, 400), (0.03, 900, 270), (0.004, 120, 0)]
 )
 def test_a_short_time_budget_allows_fewer_synthetic_recordings_and_says_so(hours, made, conventions):
     lines: list[str] = []
-    recipe = with_conventions(SMALL.scaled(synthetic=3000), 200)
+    recipe = with_conventions(SMALL.scaled(synthetic=3000), 400)
     fitting = with_synthetic_in_time(recipe, hours, lines.append)
     assert (fitting.synthetic.recordings, fitting.voting.convention_recordings) == (made, conventions)
     assert len(lines) == (fitting != recipe)

@@ -23,8 +23,10 @@ from ..recipe import Recipe
 
 RESERVE = 0.08  # share of the budget for scoring, thresholds and files at the end, and for epochs slower than measured
 FEWEST_EPOCHS = 1 / 3  # share of the recipe's epochs; rather than give a member fewer, it is left out
-SYNTHETIC_PART = 0.05  # most of the budget that may go into making synthetic recordings
+SYNTHETIC_PART = 0.05  # most of the budget that may go into making synthetic recordings, and into scoring some of them
 SECONDS_TO_MAKE = 0.006  # one synthetic recording, on one core (benchmarks/synthetic_speed.py)
+SECONDS_TO_SCORE = 0.01  # one recording by one member of full width, on one core (docs/performance.md)
+FEWEST_CONVENTIONS = 200  # synthetic recordings on which thresholds are searched, if any are
 RECENT = 5  # the median of so many epochs says how long one takes, so that a single slow one changes nothing
 
 
@@ -57,18 +59,28 @@ def deadline(hours: float | None, used_seconds: float, started: float) -> Deadli
 
 
 def with_synthetic_in_time(recipe: Recipe, hours: float | None, log: Callable[[str], None]) -> Recipe:
-    """The recipe with no more synthetic recordings than can be made in a small part of a budget of so many hours."""
+    """The recipe with no more synthetic recordings than a small part of a budget of so many hours allows.
+
+    Those that train have to be made, and those for the search for thresholds have to be scored by every member. If very
+    few of the latter can be scored, none are: thresholds that follow a handful of recordings are poor.
+    """
     if hours is None:
         return recipe
-    most = int(hours * 3600 * SYNTHETIC_PART / SECONDS_TO_MAKE)
-    wanted = max(recipe.synthetic.recordings, recipe.voting.convention_recordings)
-    if wanted <= most:
+    seconds, plan, voting = hours * 3600 * SYNTHETIC_PART, recipe.synthetic, recipe.voting
+    made = min(plan.recordings, int(seconds / SECONDS_TO_MAKE))
+    scored = min(voting.convention_recordings, int(seconds / SECONDS_TO_SCORE / voting.members))
+    if scored < min(voting.convention_recordings, FEWEST_CONVENTIONS):
+        scored = 0
+    if (made, scored) == (plan.recordings, voting.convention_recordings):
         return recipe
-    log(f"time budget: {most} synthetic recordings at most, instead of {wanted}")
+    log(
+        f"time budget: {made} instead of {plan.recordings} synthetic recordings to learn from, and {scored} instead of "
+        f"{voting.convention_recordings} to search thresholds on"
+    )
     return dataclasses.replace(
         recipe,
-        synthetic=dataclasses.replace(recipe.synthetic, recordings=min(most, recipe.synthetic.recordings)),
-        voting=dataclasses.replace(recipe.voting, convention_recordings=min(most, recipe.voting.convention_recordings)),
+        synthetic=dataclasses.replace(plan, recordings=made),
+        voting=dataclasses.replace(voting, convention_recordings=scored),
     )
 
 
