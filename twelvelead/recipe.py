@@ -236,14 +236,15 @@ class Voting:
     at_least_one: bool = False
 
 
-MOST_FOR_EACH_REAL = 10
+MOST_FOR_EACH_REAL = 10  # synthetic recordings in an epoch for the sake of `Synthetic.least`
 
 
 @dataclass(frozen=True)
 class Synthetic:
     """Synthetic recordings (see the folder synthetic/) from which members learn beside the real ones.
 
-    Validation, thresholds and scores are always of real recordings, unless there are none at all.
+    Validation parts and out-of-bag scores are of real recordings alone, unless there are none at all. What thresholds
+    are searched on is said by `Voting.convention_recordings`.
 
     Attributes
     ----------
