@@ -44,6 +44,8 @@ from twelvelead.experiments.tables import as_markdown
 from twelvelead.models.network import new_model
 from twelvelead.recipes import RECIPES, get_recipe
 
+pytestmark = pytest.mark.slow  # together with others like it, more than the fast run allows
+
 TABLE = load_weights(WEIGHTS)
 CHALLENGE, NINE = classes_for("challenge", TABLE), classes_for("cpsc", TABLE)
 TINY = [

@@ -14,6 +14,8 @@ from twelvelead.errors import UserError
 from twelvelead.plots.ecg_sheet import LEFT_MM, ROW_MM, ROWS, TOP_MM, draw, header_lines
 from twelvelead.synthetic import make_recording
 
+pytestmark = pytest.mark.slow  # together with others like it, more than the fast run allows
+
 MM = 120 / 25.4  # pixels a millimetre
 
 

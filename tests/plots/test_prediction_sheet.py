@@ -33,6 +33,8 @@ from twelvelead.plots.prediction_sheet import (
 )
 from twelvelead.synthetic.making import make_recording
 
+pytestmark = pytest.mark.slow  # together with others like it, more than the fast run allows
+
 MM = DOTS_PER_INCH / 25.4  # pixels
 RECORDING = make_recording(["NSR"], 3)
 BARS = [Bar("NSR", 0.9, 0.4, True), Bar("AF", 0.25, 0.7, False)]

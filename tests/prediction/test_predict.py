@@ -27,6 +27,8 @@ from twelvelead.prediction.result import NOT_A_DEVICE
 from twelvelead.prediction.table import COLUMNS
 from twelvelead.synthetic.making import beating_heart, make_recording
 
+pytestmark = pytest.mark.slow  # together with others like it, more than the fast run allows
+
 NORMAL = make_recording(["NSR"], 3, age_years=50, sex="female")
 
 

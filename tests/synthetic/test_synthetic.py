@@ -34,6 +34,8 @@ from twelvelead.synthetic.population import draw_findings
 from twelvelead.synthetic.recorder import Recorder, exchange, filtered, record
 from twelvelead.synthetic.rhythm import Breath, rhythm_of
 
+pytestmark = pytest.mark.slow  # together with others like it, more than the fast run allows
+
 FS = 1000
 SEEDS = range(12)
 INDEPENDENT = [0, 1, *range(6, 12)]  # I, II, V1 to V6

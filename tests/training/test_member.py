@@ -30,6 +30,8 @@ from twelvelead.training.run import TrainingRun
 from twelvelead.training.schedule import WARM_UP
 from twelvelead.training.time_budget import Deadline, EpochBudget, affordable
 
+pytestmark = pytest.mark.slow  # together with others like it, more than the fast run allows
+
 CLASSES = Classes(("426783006", "164889003", "270492004"), np.array([[1, 0.3, 0.4], [0.3, 1, 0.2], [0.4, 0.2, 1]]))
 RECIPE = dataclasses.replace(
     get_recipe("butt-2020").scaled(epochs=6, width=4), network=dict(width=4, levels=3, convolutions=2, kernel=7)

@@ -15,6 +15,8 @@ from twelvelead.models.cpu import accelerate, buffers, scoring_layers
 from twelvelead.models.cpu.butt import scoring_butt
 from twelvelead.models.network import fuse
 
+pytestmark = pytest.mark.slow  # together with others like it, more than the fast run allows
+
 
 def networks(**options) -> tuple[torch.nn.Module, torch.nn.Module]:
     """The network in double precision, and the network for scoring with the same weights."""
