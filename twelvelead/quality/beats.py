@@ -15,14 +15,13 @@ from ..data.leads import LEADS
 from ..data.recording import Recording
 from ..data.resampling import resample
 from ..preprocessing.filters import high_pass
-from ..preprocessing.heart_rate import qrs_places
+from ..preprocessing.heart_rate import FEWEST_BEATS, qrs_places
 from ..preprocessing.leads import fill_gaps
 
 FREQUENCY_HZ = 250.0
 SLOWEST_HZ = 0.5
 # A beat is cut out of the recording from 320 ms before the middle of its QRS complex to 480 ms after it.
 BEFORE_S, AFTER_S = 0.32, 0.48
-FEWEST_BEATS = 3
 LONGEST_S = 60.0  # of a longer recording the first minute is looked at
 
 # Where the waves of the average beat are, in seconds from the middle of the QRS complex.

@@ -14,6 +14,7 @@ import numpy as np
 
 from ..data.leads import LEADS
 from ..data.recording import Recording
+from ..preprocessing.heart_rate import rate_of
 from ..preprocessing.leads import undo_arm_reversal
 from ..preprocessing.prepare import POSSIBLE_MV, amplitude_of
 from .beats import FREQUENCY_HZ, View, average_beat, view_of
@@ -140,9 +141,9 @@ def _about_gain(view: View, needs_gain: bool) -> list[Finding]:
 
 
 def _about_beats(view: View) -> list[Finding]:
-    if len(view.places) < 3:
+    rate = rate_of(view.places, FREQUENCY_HZ)
+    if rate is None:
         return [Finding(f"{len(view.places)} heartbeats were found, fewer than three", severe=True)]
-    rate = 60 * FREQUENCY_HZ / float(np.median(np.diff(view.places)))
     if SLOWEST <= rate <= FASTEST:
         return []
     return [Finding(f"{rate:.0f} beats a minute: the sampling frequency may be wrong", severe=True)]
