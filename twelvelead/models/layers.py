@@ -24,12 +24,12 @@ class MaskedBatchNorm(nn.BatchNorm2d):
 
     def forward(self, x: torch.Tensor, valid: torch.Tensor | None = None, relu: bool = False) -> torch.Tensor:
         """Normalises x, followed by ReLU if asked for. The result is zero where `valid` is 0."""
-        if x.numel() == x.shape[1]:  # a single value of each channel has no variance, so the running one is used
-            x = F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
-            x = F.relu(x, inplace=not self.training) if relu else x
-            return x if valid is None else x * valid
-        if valid is None or not self.training:
-            x = super().forward(x)
+        is_single = x.numel() == x.shape[1]  # a single value of each channel has no variance: the running one is used
+        if valid is None or not self.training or is_single:
+            if is_single:
+                x = F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
+            else:
+                x = super().forward(x)
             x = F.relu(x, inplace=not self.training) if relu else x
             return x if valid is None else x * valid
         # In float32 even under autocast: half precision cannot hold sums over a million samples.
