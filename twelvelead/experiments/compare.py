@@ -279,7 +279,7 @@ def _convention(view: _View, recipe: str, mask: np.ndarray, pair: tuple[dict, di
     return {
         "labels_annotated": float(view.labels[mask].sum(axis=1).mean()),
         "labels_written": float(outputs[mask].sum(axis=1).mean()),
-        "sinus_rhythm_f": dict(value=float(pair[0]["f_measure_classes"][sinus]), low=float(low), high=float(high)),
+        "sinus_rhythm_f": dict(value=float(pair[0]["f_measure_classes"][sinus]), low=low, high=high),
     }
 
 

@@ -7,10 +7,10 @@ A model folder is self-contained and holds no code: recipe.json (written last: w
 classes.json, member_00.safetensors …, thresholds.json, history.csv, splits.json, progress.png. The last three are for
 people; scores do not depend on them, and they are not read here.
 
-recipe.json has the SHA-256 of every other file but history.csv in its field `files`, and that of its own values in
-`checksum`. Folders without these fields (format 2) are checked by types, ranges, shapes and lengths alone. Whatever is
-wrong is one line that names the file. Nothing is allocated before sizes and shapes are known to be those of the
-recipe's network.
+recipe.json has the SHA-256 of every other file but history.csv and MODEL_CARD.md in its field `files`, and that of its
+own values in `checksum`. Folders without these fields (format 2) are checked by types, ranges, shapes and lengths
+alone. Whatever is wrong is one line that names the file. Nothing is allocated before sizes and shapes are known to be
+those of the recipe's network.
 """
 
 from __future__ import annotations

@@ -18,6 +18,7 @@ from .ecg_sheet import (
     ALARM,
     INK,
     LEFT_MM,
+    PAPER,
     TOP_MM,
     Shading,
     check_request,
@@ -92,7 +93,7 @@ def draw_prediction(
     below = (len(lines) + 1) * LINE_MM + 4
     figure, axes = new_sheet(width + PANEL_MM, sheet_height + below)
     figure.set_facecolor("white")
-    axes.add_patch(Rectangle((0, below), width, sheet_height, facecolor="#fff7f5", edgecolor="none", zorder=-1))
+    axes.add_patch(Rectangle((0, below), width, sheet_height, facecolor=PAPER, edgecolor="none", zorder=-1))
     draw_paper(axes, 0, below, width, sheet_height)
     top = sheet_height + below
     draw_leads(axes, recording, layout, top, start_s, shading)
