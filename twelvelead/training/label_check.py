@@ -39,9 +39,9 @@ def check_labels(store: Store, rows: np.ndarray, classes: Classes, recipe: str, 
     UserError
         If no recording has a diagnosis at all, or none has one of the classes.
     """
-    # without a diagnosis nobody knows which classes a recording has, so it teaches nothing
     real = np.flatnonzero(~store.synthetic)
     codes_of_real = [store.codes[row] for row in real]
+    # without a diagnosis nobody knows which classes a recording has, so it teaches nothing
     undiagnosed = sum(not codes for codes in codes_of_real)
     if undiagnosed:
         log(f"left out: {undiagnosed} recordings without a diagnosis (#Dx)")

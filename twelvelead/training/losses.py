@@ -92,6 +92,8 @@ def frequency_log_odds(
 
     Parameters
     ----------
+    known, largest, uses
+        As for `class_weights`.
     weighted : bool
         Whether the scores were trained with the weights that `class_weights` gives for the other parameters. If not,
         w⁺ = w⁻ = 1.

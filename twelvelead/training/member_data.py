@@ -60,7 +60,7 @@ class MemberData:
             labels[learned],
             recipe.training.largest_class_weight,
             None if known is None else known[learned],
-            uses_in_one_epoch(recipe, len(train_rows), len(self.synthetic_rows)),
+            uses_in_one_epoch(recipe, len(train_rows), len(train_rows), len(self.synthetic_rows)),
         )
         self.weighting = Weighting(*(self._tensor(array) for array in (*weights, classes.weights)))
         self.targets = self._tensor(labels)
@@ -101,18 +101,25 @@ class MemberData:
         return torch.stack([LOSSES[name](head, self.targets[index], self.weighting, known) for head in heads]).sum()
 
 
-def uses_in_one_epoch(recipe: Recipe, real: int, synthetic: int) -> np.ndarray | None:
-    """How often an epoch that mixes both uses each of so many real and, after them, synthetic recordings, on average.
+def uses_in_one_epoch(recipe: Recipe, trained: int, real: int, synthetic: int) -> np.ndarray:
+    """How often an epoch that mixes both uses each recording, on average, relative to a real one.
+
+    Parameters
+    ----------
+    trained : int
+        Real recordings that a member trains on.
+    real, synthetic : int
+        Recordings that are meant: real ones, of which a member trains on some, and after them synthetic ones.
 
     Returns
     -------
-    ndarray, float64 (real + synthetic,), or None
-        None if it is once for each.
+    ndarray, float64 (real + synthetic,)
     """
-    drawn = recipe.synthetic.in_one_epoch(real)
-    if synthetic == 0 or drawn >= synthetic:
-        return None
-    return np.concatenate([np.ones(real), np.full(synthetic, drawn / synthetic)])
+    uses = np.ones(real + synthetic)
+    if synthetic:
+        drawn = min(recipe.synthetic.in_one_epoch(trained), synthetic)
+        uses[real:] = drawn / synthetic * (real / trained if trained else 1.0)
+    return uses
 
 
 @dataclass(frozen=True)

@@ -127,6 +127,8 @@ def model_card(facts: Facts) -> str:
     used = (
         "the mean of the members' scores" if voting.thresholds == "ensemble" else "each member, whose majority counts"
     )
+    conventions = voting.convention_recordings if voting.convention_part else 0
+    beside = f", and {conventions} synthetic ones of hospitals that write in other ways" if conventions else ""
     stages = ", ".join(f"{stage} {value:.3f}" for stage, value in facts.threshold_stages)
     sections = [
         "# Model card",
@@ -146,8 +148,8 @@ def model_card(facts: Facts) -> str:
         f"seed {facts.seed}; every number is in `recipe.json`, every epoch in `history.csv`, and who trained on what "
         f"in `splits.json`. Source of the method: {recipe.source}.",
         f"Thresholds are of {used}. They were searched by the method `{voting.threshold_method}` with "
-        f"{facts.threshold_recordings} recordings, each scored by members that had not trained on it (metric after "
-        f"each stage: {stages}).",
+        f"{facts.threshold_recordings} recordings, each scored by members that had not trained on it{beside} (metric "
+        f"after each stage: {stages}).",
         "## What was measured",
         f"{BEGIN}\n{NOT_MEASURED}\n{END}",
         "## What it has not seen, and what it must not be used for",

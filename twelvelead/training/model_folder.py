@@ -30,6 +30,7 @@ from ..thresholds.objectives import METRIC_OF, joined, objective_of
 from ..thresholds.search import Thresholds, optimise, shrink
 from .losses import WEIGHTED, frequency_log_odds
 from .member import TrainedMember
+from .member_data import uses_in_one_epoch
 from .member_files import ResultError, delete_result, read_result
 from .model_card import CARD, Facts, model_card
 from .publishing import HISTORY, MANIFEST, hashes_of, link_or_copy, publish
@@ -126,8 +127,9 @@ class ModelFolder:
         """Thresholds for scores (rows, classes) of these rows, and for the scores of the convention rows."""
         classes, voting = self.run.classes, self.run.recipe.voting
         objective = objective_of(classes, self.truth[rows], scores)
-        conventions, shrinkage = self.run.convention_rows, voting.shrinkage
-        if len(conventions) and voting.convention_part:
+        shrinkage = voting.shrinkage
+        conventions = self.run.convention_rows if voting.convention_part else np.zeros(0, dtype=np.int64)
+        if len(conventions):
             of_conventions = objective_of(classes, self.labels[conventions], convention_scores)
             objective = joined(objective, of_conventions, voting.convention_part)
             shrinkage = 0.0
@@ -219,7 +221,7 @@ class ModelFolder:
             parameters=parameters_of(run.recipe, len(run.classes.codes)),
             seed=run.seed,
             headers=[run.store.headers[row] for row in run.rows if not run.store.synthetic[row]],
-            synthetic=int(run.store.synthetic.sum()),
+            synthetic=int((run.store.synthetic & ~run.store.conventions).sum()),
             labels=self.labels[run.rows],
             metadata=run.store.metadata[run.rows],
             threshold_stages=ensemble.stages,
@@ -259,11 +261,8 @@ def _log_odds(run: TrainingRun, labels: np.ndarray) -> np.ndarray:
     rows = np.concatenate([run.rows, run.synthetic_rows])
     weighted = any(phase.loss in WEIGHTED for phase in training.phases)
     # Each member trains on a part of the real recordings, in which classes are as frequent as in all of them.
-    real = len(run.member_rows(labels, 0)[0])
-    drawn = run.recipe.synthetic.in_one_epoch(real)
-    uses = np.ones(len(rows))
-    if len(run.synthetic_rows):
-        uses[len(run.rows) :] = drawn / len(run.synthetic_rows) * len(run.rows) / real
+    trained = len(run.member_rows(labels, 0)[0])
+    uses = uses_in_one_epoch(run.recipe, trained, len(run.rows), len(run.synthetic_rows))
     return frequency_log_odds(
         labels[rows], None if known is None else known[rows], weighted, training.largest_class_weight, uses
     )
