@@ -15,7 +15,7 @@ from ..data.recording import Recording
 from ..data.still import mark_still
 from ..data.units import ordered
 from ..errors import RecordingError
-from .told import PER_MV, Told, checked
+from .told import Told, checked
 
 
 def recording_of(
@@ -44,7 +44,8 @@ def recording_of(
         If a value that is told is out of its range.
     """
     told, where = checked(told), where or name
-    if told.frequency_hz is None or told.leads is None or told.unit is None:
+    per_mv = told.per_mv
+    if told.frequency_hz is None or told.leads is None or per_mv is None:
         raise RecordingError(f"{where}: {what_is_missing(told)}")
     try:
         values = np.asarray(signal)
@@ -52,7 +53,6 @@ def recording_of(
         raise RecordingError(f"{where}: the rows of the signal differ in length") from None
     said = list(notes)
     matrix = _rows_of_leads(values, len(told.leads), where, said)
-    per_mv = told.adc_per_mv or PER_MV[told.unit.lower()]  # `checked` wants the first with the unit adc, and only then
     with np.errstate(over="ignore", invalid="ignore"):
         signal_mv = (matrix.T.astype(np.float64) / per_mv).astype(np.float32).T
     signal_mv[~np.isfinite(signal_mv)] = np.nan

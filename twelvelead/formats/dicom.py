@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -15,7 +16,7 @@ from ..data.recording import Recording
 from ..errors import RecordingError, UserError
 from .arrays import recording_of
 from .tables import agreed, stem_of
-from .told import PER_MV, Told
+from .told import PER_MV, Told, first_line
 
 
 def read_dicom(data: bytes, path: str, told: Told) -> Recording:
@@ -61,8 +62,7 @@ def read_dicom(data: bytes, path: str, told: Told) -> Recording:
     except (UserError, RecordingError):
         raise
     except Exception as error:  # whatever a damaged file makes of pydicom
-        text = (str(error).splitlines() or [type(error).__name__])[0][:200]
-        raise RecordingError(f"{path}: the DICOM file cannot be read ({text})") from None
+        raise RecordingError(f"{path}: the DICOM file cannot be read ({first_line(error)})") from None
     agreed(told.frequency_hz, frequency, "sampling frequency in Hz", path, [])  # every file tells it: no note
     rows, leads = _leads_of(samples, labels[number], units, told, path)
     told = replace(told, frequency_hz=frequency, leads=leads, unit="mV", adc_per_mv=None)
@@ -78,8 +78,8 @@ def _leads_of(
         if not lead.known or lead.inverted or lead.name in rows:
             continue
         per_mv = PER_MV.get(unit.lower())
-        if per_mv is None and not unit and told.unit is not None:
-            per_mv = told.adc_per_mv or PER_MV[told.unit.lower()]
+        if per_mv is None and not unit:
+            per_mv = told.per_mv
         if per_mv is None:
             raise RecordingError(f"{path}: the unit of {label!r} is {unit!r}, which is no voltage; say it with --unit")
         rows[lead.name] = row.astype(np.float64) / per_mv
@@ -105,8 +105,4 @@ def _told_by_patient(dataset: Any, told: Told) -> Told:
     """Age and sex from the file, where the caller says nothing."""
     age, _ = parse_age(str(dataset.get("PatientAge", "") or ""))
     sex, _ = parse_sex({"F": "female", "M": "male"}.get(str(dataset.get("PatientSex", "") or ""), ""))
-    if told.age_years is None and age == age:  # not NaN
-        told = replace(told, age_years=age)
-    if told.sex is None and sex != "unknown":
-        told = replace(told, sex=sex)
-    return told
+    return told.or_else(None if math.isnan(age) else age, None if sex == "unknown" else sex)

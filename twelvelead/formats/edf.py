@@ -16,7 +16,7 @@ from ..data.resampling import resample
 from ..errors import RecordingError, UserError
 from .arrays import recording_of
 from .tables import agreed, stem_of
-from .told import PER_MV, Told
+from .told import PER_MV, Told, first_line
 
 _YEAR_DAYS = 365.25
 
@@ -52,8 +52,7 @@ def read_edf(data: bytes, path: str, told: Told) -> Recording:
     except (UserError, RecordingError):
         raise
     except Exception as error:  # whatever a damaged header makes of edfio
-        text = (str(error).splitlines() or [type(error).__name__])[0][:200]
-        raise RecordingError(f"{path}: the EDF file cannot be read ({text})") from None
+        raise RecordingError(f"{path}: the EDF file cannot be read ({first_line(error)})") from None
     frequency = max(frequencies)
     rows = [
         row if hz == frequency else resample(row[np.newaxis].astype(np.float32), hz, frequency)[0]
@@ -90,8 +89,8 @@ def _per_mv(dimension: str, told: Told, label: str, path: str) -> float:
     unit = dimension.strip().lower()
     if unit in PER_MV:
         return PER_MV[unit]
-    if unit == "" and told.unit is not None:
-        return told.adc_per_mv or PER_MV[told.unit.lower()]
+    if unit == "" and told.per_mv is not None:
+        return told.per_mv
     raise RecordingError(
         f"{path}: the unit of {label!r} is {dimension!r}, which is no voltage; "
         + ("say which it is (--unit)" if unit == "" else "write it again in mV or uV")
@@ -102,13 +101,11 @@ def _told_by_patient(file: Any, told: Told) -> Told:
     """Age and sex from the header, where the caller says nothing; headers are often anonymised or malformed."""
     try:
         sex = {"F": "female", "M": "male"}.get(file.patient.sex or "")
-        if told.sex is None and sex:
-            told = replace(told, sex=sex)
+        told = told.or_else(None, sex)
         birth, start = file.patient.birthdate, file.startdate
-        if told.age_years is None and isinstance(birth, datetime.date) and isinstance(start, datetime.date):
+        if isinstance(birth, datetime.date) and isinstance(start, datetime.date):
             age = math.floor((start - birth).days / _YEAR_DAYS)
-            if 0 <= age <= 120:
-                told = replace(told, age_years=float(age))
+            told = told.or_else(float(age) if 0 <= age <= 120 else None, None)
     except Exception:  # edfio raises errors of several kinds for dates that are left out or anonymised
         return told
     return told

@@ -14,7 +14,7 @@ from ..data.recording import Recording
 from ..errors import RecordingError, UserError
 from .arrays import recording_of
 from .tables import agreed, stem_of
-from .told import UNITS, Told, standard_leads
+from .told import UNITS, Told, first_line, standard_leads
 
 SIGNAL = ("signal", "signals", "ecg", "val", "data", "x", "p_signal", "recording", "arr_0")
 FREQUENCY = ("frequency_hz", "fs", "sampling_frequency", "sampling_rate", "sample_rate", "frequency", "sfreq", "hz")
@@ -42,12 +42,8 @@ def read_numpy(data: bytes, path: str, told: Told) -> Recording:
     except UserError:
         raise
     except Exception as error:  # a damaged header makes NumPy raise errors of a dozen kinds
-        raise RecordingError(f"{path}: the arrays cannot be read ({_first_line(error)})") from None
+        raise RecordingError(f"{path}: the arrays cannot be read ({first_line(error)})") from None
     return recording_of(signal, told, stem_of(path), tuple(notes), path)
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0][:200]
 
 
 def _arrays(data: bytes) -> dict[str, np.ndarray]:

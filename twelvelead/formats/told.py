@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ..data import limits
 from ..data.leads import LEADS, lead_names
@@ -41,6 +41,24 @@ class Told:
     adc_per_mv: float | None = None
     age_years: float | None = None
     sex: str | None = None
+
+    @property
+    def per_mv(self) -> float | None:
+        """How many of the unit that is told are one millivolt; None if no unit is told. Values must be `checked`."""
+        return None if self.unit is None else self.adc_per_mv or PER_MV[self.unit.lower()]
+
+    def or_else(self, age_years: float | None, sex: str | None) -> Told:
+        """The same, with the age and the sex that a file says where the caller says nothing; None is not said."""
+        return replace(
+            self,
+            age_years=age_years if self.age_years is None else self.age_years,
+            sex=sex if self.sex is None else self.sex,
+        )
+
+
+def first_line(error: Exception) -> str:
+    """What an error of another package says, in one line of bounded length."""
+    return (str(error).splitlines() or [type(error).__name__])[0][:200]
 
 
 def checked(told: Told) -> Told:
