@@ -17,6 +17,7 @@ from ..errors import RecordingError, UserError
 from ..files import json_ready, write_text
 from ..formats.read import read_file
 from ..formats.told import Told, checked
+from ..inference.outputs import make_output_folder
 from ..pretrained import default_model
 from ..terminal import printable, say, warn
 
@@ -83,7 +84,7 @@ def predict(request: Request) -> int:
         raise UserError("--plot draws one recording; with several use --out FOLDER, which gets a picture of each")
     folder = request.model or default_model()
     if request.out is not None:
-        _make_folder(request.out)
+        make_output_folder(request.out)
     names = _output_names(request.recordings)
     model: Model | None = None
     printed: list[Prediction] = []
@@ -160,13 +161,6 @@ def _write(
         pictures.append(request.out / f"{name}.png")
     for picture in pictures:
         result.draw(picture, layout=request.layout, start_s=request.start_s, explanation=explanation)
-
-
-def _make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"{folder}: the folder cannot be made ({error.strerror or error})") from None
 
 
 def _output_names(recordings: Sequence[Path]) -> list[str]:

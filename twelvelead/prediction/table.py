@@ -1,10 +1,9 @@
-"""A prediction as text, as rows of a CSV file and as JSON."""
+"""A prediction as text and as rows of a CSV file."""
 
 from __future__ import annotations
 
 import csv
 import io
-import json
 import math
 from collections.abc import Sequence
 
@@ -39,11 +38,6 @@ def as_text(result: Prediction) -> str:
     lines += ["", f"found: {found or 'nothing'}"]
     lines += [f"model: {result.model}", NOT_A_DEVICE]
     return "\n".join(printable(line) for line in lines)
-
-
-def as_json(results: Sequence[Prediction]) -> str:
-    """A JSON list with one object for each recording."""
-    return json.dumps([result.to_dict() for result in results], indent=1, ensure_ascii=False)
 
 
 def as_csv(results: Sequence[Prediction]) -> str:
