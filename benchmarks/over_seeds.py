@@ -20,10 +20,9 @@ import sys
 from pathlib import Path
 
 import numpy as np
-from shared import CLASSES, write_table
+from shared import CLASSES, difference_over_seeds, write_table
 
 from twelvelead.data.sources import source_of
-from twelvelead.evaluation.bootstrap import interval
 from twelvelead.experiments.compare import annotated_classes, score
 
 METRIC = "challenge_metric"
@@ -80,11 +79,8 @@ def row(part: dict, recipes: list[str], annotated_only: bool, resamples: int) ->
     metric = {recipe: np.array([figures[recipe, seed][0][METRIC] for seed in seeds]) for recipe in recipes}
     samples = {recipe: np.stack([figures[recipe, seed][1][METRIC] for seed in seeds]) for recipe in recipes}
     cells = [f"{each.mean():.3f} ({each.min():.3f} to {each.max():.3f})" for each in metric.values()]
-    for recipe in recipes[1:]:
-        low, high = interval((samples[recipes[0]] - samples[recipe]).mean(axis=0))
-        apart = metric[recipes[0]] - metric[recipe]
-        cells.append(f"{apart.mean():+.3f} [{low:+.3f}, {high:+.3f}] ({apart.min():+.3f} to {apart.max():+.3f})")
-    return cells
+    of_first = metric[recipes[0]], samples[recipes[0]]
+    return cells + [difference_over_seeds(of_first, (metric[recipe], samples[recipe])) for recipe in recipes[1:]]
 
 
 def main() -> None:

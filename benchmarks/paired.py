@@ -20,10 +20,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from shared import CLASSES, write_table
+from shared import CLASSES, difference_over_seeds, write_table
 
 from twelvelead.data.sources import source_of
-from twelvelead.evaluation.bootstrap import interval
 from twelvelead.experiments.compare import score
 
 LEAST_POSITIVES = 5
@@ -98,12 +97,10 @@ def row(experiments: dict[str, list[Scored]], rows: np.ndarray, resamples: int) 
 
     cells = []
     for figure in (metric, auroc):
-        (new, new_samples), (old, old_samples) = of(NEW, figure), of(OLD, figure)
-        low, high = interval(new_samples.mean(axis=0) - old_samples.mean(axis=0))
-        apart = [one - other for one, other in zip(new, old)] if len(new) == len(old) else [new.mean() - old.mean()]
+        new, old = of(NEW, figure), of(OLD, figure)
         cells += [
-            f"{old.mean():.3f} → {new.mean():.3f}",
-            f"{new.mean() - old.mean():+.3f} [{low:+.3f}, {high:+.3f}] ({min(apart):+.3f} to {max(apart):+.3f})",
+            f"{old[0].mean():.3f} → {new[0].mean():.3f}",
+            difference_over_seeds(new, old),
         ]
     written = {
         system: np.mean([scored.outputs[rows].sum(axis=1).mean() for scored in experiments[system]])

@@ -24,6 +24,7 @@ from twelvelead import __version__
 from twelvelead.data.classes import load_weights, scored_classes
 from twelvelead.data.folders import find_recordings
 from twelvelead.data.recording import read_recording
+from twelvelead.evaluation.bootstrap import interval
 from twelvelead.files import write_json
 from twelvelead.inference.model_files import FORMAT, member_path
 from twelvelead.inference.predict import stack
@@ -34,6 +35,21 @@ from twelvelead.recipes import Recipe, get_recipe, to_dict
 from twelvelead.training.batches import gather
 
 CLASSES = scored_classes(load_weights(ROOT / "weights.csv"))
+
+
+def difference_over_seeds(one: tuple[np.ndarray, np.ndarray], other: tuple[np.ndarray, np.ndarray]) -> str:
+    """The mean difference of two systems over seeds, its 95 % interval, and in round brackets the range of the seeds.
+
+    Parameters
+    ----------
+    one, other : pairs of arrays
+        Values (seeds,) of a metric, and its values on the same resamples, (seeds, resamples). With unequal numbers of
+        seeds the range is that of the means alone.
+    """
+    low, high = interval(one[1].mean(axis=0) - other[1].mean(axis=0))
+    mean = one[0].mean() - other[0].mean()
+    apart = one[0] - other[0] if len(one[0]) == len(other[0]) else np.array([mean])
+    return f"{mean:+.3f} [{low:+.3f}, {high:+.3f}] ({apart.min():+.3f} to {apart.max():+.3f})"
 
 
 # ----------------------------------------------------------------------------------------------------------------
