@@ -85,7 +85,7 @@ def run_model(model, header, recording):
         A recording that cannot be classified is named on standard error and gets sinus rhythm. One that had to be
         repaired is named there if its kind of repair is new.
     """
-    loaded = load_given(header, recording, model.recipe.input)
+    loaded = load_given(header, recording, *model.inputs)
     if isinstance(loaded, str):
         row = fallback_row(model, loaded)
         lines = model.tally.add("?", row.fault, ())  # what could not be read is named in its fault

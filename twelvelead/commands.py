@@ -40,7 +40,7 @@ def train(data: Path | None, model: Path, settings: Settings) -> Ensemble:
             raise UserError(
                 f"{data}: there are no recordings here (no .hea files); point at a folder of Challenge data"
             )
-    elif recipe.synthetic.recordings == 0:
+    elif any(part.synthetic.recordings == 0 for part in recipe.parts):
         raise UserError("without data, training needs synthetic recordings; say how many with --synthetic")
     # Imported here, since it imports torch, which takes seconds: the errors above should not wait for it.
     from .training.workers import train_ensemble

@@ -4,12 +4,13 @@
     recipe_from_dict(json.loads(json.dumps(to_dict(recipe)))) == recipe
 
 Recipes hold numbers and names only, no code, so that they travel as JSON with the model. The recipes themselves are in
-recipes.py.
+recipes.py. A model with members of several recipes has a joined recipe; see joined_recipe.py.
 """
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -307,6 +308,21 @@ class Recipe:
     label_set: str = "challenge"
     synthetic: Synthetic = field(default_factory=Synthetic)
 
+    @property
+    def parts(self) -> tuple[Recipe, ...]:
+        """The recipes of its members: this one alone. A joined recipe has several; see joined_recipe.py."""
+        return (self,)
+
+    @property
+    def part_of_member(self) -> tuple[int, ...]:
+        """For each member the place of its recipe in `parts`."""
+        return (0,) * self.voting.members
+
+    def with_parts(self, parts: Sequence[Recipe]) -> Recipe:
+        """The only one of `parts`; for code that changes all parts of any recipe."""
+        (recipe,) = parts
+        return recipe
+
     def scaled(
         self,
         *,
@@ -376,13 +392,8 @@ def scale_phases(phases: tuple[Phase, ...], epochs: int) -> tuple[Phase, ...]:
     return tuple(dataclasses.replace(phase, epochs=count) for phase, count in zip(phases, given) if count)
 
 
-def to_dict(recipe: Recipe) -> dict[str, Any]:
-    """The recipe as plain JSON values."""
-    return dataclasses.asdict(recipe)
-
-
-def recipe_from_dict(values: dict[str, Any]) -> Recipe:
-    """The recipe that `to_dict` wrote.
+def single_recipe_from_dict(values: dict[str, Any]) -> Recipe:
+    """The recipe that recipes.to_dict wrote; joined_recipe.recipe_from_dict reads joined recipes, too.
 
     Raises
     ------

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .errors import UserError
-from .recipes import Recipe, get_recipe
+from .recipes import AnyRecipe, get_recipe
 
 if TYPE_CHECKING:  # torch takes seconds to import, and most commands do not need it
     import torch
@@ -146,7 +146,7 @@ class Settings:
         shown="`weights.csv`",
     )
 
-    def recipe_value(self) -> Recipe:
+    def recipe_value(self) -> AnyRecipe:
         """The recipe at the budget asked for. Raises UserError if there is no recipe of that name."""
         return get_recipe(self.recipe).scaled(
             epochs=self.epochs, members=self.members, width=self.width, synthetic=self.synthetic

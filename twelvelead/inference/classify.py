@@ -132,7 +132,7 @@ def classify_recording(ensemble: Ensemble, recording: Recording) -> Row:
     RecordingError
         If no lead holds a signal.
     """
-    row = classify(ensemble, [prepare(recording, ensemble.recipe.input)])[0]
+    row = classify(ensemble, [prepare(recording, *ensemble.inputs)])[0]
     return replace(row, notes=recording.notes)
 
 
@@ -172,7 +172,7 @@ def classified(ensemble: Ensemble, headers: Sequence[Path], jobs: int = -1) -> I
     with joblib.Parallel(n_jobs=min(jobs, ROUND), prefer="threads") as parallel:
         for k in range(0, len(chunks), ROUND):
             round_of_chunks = chunks[k : k + ROUND]
-            loaded = parallel(joblib.delayed(_load_chunk)(chunk, ensemble.recipe.input) for chunk in round_of_chunks)
+            loaded = parallel(joblib.delayed(_load_chunk)(chunk, ensemble.inputs) for chunk in round_of_chunks)
             for chunk, items in zip(round_of_chunks, loaded):
                 rows = rows_of(ensemble, [item for item, _ in items])
                 for header, row, (_, notes) in zip(chunk, rows, items):
@@ -182,9 +182,9 @@ def classified(ensemble: Ensemble, headers: Sequence[Path], jobs: int = -1) -> I
                     yield header, replace(row, fault=fault, notes=notes)
 
 
-def _load_chunk(headers: Sequence[Path], spec: Input) -> list[tuple[Prepared | str, tuple[str, ...]]]:
+def _load_chunk(headers: Sequence[Path], inputs: Sequence[Input]) -> list[tuple[Prepared | str, tuple[str, ...]]]:
     """For each header its model input, or one line that says why there is none, and the notes of reading it."""
-    results = [load(header, spec) for header in headers]
+    results = [load(header, *inputs) for header in headers]
     return [
         (result, ()) if isinstance(result, str) else (result.prepared, result.recording.notes) for result in results
     ]

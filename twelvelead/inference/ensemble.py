@@ -1,7 +1,7 @@
 """A trained model: its members' scores and its labels.
 
     ensemble = load_ensemble(folder)
-    scores = member_scores(ensemble, stack([prepare(recording, ensemble.recipe.input)], ensemble.device))
+    scores = member_scores(ensemble, stack([prepare(recording, *ensemble.inputs)], ensemble.device))
     labels = labels_of(ensemble, scores)
 
 model_files.py documents and checks the files of a model folder; training/model_folder.py writes them.
@@ -23,7 +23,7 @@ from torch.overrides import TorchFunctionMode
 from ..data.classes import Classes
 from ..errors import UserError
 from ..models.network import accelerated, fuse, new_model
-from ..recipes import Recipe
+from ..recipes import AnyRecipe, Input, Recipe
 from ..terminal import printable, warn
 from ..thresholds.decisions import at_least_one_label, decide, vote
 from .model_files import Description, damaged, member_path, read_description, read_weights, whole_model
@@ -37,37 +37,67 @@ class Ensemble:
 
     Attributes
     ----------
-    recipe : Recipe
+    recipe : Recipe or JoinedRecipe
     classes : Classes
     models : list of nn.Module
         In evaluation mode on `device`, batch normalisation folded into the convolutions.
+    part_of_model : tuple of int
+        For each model the place of its recipe in `recipe.parts`.
     thresholds : float64 (classes,)
         Of the mean score.
     member_thresholds : float64 (members, classes)
     priors : float64 (classes,)
         Share of the training recordings that have each class.
+    votes : int or None
+        So many members have to give a class, where members vote. None is more than half of them.
     device : torch.device
     tally : Tally
         What happened to the recordings that team_code.run_model classified with it.
     """
 
-    recipe: Recipe
+    recipe: AnyRecipe
     classes: Classes
     models: list[torch.nn.Module]
+    part_of_model: tuple[int, ...]
     thresholds: np.ndarray
     member_thresholds: np.ndarray
     priors: np.ndarray
+    votes: int | None
     device: torch.device
     tally: Tally = field(default_factory=Tally, compare=False)
+
+    @property
+    def inputs(self) -> tuple[Input, ...]:
+        """What the models take, for `prepare`: one Input, or for a joined recipe each that occurs, once."""
+        # A training that was short of time may have left out all members of a recipe.
+        return tuple(dict.fromkeys(self.recipe.parts[part].input for part in sorted(set(self.part_of_model))))
 
 
 # ------------------------------------------------------------------------------------------------------------- score
 
 
 def member_scores(ensemble: Ensemble, data: PackedRecordings) -> np.ndarray:
-    """Scores float32 (members, recordings, classes) of all recordings of `data`."""
-    models, rows, spec = ensemble.models, np.arange(len(data.lengths)), ensemble.recipe.input
-    if ensemble.device.type != "cpu":
+    """Scores float32 (members, recordings, classes) of all recordings of `data`.
+
+    Parameters
+    ----------
+    data : PackedRecordings
+        Prepared for `ensemble.inputs`.
+    """
+    inputs, parts, classes = ensemble.inputs, ensemble.recipe.parts, len(ensemble.classes.codes)
+    if len(inputs) == 1:
+        return _scores(ensemble.models, data, inputs[0], classes)
+    scores = np.empty((len(ensemble.models), len(data.lengths), classes), dtype=np.float32)
+    for spec, view in zip(inputs, (data, *data.further), strict=True):
+        those = [k for k, part in enumerate(ensemble.part_of_model) if parts[part].input == spec]
+        scores[those] = _scores([ensemble.models[k] for k in those], view, spec, classes)
+    return scores
+
+
+def _scores(models: list[torch.nn.Module], data: PackedRecordings, spec: Input, classes: int) -> np.ndarray:
+    """Scores float32 (models, recordings, classes) of models that take the same input."""
+    rows = np.arange(len(data.lengths))
+    if data.device.type != "cpu":
         return predict_each(models, data, rows, spec)
     # On a CPU each thread scores whole recordings with whole members, because the convolutions of one recording are too
     # small to share out over threads. With many recordings each thread gets a part of them, so that no thread waits for
@@ -78,7 +108,7 @@ def member_scores(ensemble: Ensemble, data: PackedRecordings) -> np.ndarray:
     groups = np.array_split(np.arange(len(models)), min(len(models), -(-threads // parts)))
     tasks = [(group, by_length[k::parts]) for k in range(parts) for group in groups]
     pool = _threads(threads)
-    scores = np.empty((len(models), len(rows), len(ensemble.classes.codes)), dtype=np.float32)
+    scores = np.empty((len(models), len(rows), classes), dtype=np.float32)
     try:
         results = pool.map(lambda task: predict_each([models[k] for k in task[0]], data, task[1], spec), tasks)
         for (group, part), values in zip(tasks, results):
@@ -97,11 +127,11 @@ def _threads(count: int) -> ThreadPoolExecutor:
 
 
 def labels_of(ensemble: Ensemble, scores: np.ndarray) -> np.ndarray:
-    """Labels bool (recordings, classes) from member scores, as the recipe says: by their mean or by majority."""
+    """Labels bool (recordings, classes) from member scores, as the recipe says: by their mean or by votes."""
     voting, mean = ensemble.recipe.voting, scores.mean(axis=0)
     if voting.thresholds == "members":
         each = decide(scores, ensemble.member_thresholds[:, None, :])
-        labels, cuts = vote(each), ensemble.member_thresholds.mean(axis=0)
+        labels, cuts = vote(each, ensemble.votes), ensemble.member_thresholds.mean(axis=0)
     else:
         labels, cuts = decide(mean, ensemble.thresholds), ensemble.thresholds
     return at_least_one_label(labels, mean, cuts) if voting.at_least_one else labels
@@ -134,28 +164,35 @@ def load_ensemble(
             f"{printable(folder)}: this model's recipe.json does not name the SHA-256 of its files; "
             "changes of their values cannot be seen"
         )
-    expected = _expected_tensors(description)
+    parts = tuple(description.recipe.part_of_member[member] for member in description.members)
+    expected = {part: _expected_tensors(description, description.recipe.parts[part]) for part in set(parts)}
     with ThreadPoolExecutor(4) as pool:  # reading and hashing let other threads run
-        weights = [pool.submit(read_weights, description, member, expected) for member in description.members]
-        weights[0].result()  # Only now is it known that the network is no larger than the files.
-        # Its deep copies keep the random weights, since drawing new ones would take ten times as long.
-        template = new_model(description.recipe, len(description.classes.codes))
+        weights = [
+            pool.submit(read_weights, description, member, expected[part])
+            for member, part in zip(description.members, parts)
+        ]
+        templates: dict[int, torch.nn.Module] = {}  # a network of each recipe
         models: list[torch.nn.Module] = []
         file_of: dict[str, Path] = {}  # by digest
-        for member, future in zip(description.members, weights):
+        for member, part, future in zip(description.members, parts, weights):
             tensors, digest = future.result()
             path = member_path(folder, member)
             twin = file_of.setdefault(digest, path)
             if twin is not path:
                 damaged(path, f"it is the same file as {twin.name}")
-            models.append(_ready_to_score(copy.deepcopy(template), tensors, device, path))
+            if part not in templates:  # Only now is it known that the network is no larger than the file.
+                templates[part] = new_model(description.recipe.parts[part], len(description.classes.codes))
+            # Deep copies keep the random weights, since drawing new ones would take ten times as long.
+            models.append(_ready_to_score(copy.deepcopy(templates[part]), tensors, device, path))
     return Ensemble(
         description.recipe,
         description.classes,
         models,
+        parts,
         description.thresholds,
         description.member_thresholds,
         description.priors,
+        description.votes,
         device,
     )
 
@@ -174,11 +211,11 @@ class _WithoutFilling(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
 
-def _expected_tensors(description: Description) -> dict[str, torch.Tensor]:
-    """The state of the recipe's network on torch's meta device, where tensors have shapes but take no memory."""
+def _expected_tensors(description: Description, recipe: Recipe) -> dict[str, torch.Tensor]:
+    """The state of a recipe's network on torch's meta device, where tensors have shapes but take no memory."""
     try:
         with torch.device("meta"), _WithoutFilling():
-            return new_model(description.recipe, len(description.classes.codes)).state_dict()
+            return new_model(recipe, len(description.classes.codes)).state_dict()
     except Exception as error:  # whatever an architecture makes of options that are out of its range
         damaged(description.folder / "recipe.json", f"the network cannot be built: {error}")
 

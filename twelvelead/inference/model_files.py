@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
@@ -30,12 +30,13 @@ from safetensors.torch import load as load_tensors
 from ..data.classes import CPSC, OUTPUT_CODES, SINUS_RHYTHM, Classes
 from ..errors import UserError
 from ..files import read_bytes
-from ..recipes import Recipe, recipe_from_dict
+from ..recipes import AnyRecipe, JoinedRecipe, recipe_from_dict
 from ..terminal import printable
 from .recipe_checks import check_recipe
 
 NEW = ".new"  # folder in a model folder; see `whole_model`
-FORMAT = 3  # of the model folder; raise it when a program of an older version could not read the folder
+# Formats of the model folder. Raise the number when a program of an older version could not read the folder.
+FORMAT, JOINED_FORMAT = 3, 4  # of a model of one recipe; of a model whose members are of several recipes
 # Format 2 had other names for fields of the recipe, for one layer and for one loss; its folders are still read.
 RENAMED_SINCE_2 = {
     "input": {"own_scale": "per_recording_scale", "right_arms": "undo_arm_reversal"},
@@ -60,24 +61,27 @@ class Description:
         The members' numbers.
     digests : dict
         SHA-256 of files by name; empty if recipe.json has none.
-    recipe : Recipe
+    recipe : Recipe or JoinedRecipe
     classes : Classes
     thresholds : float64 (classes,)
         Of the mean score.
     member_thresholds : float64 (members, classes)
     priors : float64 (classes,)
         Share of the training recordings that have each class.
+    votes : int or None
+        So many members have to give a class, where members vote. None is more than half of them.
     """
 
     folder: Path
     format: int
     members: tuple[int, ...]
     digests: Mapping[str, str]
-    recipe: Recipe
+    recipe: AnyRecipe
     classes: Classes
     thresholds: np.ndarray
     member_thresholds: np.ndarray
     priors: np.ndarray
+    votes: int | None
 
 
 def whole_model(folder: Path) -> Path:
@@ -101,6 +105,16 @@ def manifest_of(folder: Path) -> dict:
     except (OSError, ValueError, RecursionError):
         return {}
     return values if isinstance(values, dict) else {}
+
+
+def format_of(recipe: AnyRecipe) -> int:
+    """The format of the model folder of a recipe."""
+    return JOINED_FORMAT if isinstance(recipe, JoinedRecipe) else FORMAT
+
+
+def names_of_members(recipe: JoinedRecipe, members: Sequence[int]) -> dict[str, str]:
+    """For each member, by its number as a text, the name of its recipe; recipe.json of a joined model holds this."""
+    return {str(member): recipe.parts[recipe.part_of_member[member]].name for member in members}
 
 
 def sealed(manifest: dict[str, Any]) -> dict[str, Any]:
@@ -140,10 +154,10 @@ def read_description(folder: Path) -> Description:
         raise UserError(
             f"{printable(folder)}: there is no trained model here (no readable recipe.json); run train_model.py first"
         )
-    if manifest.get("format") not in (2, FORMAT):
+    if manifest.get("format") not in (2, FORMAT, JOINED_FORMAT):
         raise UserError(
             f"{printable(path)}: the model is of format {printable(str(manifest.get('format'))[:20])}, this twelvelead "
-            f"reads formats 2 and {FORMAT}; train it again or use the version that wrote it"
+            f"reads formats 2 to {JOINED_FORMAT}; train it again or use the version that wrote it"
         )
     recipe = _recipe(path, manifest)
     if "checksum" in manifest and manifest["checksum"] != sealed(manifest)["checksum"]:
@@ -151,7 +165,7 @@ def read_description(folder: Path) -> Description:
     members = _members(path, manifest, recipe)
     digests = _digests(path, manifest, members)
     classes, priors = _classes(folder / "classes.json", digests, recipe)
-    thresholds, member_thresholds = _thresholds(folder / "thresholds.json", digests, recipe, classes, members)
+    thresholds, member_thresholds, votes = _thresholds(folder / "thresholds.json", digests, recipe, classes, members)
     return Description(
         folder,
         manifest["format"],
@@ -162,14 +176,17 @@ def read_description(folder: Path) -> Description:
         thresholds,
         member_thresholds,
         priors,
+        votes,
     )
 
 
-def _recipe(path: Path, manifest: dict[str, Any]) -> Recipe:
+def _recipe(path: Path, manifest: dict[str, Any]) -> AnyRecipe:
     try:
         values = manifest["recipe"]
         recipe = recipe_from_dict(_current_names(values) if manifest["format"] == 2 else values)
         check_recipe(recipe)
+        if isinstance(recipe, JoinedRecipe) != (manifest["format"] == JOINED_FORMAT):
+            raise UserError(f"the recipe is none of format {manifest['format']}")
         return recipe
     except UserError as error:
         damaged(path, error)
@@ -188,7 +205,7 @@ def _current_names(recipe: dict[str, Any]) -> dict[str, Any]:
     return {**recipe, **parts}
 
 
-def _members(path: Path, manifest: dict[str, Any], recipe: Recipe) -> tuple[int, ...]:
+def _members(path: Path, manifest: dict[str, Any], recipe: AnyRecipe) -> tuple[int, ...]:
     members = manifest.get("members")
     if (
         not isinstance(members, list)
@@ -197,6 +214,8 @@ def _members(path: Path, manifest: dict[str, Any], recipe: Recipe) -> tuple[int,
         or not members
     ):
         damaged(path, f"members must be different numbers from 0 to {recipe.voting.members - 1}, in order")
+    if isinstance(recipe, JoinedRecipe) and manifest.get("recipe_of_member") != names_of_members(recipe, members):
+        damaged(path, "recipe_of_member does not name the recipes of its members")
     return tuple(members)
 
 
@@ -235,7 +254,7 @@ def _read_json(path: Path, digests: Mapping[str, str]) -> dict[str, Any]:
     return values
 
 
-def _classes(path: Path, digests: Mapping[str, str], recipe: Recipe) -> tuple[Classes, np.ndarray]:
+def _classes(path: Path, digests: Mapping[str, str], recipe: AnyRecipe) -> tuple[Classes, np.ndarray]:
     """The classes and their priors."""
     values = _read_json(path, digests)
     for key in ("codes", "outputs"):
@@ -290,9 +309,12 @@ def _numbers(path: Path, name: str, values: Any, count: int, least: float = 0.0,
 
 
 def _thresholds(
-    path: Path, digests: Mapping[str, str], recipe: Recipe, classes: Classes, members: tuple[int, ...]
-) -> tuple[np.ndarray, np.ndarray]:
-    """Thresholds (classes,) of the mean score and (members, classes) of each member's, in the order of the classes."""
+    path: Path, digests: Mapping[str, str], recipe: AnyRecipe, classes: Classes, members: tuple[int, ...]
+) -> tuple[np.ndarray, np.ndarray, int | None]:
+    """Thresholds (classes,) of the mean score and (members, classes) of each member's, in the order of the classes.
+
+    And how many members have to give a class, None for the majority.
+    """
     values = _read_json(path, digests)
     if values.get("used", recipe.voting.thresholds) != recipe.voting.thresholds:
         damaged(path, f"it says that the thresholds of the {values['used']} are used, the recipe says otherwise")
@@ -308,7 +330,10 @@ def _thresholds(
         return _numbers(path, name, list(cuts.values()), len(cuts), most=1)
 
     each = [in_order(f"member {member}", of_members[str(member)]) for member in members]
-    return in_order("ensemble", values.get("ensemble")), np.stack(each)
+    votes = values.get("votes")
+    if votes is not None and not (type(votes) is int and 1 <= votes <= len(members)):
+        damaged(path, f"votes must be a number from 1 to {len(members)}")
+    return in_order("ensemble", values.get("ensemble")), np.stack(each), votes
 
 
 # ------------------------------------------------------------------------------------------------------------- weights

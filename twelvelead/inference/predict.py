@@ -32,6 +32,8 @@ class PackedRecordings:
     metadata : float32 tensor (recordings, 7)
         See preprocessing.prepare.metadata_of.
     offsets, lengths : int64 arrays (recordings,)
+    further : tuple of PackedRecordings
+        The same recordings as the other recipes of a joined model take them; see prepare.Prepared.
     """
 
     samples: torch.Tensor
@@ -39,6 +41,7 @@ class PackedRecordings:
     metadata: torch.Tensor
     offsets: np.ndarray
     lengths: np.ndarray
+    further: tuple[PackedRecordings, ...] = ()
 
     @property
     def device(self) -> torch.device:
@@ -49,7 +52,7 @@ def stack(prepared: list[Prepared], device: torch.device) -> PackedRecordings:
     """Packs prepared recordings.
 
     Samples are rounded to float16, as they are in the store of preprocessed recordings that training reads. A recording
-    therefore gets the same score during training and afterwards.
+    therefore gets the same score during training and afterwards. All recordings are prepared for the same inputs.
     """
     lengths = np.array([len(item.valid) for item in prepared], dtype=np.int64)
     samples = np.concatenate([item.signal.T for item in prepared]).astype(np.float16)
@@ -61,6 +64,7 @@ def stack(prepared: list[Prepared], device: torch.device) -> PackedRecordings:
         torch.from_numpy(metadata).to(device),
         np.cumsum(lengths) - lengths,
         lengths,
+        tuple(stack(list(others), device) for others in zip(*(item.further for item in prepared))),
     )
 
 

@@ -18,6 +18,7 @@ from ..data.classes import LABEL_SETS
 from ..data.leads import LEADS
 from ..errors import UserError
 from ..recipe import Augmentation, Input, Phase, Recipe, Synthetic, Training, Voting
+from ..recipes import AnyRecipe, JoinedRecipe
 
 # Least and most of each number, both included. Wider than anything sensible: what is outside is a damaged file.
 RANGES: dict[type, dict[str, tuple[float, float]]] = {
@@ -70,17 +71,30 @@ CHOICES: dict[type, dict[str, tuple[str, ...]]] = {
 }
 # Options of the networks. Those that say how many layers there are may not be large: each layer takes time to build.
 MOST_LAYERS, LARGEST_OPTION, LONGEST_TEXT = 200, 1_000_000, 1000
+MOST_PARTS = 100  # recipes that one recipe joins
 LAYER_COUNTS = ("levels", "blocks", "convolutions", "layers")
 
 
-def check_recipe(recipe: Recipe) -> None:
-    """Checks type and range of every field of a recipe.
+def check_recipe(recipe: AnyRecipe) -> None:
+    """Checks type and range of every field of a recipe, and of every part of a joined recipe.
 
     Raises
     ------
     UserError
         Names the first field whose value is not possible, and what would be.
     """
+    if isinstance(recipe, JoinedRecipe):
+        for name in ("name", "summary", "source"):
+            _check_type(name, getattr(recipe, name), str)
+        if len(recipe.parts) > MOST_PARTS:
+            raise UserError(f"it joins {len(recipe.parts)} recipes, which is more than {MOST_PARTS}")
+        for part in recipe.parts:
+            _check_single(part)
+    else:
+        _check_single(recipe)
+
+
+def _check_single(recipe: Recipe) -> None:
     _check_fields(recipe, "")
     if not recipe.training.phases:
         raise UserError("training.phases is empty; there must be one at least")

@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from ..recipes import Recipe
+from ..recipes import AnyRecipe, Recipe
 from . import build
 from .layers import ConvNorm, ConvNormReLU
 
@@ -135,10 +135,11 @@ def new_model(recipe: Recipe, classes: int) -> nn.Module:
     return FilledLeads(model, channels) if recipe.input.fill_leads else model
 
 
-def parameters_of(recipe: Recipe, classes: int) -> int:
-    """Trainable parameters of one network of the recipe."""
+def parameters_of(recipe: AnyRecipe, classes: int) -> int:
+    """Trainable parameters of one network of the recipe; of the largest one of a joined recipe."""
     with torch.device("meta"):  # tensors that have a shape and no memory
-        return sum(weight.numel() for weight in new_model(recipe, classes).parameters() if weight.requires_grad)
+        models = [new_model(part, classes) for part in recipe.parts]
+    return max(sum(weight.numel() for weight in model.parameters() if weight.requires_grad) for model in models)
 
 
 def accelerated(model: nn.Module, *, training: bool) -> nn.Module:

@@ -31,20 +31,23 @@ class Loaded(NamedTuple):
     prepared: Prepared
 
 
-def load(header_path: str | Path, spec: Input) -> Loaded | str:
-    """The recording of a header file with its model input, or one line that says why there is none."""
-    return _load(lambda: read_recording(header_path), spec, str(header_path))
+def load(header_path: str | Path, *inputs: Input) -> Loaded | str:
+    """The recording of a header file with its model input, or one line that says why there is none.
+
+    `inputs` is what the model takes: one Input, or several for a joined model; see prepare.prepare.
+    """
+    return _load(lambda: read_recording(header_path), inputs, str(header_path))
 
 
-def load_given(header: str | Sequence[str], signal: np.ndarray, spec: Input) -> Loaded | str:
+def load_given(header: str | Sequence[str], signal: np.ndarray, *inputs: Input) -> Loaded | str:
     """The same for a header's text (or its lines) and its signal in ADC units, (leads, samples)."""
-    return _load(lambda: recording_from(header, signal), spec, _record_name(header))
+    return _load(lambda: recording_from(header, signal), inputs, _record_name(header))
 
 
-def _load(read: Callable[[], Recording], spec: Input, name: str) -> Loaded | str:
+def _load(read: Callable[[], Recording], inputs: Sequence[Input], name: str) -> Loaded | str:
     try:
         recording = read()
-        prepared = prepare(recording, spec)
+        prepared = prepare(recording, *inputs)
         doubts = implausible(recording)
         if doubts:
             recording = replace(recording, notes=(*recording.notes, *doubts))

@@ -1,8 +1,8 @@
 """From a Recording to what a model takes: the one way, for training and for inference.
 
     prepared = prepare(recording, recipe.input)
-    prepared.signal     # float32 (channels, samples) at recipe.input.frequency_hz: 12 leads, then their envelopes if
-    asked prepared.leads      # bool (12,)       False: the lead was missing or flat and could not be derived
+    prepared.signal     # float32 (channels, samples) at recipe.input.frequency_hz: 12 leads, then envelopes if asked
+    prepared.leads      # bool (12,)       False: the lead was missing or flat and could not be derived
     prepared.valid      # bool (samples,)  False: no lead has a value there
     prepared.metadata   # float32 (7,)     what else is known: see `metadata_of`
 
@@ -47,15 +47,19 @@ TYPICAL_AMPLITUDE = np.array([0.89, 0.88, 0.66, 0.81, 0.64, 0.63, 1.11, 1.66, 1.
 
 @dataclass(frozen=True)
 class Prepared:
-    """A recording as a model takes it; see the module's first lines for shapes."""
+    """A recording as a model takes it; see the module's first lines for shapes.
+
+    `further` is the same recording as the other recipes of a joined model take it. It is empty for all other models.
+    """
 
     signal: np.ndarray
     leads: np.ndarray
     valid: np.ndarray
     metadata: np.ndarray = field(default_factory=lambda: np.zeros(METADATA, dtype=np.float32))
+    further: tuple[Prepared, ...] = ()
 
 
-def prepare(recording: Recording, spec: Input) -> Prepared:
+def prepare(recording: Recording, spec: Input, *further: Input) -> Prepared:
     """Turns a recording into model input.
 
     Leads go to standard order. A limb lead that is missing or flat is derived from two others (Einthoven's and
@@ -68,6 +72,8 @@ def prepare(recording: Recording, spec: Input) -> Prepared:
         Signal in millivolts, NaN where missing.
     spec : Input
         What the model takes.
+    *further : Input
+        What the members of a joined model's other recipes take; `Prepared.further` has the recording in these forms.
 
     Returns
     -------
@@ -113,7 +119,7 @@ def prepare(recording: Recording, spec: Input) -> Prepared:
     if missing is not None:
         signal[:, ~valid] = 0
     metadata = metadata_of(recording.age_years, recording.sex, scale_mv if spec.per_recording_scale else math.nan)
-    return Prepared(signal, present, valid, metadata)
+    return Prepared(signal, present, valid, metadata, tuple(prepare(recording, other) for other in further))
 
 
 def metadata_of(age_years: float, sex: str, amplitude_mv: float = math.nan) -> np.ndarray:

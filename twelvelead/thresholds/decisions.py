@@ -1,7 +1,7 @@
 """From scores and thresholds to labels: a recording gets a class where `score >= threshold`.
 
 outputs = decide(scores, thresholds, at_least_one=True)
-outputs = vote(decide(member_scores, member_thresholds[:, None, :]))
+outputs = vote(decide(member_scores, member_thresholds[:, None, :]))       # or vote(…, votes=4)
 """
 
 from __future__ import annotations
@@ -48,16 +48,23 @@ def at_least_one_label(labels: np.ndarray, scores: np.ndarray, thresholds: np.nd
     return np.asarray(labels, dtype=bool) | (nearest & ~np.any(labels, axis=-1, keepdims=True))
 
 
-def vote(labels: np.ndarray) -> np.ndarray:
-    """Majority vote: a recording gets a class if more than half of the members give it, so a tie gives no label.
+def vote(labels: np.ndarray, votes: int | None = None) -> np.ndarray:
+    """A recording gets a class if at least so many members give it.
 
     Parameters
     ----------
     labels : ndarray, bool, (members, recordings, classes)
+    votes : int, optional
+        By default more than half of the members, so that a tie gives no label.
 
     Returns
     -------
     ndarray, bool, (recordings, classes)
     """
     labels = np.asarray(labels, dtype=bool)
-    return 2 * labels.sum(axis=0) > len(labels)
+    return labels.sum(axis=0) >= (majority_of(len(labels)) if votes is None else votes)
+
+
+def majority_of(members: int) -> int:
+    """The smallest number of members that is more than half of them."""
+    return members // 2 + 1
