@@ -9,14 +9,14 @@ from collections.abc import Sequence
 
 from ..errors import UserError
 from ..models.network import parameters_of
-from ..recipes import Recipe
+from ..recipes import AnyRecipe, Recipe
 from ..settings import Settings
 from .design import get_recipes
 
 
 def at_budget(
     names: Sequence[str], settings: Settings, parameters: int | None, classes: dict[str, int]
-) -> list[Recipe]:
+) -> list[AnyRecipe]:
     """The recipes of these names, in their usual order, at the settings' budget or at most so many parameters.
 
     Parameters
@@ -35,7 +35,7 @@ def at_budget(
         raise UserError("--parameters and --width (TWELVELEAD_WIDTH) both say how wide networks are; give one of them")
     if parameters is not None and parameters < 1:
         raise UserError(f"parameters must be more than 0, not {parameters}")
-    recipes = [
+    recipes: list[AnyRecipe] = [
         recipe.scaled(
             epochs=settings.epochs, members=settings.members, width=settings.width, synthetic=settings.synthetic
         )
@@ -46,14 +46,21 @@ def at_budget(
     return [narrowed(recipe, classes[recipe.label_set], parameters) for recipe in recipes]
 
 
-def narrowed(recipe: Recipe, classes: int, most: int) -> Recipe:
+def narrowed(recipe: AnyRecipe, classes: int, most: int) -> AnyRecipe:
     """The recipe with the widest network that has at most so many trainable parameters, at most as wide as published.
+
+    Each network of a joined recipe has at most so many.
 
     Raises
     ------
     UserError
         If the narrowest network has more.
     """
+    return recipe.with_parts([_narrowed(part, classes, most) for part in recipe.parts])
+
+
+def _narrowed(recipe: Recipe, classes: int, most: int) -> Recipe:
+    """The same for a recipe with one network."""
 
     def widest(width: int) -> tuple[int, int]:
         """Width and parameters of the widest network up to that width; some networks take even widths only."""

@@ -24,14 +24,14 @@ from ..data.header import Header, read_header
 from ..data.sources import source_of
 from ..data.splits import mask_of_each_source, stratified_folds
 from ..errors import RecordingError, UserError
-from ..recipes import RECIPES, Recipe, get_recipe
+from ..recipes import RECIPES, AnyRecipe, get_recipe
 
 SMALL = "small"  # name of the source that small ones are pooled into
 UNUSED = "unused"  # test group of recordings that are neither trained on nor tested
 Log = Callable[[str], None]
 
 
-def get_recipes(names: Sequence[str]) -> list[Recipe]:
+def get_recipes(names: Sequence[str]) -> list[AnyRecipe]:
     """The recipes of these names, in the order of the registry.
 
     Raises

@@ -28,7 +28,7 @@ from ..data.splits import read_splits, write_splits
 from ..errors import UserError
 from ..files import write_json
 from ..models.network import parameters_of
-from ..recipes import Recipe, to_dict
+from ..recipes import AnyRecipe, to_dict
 from ..settings import Settings, find_device
 from ..training.lock import locked
 from ..training.workers import Log, log_line
@@ -140,7 +140,7 @@ def _score_all(
     cohort: Cohort,
     design: Design,
     out: Path,
-    recipes: list[Recipe],
+    recipes: list[AnyRecipe],
     classes: dict[str, Classes],
     settings: Settings,
     device: torch.device,
@@ -205,14 +205,14 @@ def _test_set(
     design: Design,
     scored: dict[str, dict[str, Scored]],
     classes: dict[str, Classes],
-    recipes: list[Recipe],
+    recipes: list[AnyRecipe],
 ) -> TestSet:
     """The test recordings of all splits together, in the order of the cohort."""
     rows = np.concatenate([test for _, test in design.splits.values()])
     order = np.argsort(rows)
     rows = rows[order]
 
-    def predictions_of(recipe: Recipe) -> Predictions:
+    def predictions_of(recipe: AnyRecipe) -> Predictions:
         parts = [scored[recipe.name][split] for split in design.splits]
         return Predictions(
             classes[recipe.label_set],

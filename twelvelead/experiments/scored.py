@@ -27,7 +27,7 @@ from ..files import replace_file
 from ..inference.classify import classified
 from ..inference.ensemble import Ensemble
 from ..inference.model_files import manifest_of
-from ..recipes import Recipe, to_dict
+from ..recipes import AnyRecipe, to_dict
 from ..settings import Settings
 from ..training.workers import Log, train_ensemble
 from .design import Cohort
@@ -57,7 +57,7 @@ def train_and_score(
     train: np.ndarray,
     test: np.ndarray,
     folder: Path,
-    recipe: Recipe,
+    recipe: AnyRecipe,
     classes: Classes,
     settings: Settings,
     device: torch.device,
@@ -162,7 +162,7 @@ def score_recordings(
     return np.array(scores), np.array(outputs), faults
 
 
-def read_scores(path: Path, recipe: Recipe, fixed: dict[str, Any]) -> Scored:
+def read_scores(path: Path, recipe: AnyRecipe, fixed: dict[str, Any]) -> Scored:
     """Reads what `train_and_score` wrote.
 
     Raises

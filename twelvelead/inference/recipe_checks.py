@@ -71,7 +71,7 @@ CHOICES: dict[type, dict[str, tuple[str, ...]]] = {
 }
 # Options of the networks. Those that say how many layers there are may not be large: each layer takes time to build.
 MOST_LAYERS, LARGEST_OPTION, LONGEST_TEXT = 200, 1_000_000, 1000
-MOST_PARTS = 100  # recipes that one recipe joins
+MOST_PARTS = 20  # recipes that one recipe joins
 LAYER_COUNTS = ("levels", "blocks", "convolutions", "layers")
 
 
@@ -90,6 +90,9 @@ def check_recipe(recipe: AnyRecipe) -> None:
             raise UserError(f"it joins {len(recipe.parts)} recipes, which is more than {MOST_PARTS}")
         for part in recipe.parts:
             _check_single(part)
+        most = RANGES[Voting]["members"][1]
+        if recipe.voting.members > most:
+            raise UserError(f"its recipes have {recipe.voting.members} members together, which is more than {most:g}")
     else:
         _check_single(recipe)
 

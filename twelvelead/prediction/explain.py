@@ -81,7 +81,8 @@ def explain(model: Model, result: Prediction, name: str, start_s: float = 0.0) -
     from .model import class_index
 
     place = class_index(model.ensemble, name)
-    recording, first_s = _part(result.recording, model.ensemble.recipe.input.longest_s, start_s)
+    longest_s = min(spec.longest_s for spec in model.ensemble.inputs)
+    recording, first_s = _part(result.recording, longest_s, start_s)
     hz = recording.frequency_hz
     length = recording.signal_mv.shape[1]
     windows = [

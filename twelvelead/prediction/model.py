@@ -111,11 +111,11 @@ class Model:
 
     def predict_recording(self, recording: Recording) -> Prediction:
         """The same for a Recording, as it is."""
-        recipe = self.ensemble.recipe
+        inputs = self.ensemble.inputs
         seen = check(
             recording,
-            undoes_arm_reversal=recipe.input.undo_arm_reversal,
-            needs_gain=not recipe.input.per_recording_scale,
+            undoes_arm_reversal=all(spec.undo_arm_reversal for spec in inputs),
+            needs_gain=not all(spec.per_recording_scale for spec in inputs),
         )
         scores = self.scores([seen.recording])[:, 0]
         labels = labels_of(self.ensemble, scores[:, None])[0]
@@ -152,7 +152,7 @@ class Model:
             If a recording holds no signal, or a score is not finite.
         """
         ensemble = self.ensemble
-        prepared = [prepare(recording, ensemble.recipe.input) for recording in recordings]
+        prepared = [prepare(recording, *ensemble.inputs) for recording in recordings]
         scores = member_scores(ensemble, stack(prepared, ensemble.device))
         if not np.isfinite(scores).all():
             raise RecordingError(f"{recordings[0].name}: the network's scores are not finite")
@@ -160,11 +160,11 @@ class Model:
 
     def _remarks(self, seen: Checked, results: tuple[ClassResult, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """Notes, and warnings that the result should not be trusted."""
-        recording, network = seen.recording, self.ensemble.recipe.network
+        recording, parts = seen.recording, self.ensemble.recipe.parts
         notes = [f"repaired: {note}" for note in recording.notes]
         notes += [finding.text for finding in seen.findings if not finding.severe]
         warnings = [finding.text for finding in seen.findings if finding.severe]
-        if network.get("metadata_features"):
+        if any(part.network.get("metadata_features") for part in parts):
             unknown = ["age"] * bool(np.isnan(recording.age_years)) + ["sex"] * (recording.sex == "unknown")
             if unknown:
                 notes.append(f"unknown, though the model uses it: {' and '.join(unknown)}")

@@ -18,15 +18,15 @@ from typing import Any
 
 from .. import synthetic
 from ..data.classes import Classes
-from ..inference.model_files import FORMAT
-from ..recipes import Recipe, to_dict
+from ..inference.model_files import format_of
+from ..recipes import AnyRecipe, to_dict
 from .store import VERSION
 
 
 def identity_of(
     headers: list[Path],
     root: Path | None,
-    recipe: Recipe,
+    recipe: AnyRecipe,
     classes: Classes,
     seed: int,
     patients: dict[str, str] | None,
@@ -48,7 +48,7 @@ def identity_of(
             contents.update(f"cannot be read: {error.errno}".encode())
         sizes.update(f"{files}\n".encode(errors="surrogateescape"))
     return {
-        "format of the model": str(FORMAT),
+        "format of the model": str(format_of(recipe)),
         "preparation of the recordings": str(VERSION),
         "recipe": digest(to_dict(recipe)),
         "synthetic recordings": _version_of_synthetic(recipe),
@@ -61,8 +61,8 @@ def identity_of(
     }
 
 
-def _version_of_synthetic(recipe: Recipe) -> str:
-    used = recipe.synthetic.recordings or recipe.voting.convention_recordings
+def _version_of_synthetic(recipe: AnyRecipe) -> str:
+    used = recipe.voting.convention_recordings or any(part.synthetic.recordings for part in recipe.parts)
     return f"version {synthetic.VERSION}" if used else "none"
 
 

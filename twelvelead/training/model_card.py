@@ -17,7 +17,7 @@ import numpy as np
 
 from ..data.classes import DIAGNOSES, Classes
 from ..data.sources import source_of
-from ..recipes import Recipe
+from ..recipes import AnyRecipe, Recipe
 
 CARD = "MODEL_CARD.md"
 BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
@@ -75,20 +75,24 @@ _LETTERS = {
 _UNKNOWN = SourceInfo("not known to this program", "ask who gave you the data", "—")
 
 
+class Part(NamedTuple):
+    """The members of one recipe that are done: the epochs of each, and the parameters of one network."""
+
+    recipe: Recipe
+    epochs: tuple[int, ...]
+    parameters: int
+
+
 @dataclass(frozen=True)
 class Facts:
     """What training knows about its model.
 
     Attributes
     ----------
-    recipe : Recipe
+    recipe : Recipe or JoinedRecipe
     classes : Classes
-    members : int
-        That are done.
-    epochs : tuple of int
-        Of each of them.
-    parameters : int
-        Of one member's network.
+    parts : sequence of Part
+        The members of its recipe, or of each recipe that it joins.
     seed : int
     headers : sequence of str
         Of the real recordings that members were trained and validated with, below the data folder.
@@ -106,11 +110,9 @@ class Facts:
         Of this package.
     """
 
-    recipe: Recipe
+    recipe: AnyRecipe
     classes: Classes
-    members: int
-    epochs: tuple[int, ...]
-    parameters: int
+    parts: Sequence[Part]
     seed: int
     headers: Sequence[str]
     synthetic: int
@@ -124,27 +126,29 @@ class Facts:
 def model_card(facts: Facts) -> str:
     """The card as Markdown. Equal facts give equal texts, so it holds no date."""
     recipe, voting = facts.recipe, facts.recipe.voting
+    members = sum(len(part.epochs) for part in facts.parts)
     used = (
         "the mean of the members' scores" if voting.thresholds == "ensemble" else "each member, whose majority counts"
     )
+    if voting.thresholds == "members" and len(facts.parts) > 1:
+        used = "each member; how many of them have to agree is in `thresholds.json`"
     conventions = voting.convention_recordings if voting.convention_part else 0
     beside = f", and {conventions} synthetic ones of hospitals that write in other ways" if conventions else ""
     stages = ", ".join(f"{stage} {value:.3f}" for stage, value in facts.threshold_stages)
     sections = [
         "# Model card",
-        f"An ensemble of {_count(facts.members, 'neural network')} that names diagnoses in 12-lead ECGs: recipe "
+        f"An ensemble of {_count(members, 'neural network')} that names diagnoses in 12-lead ECGs: recipe "
         f"`{recipe.name}` ({recipe.summary}), trained by twelvelead {facts.version}.",
         "**For research only. This is no medical device. It must not be used to diagnose, to treat, to triage or to "
         "monitor a person.**",
         "## What it takes and gives",
         f"It takes the standard twelve leads or some of them, at any sampling frequency, and optionally age and sex; "
-        f"internally {recipe.input.frequency_hz:g} Hz. Recordings longer than {recipe.input.longest_s:g} s are scored "
-        f"in pieces of {recipe.input.piece_s:g} s. It gives a score between 0 and 1 and a yes or no for each of "
+        f"{_inputs(facts.parts)} It gives a score between 0 and 1 and a yes or no for each of "
         f"{len(facts.classes.codes)} classes (`classes.json`).",
         "## What it learned from",
         _data(facts),
         "## How it was trained",
-        f"{_count(facts.members, 'member')} of {_span(facts.epochs)} epochs, {facts.parameters:,} parameters each, "
+        f"{_members(facts.parts)}, "
         f"seed {facts.seed}; every number is in `recipe.json`, every epoch in `history.csv`, and who trained on what "
         f"in `splits.json`. Source of the method: {recipe.source}.",
         f"Thresholds are of {used}. They were searched by the method `{voting.threshold_method}` with "
@@ -156,6 +160,30 @@ def model_card(facts: Facts) -> str:
         _limits(facts),
     ]
     return "\n\n".join(sections) + "\n"
+
+
+def _inputs(parts: Sequence[Part]) -> str:
+    """At which rate and in which pieces the networks take recordings."""
+    texts = []
+    for part in parts:
+        spec = part.recipe.input
+        texts.append(
+            f"internally {spec.frequency_hz:g} Hz. Recordings longer than {spec.longest_s:g} s are scored in pieces of "
+            f"{spec.piece_s:g} s."
+            if len(parts) == 1
+            else f"{spec.frequency_hz:g} Hz and {spec.piece_s:g} s for `{part.recipe.name}`"
+        )
+    return texts[0] if len(parts) == 1 else f"internally at a rate and in pieces of: {', '.join(texts)}."
+
+
+def _members(parts: Sequence[Part]) -> str:
+    """How many members there are, with their epochs and parameters; of each recipe, if there are several."""
+    texts = [
+        f"{_count(len(part.epochs), 'member')} {f'of `{part.recipe.name}` ' * (len(parts) > 1)}of "
+        f"{_span(part.epochs)} epochs, {part.parameters:,} parameters each"
+        for part in parts
+    ]
+    return "; ".join(texts)
 
 
 def with_measurements(card: str, text: str) -> str:

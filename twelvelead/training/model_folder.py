@@ -22,19 +22,21 @@ from .. import __version__
 from ..data.classes import DIAGNOSES
 from ..errors import UserError
 from ..files import replace_file, write_json, write_text
-from ..inference.model_files import FORMAT, manifest_of, member_path, sealed
+from ..inference.model_files import format_of, manifest_of, member_path, names_of_members, sealed
 from ..models.network import parameters_of
 from ..plots.progress import draw_progress, write_history
-from ..recipes import to_dict
-from ..thresholds.objectives import METRIC_OF, joined, objective_of
+from ..recipes import JoinedRecipe, to_dict
+from ..thresholds.decisions import decide
+from ..thresholds.objectives import METRIC_OF, Objective, joined, objective_of
 from ..thresholds.search import Thresholds, optimise, shrink
 from .losses import WEIGHTED, frequency_log_odds
 from .member import TrainedMember
 from .member_data import uses_in_one_epoch
 from .member_files import ResultError, delete_result, read_result
-from .model_card import CARD, Facts, model_card
+from .model_card import CARD, Facts, Part, model_card
+from .out_of_bag import best_votes, out_of_bag
 from .publishing import HISTORY, MANIFEST, hashes_of, link_or_copy, publish
-from .run import TrainingRun
+from .run import AnyRun, TrainingRun
 from .time_budget import Deadline
 
 NOTE_S = 2  # run.json says so often how much time was used
@@ -42,6 +44,8 @@ NOTE_S = 2  # run.json says so often how much time was used
 
 class ModelFolder:
     """Collects members that are done, searches thresholds, and puts the model into its folder.
+
+    Rows are those of the store of the run's first recipe, which is the only one unless the run is of a joined recipe.
 
     Parameters
     ----------
@@ -51,13 +55,12 @@ class ModelFolder:
         When this run started, time.time().
     """
 
-    def __init__(
-        self, run: TrainingRun, seconds_used: float, started: float, until: Deadline, log: Callable[[str], None]
-    ):
+    def __init__(self, run: AnyRun, seconds_used: float, started: float, until: Deadline, log: Callable[[str], None]):
         self.run, self.seconds_used, self.started, self.until, self.log = run, seconds_used, started, until, log
-        self.labels = run.classes.labels(run.store.codes)
-        self.truth = run.threshold_labels(self.labels)
-        added = (self.truth & ~self.labels)[run.rows].sum(axis=0)
+        self.first = run.parts[0]
+        self.labels = run.classes.labels(self.first.store.codes)
+        self.truth = self.first.threshold_labels(self.labels)
+        added = (self.truth & ~self.labels)[self.first.rows].sum(axis=0)
         self.added = {code: int(count) for code, count in zip(run.classes.codes, added) if count}
         if self.added:
             log(
@@ -66,10 +69,10 @@ class ModelFolder:
             )
         self.results: dict[int, TrainedMember] = {}
         self.thresholds: dict[int, Thresholds] = {}
-        self.validation: dict[int, np.ndarray] = {}  # rows of the store that validate each member
+        self.validation: dict[int, np.ndarray] = {}  # rows that validate each member
         self.ensemble: tuple[list[int], Thresholds, int] | None = None  # members, their thresholds, from so many rows
         self.time_of_note = 0.0
-        self.log_odds = _log_odds(run, self.labels) if run.recipe.voting.shrinkage else 0.0
+        self.log_odds = [_log_odds(part) if part.recipe.voting.shrinkage else 0.0 for part in run.parts]
         manifest = manifest_of(run.folder)
         self.keeps_other_model = bool(manifest.get("complete")) and manifest.get("key") != self.run.model_key
         self.collect_finished()
@@ -83,17 +86,19 @@ class ModelFolder:
             if member in self.results:
                 continue
             try:
-                trained = read_result(self.run, member)
+                trained = read_result(self.first, member)
             except ResultError as error:
-                self.log(f"{self.run.result_path(member)}: not used, {error}; member {member} is trained again")
-                delete_result(self.run, member)
+                self.log(f"{self.first.result_path(member)}: not used, {error}; member {member} is trained again")
+                delete_result(self.first, member)
                 continue
             if trained is None:
                 continue
             self.results[member] = trained
-            rows = self.validation[member] = self.run.member_rows(self.labels, member)[1]
+            part = self.run.part_of(member)
+            own_rows = part.member_rows(part.classes.labels(part.store.codes), member)[1]
+            rows = self.validation[member] = self.run.in_first(part, own_rows)
             self.thresholds[member] = self._optimise(
-                rows, trained.scores, trained.convention_scores, f"member {member}"
+                rows, trained.scores, trained.convention_scores, [member], f"member {member}"
             )
             has_grown = True
         if has_grown and not self.keeps_other_model:
@@ -123,21 +128,34 @@ class ModelFolder:
             ),
         )
 
-    def _optimise(self, rows: np.ndarray, scores: np.ndarray, convention_scores: np.ndarray, title: str) -> Thresholds:
-        """Thresholds for scores (rows, classes) of these rows, and for the scores of the convention rows."""
-        classes, voting = self.run.classes, self.run.recipe.voting
+    def _objective(self, rows: np.ndarray, scores: np.ndarray, convention_scores: np.ndarray) -> Objective:
+        """The metric of scores (rows, classes) of these rows and of the scores of the convention rows, together."""
+        classes, conventions = self.run.classes, self._conventions
         objective = objective_of(classes, self.truth[rows], scores)
-        shrinkage = voting.shrinkage
-        conventions = self.run.convention_rows if voting.convention_part else np.zeros(0, dtype=np.int64)
-        if len(conventions):
-            of_conventions = objective_of(classes, self.labels[conventions], convention_scores)
-            objective = joined(objective, of_conventions, voting.convention_part)
-            shrinkage = 0.0
+        if not len(conventions):
+            return objective
+        of_conventions = objective_of(classes, self.labels[conventions], convention_scores)
+        return joined(objective, of_conventions, self.run.recipe.voting.convention_part)
+
+    @property
+    def _conventions(self) -> np.ndarray:
+        """Rows of synthetic recordings that take part in the search for thresholds, int64."""
+        return self.first.convention_rows if self.run.recipe.voting.convention_part else np.zeros(0, dtype=np.int64)
+
+    def _optimise(
+        self, rows: np.ndarray, scores: np.ndarray, convention_scores: np.ndarray, members: list[int], title: str
+    ) -> Thresholds:
+        """Thresholds for the scores of these members, (rows, classes), and for their scores of the convention rows."""
+        voting, conventions = self.run.recipe.voting, self._conventions
+        objective = self._objective(rows, scores, convention_scores)
+        parts = [self.run.recipe.part_of_member[member] for member in members]
+        # The mean over the members, as their scores are joined; of members of one recipe it is that recipe's own.
+        log_odds = sum(parts.count(part) / len(parts) * self.log_odds[part] for part in sorted(set(parts)))
         thresholds = optimise(objective, voting.threshold_method, self.run.seed, **voting.threshold_options)
-        thresholds = shrink(objective, thresholds, shrinkage, self.log_odds)
+        thresholds = shrink(objective, thresholds, 0.0 if len(conventions) else voting.shrinkage, log_odds)
         beside = f" and {len(conventions)} synthetic ones" if len(conventions) else ""
         self.log(
-            f"{title}: thresholds from {len(rows)} recordings{beside}, {METRIC_OF[classes.year]} there: "
+            f"{title}: thresholds from {len(rows)} recordings{beside}, {METRIC_OF[self.run.classes.year]} there: "
             + ", ".join(f"{stage} {value:.3f}" for stage, value in thresholds.stages)
         )
         return thresholds
@@ -149,18 +167,31 @@ class ModelFolder:
         """
         members = sorted(self.results)
         if self.ensemble is None or self.ensemble[0] != members:
-            total, count = np.zeros(self.labels.shape), np.zeros(len(self.labels), dtype=int)
-            for member in members:
-                rows = self.validation[member]
-                total[rows] += self.results[member].scores
-                count[rows] += 1
-            rows = np.flatnonzero(count)
+            rows, scores = self._out_of_bag({member: self.results[member].scores for member in members})
             title = f"out of bag, {len(members)} member{'s' * (len(members) > 1)}"
             # Members score the convention rows alike, as they score a recording that none of them has seen.
             of_conventions = np.mean([self.results[member].convention_scores for member in members], axis=0)
-            thresholds = self._optimise(rows, total[rows] / count[rows, None], of_conventions, title)
+            thresholds = self._optimise(rows, scores, of_conventions, members, title)
             self.ensemble = members, thresholds, len(rows)
         return self.ensemble[1:]
+
+    def _out_of_bag(self, values: dict[int, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+        """The members' mean of values of their validation rows, and the rows; see out_of_bag.out_of_bag."""
+        parts = [self.run.recipe.part_of_member[member] for member in values]
+        rows = [self.validation[member] for member in values]
+        return out_of_bag(parts, rows, list(values.values()), len(self.labels))
+
+    def _votes(self) -> int:
+        """How many members have to give a class, chosen by the labels that they give out of bag."""
+        results = {member: self.results[member] for member in sorted(self.results)}
+        cuts = {member: self.thresholds[member].values for member in results}
+        rows, shares = self._out_of_bag({member: decide(results[member].scores, cuts[member]) for member in results})
+        of_conventions = np.mean(
+            [decide(results[member].convention_scores, cuts[member]) for member in results], axis=0
+        )
+        votes = best_votes(self._objective(rows, shares, of_conventions), len(results))
+        self.log(f"votes: a class is given if {votes} of {len(results)} members give it, from {len(rows)} recordings")
+        return votes
 
     def _publish(self, complete: bool) -> None:
         """Assembles the model of the members that are done in .work/model, and puts it into the model folder."""
@@ -168,28 +199,31 @@ class ModelFolder:
         shutil.rmtree(snapshot, ignore_errors=True)
         snapshot.mkdir()
         for member in self.results:
-            link_or_copy(self.run.weights_path(member), member_path(snapshot, member))
+            link_or_copy(self.first.weights_path(member), member_path(snapshot, member))
         self._write_descriptions(snapshot)
         write_json(snapshot / MANIFEST, sealed(self._manifest(complete, hashes_of(snapshot))))
         publish(snapshot, self.run.folder)
 
     def _write_descriptions(self, snapshot: Path) -> None:
         """All files of a model but its weights and recipe.json."""
-        run, classes, headers = self.run, self.run.classes, self.run.store.headers
+        run, rows, classes, headers = self.run, self.first.rows, self.run.classes, self.first.store.headers
         members = sorted(self.results)
         ensemble, recordings = self._ensemble_thresholds()
+        # A published recipe's members decide by majority. Those of several recipes are as many as their own vote takes.
+        chooses_votes = isinstance(run.recipe, JoinedRecipe) and run.recipe.voting.thresholds == "members"
         write_json(
             snapshot / "classes.json",
             dict(
                 **classes.to_dict(),
                 abbreviations=classes.abbreviations,
-                priors=self.labels[run.rows].mean(axis=0).tolist(),
+                priors=self.labels[rows].mean(axis=0).tolist(),
             ),
         )
         write_json(
             snapshot / "thresholds.json",
             dict(
                 used=run.recipe.voting.thresholds,
+                **(dict(votes=self._votes()) if chooses_votes else {}),
                 labels_added_by_rate=self.added,
                 ensemble=self._described(ensemble, recordings),
                 members={
@@ -200,7 +234,7 @@ class ModelFolder:
         write_json(
             snapshot / "splits.json",
             dict(
-                recordings=[headers[row] for row in run.rows],
+                recordings=[headers[row] for row in rows],
                 validation_of_member={member: [headers[row] for row in self.validation[member]] for member in members},
             ),
         )
@@ -211,19 +245,23 @@ class ModelFolder:
 
     def _facts(self, ensemble: Thresholds, recordings: int) -> Facts:
         """What the model card says of the members that are done."""
-        run = self.run
-        epochs = tuple(len(self.results[member].history) for member in sorted(self.results))
+        run, store, rows = self.run, self.first.store, self.first.rows
+        epochs: list[list[int]] = [[] for _ in run.parts]
+        for member in sorted(self.results):
+            epochs[run.recipe.part_of_member[member]].append(len(self.results[member].history))
+        stores = [part.store for part in run.parts]
         return Facts(
             recipe=run.recipe,
             classes=run.classes,
-            members=len(self.results),
-            epochs=epochs,
-            parameters=parameters_of(run.recipe, len(run.classes.codes)),
+            parts=[
+                Part(part, tuple(of_part), parameters_of(part, len(run.classes.codes)))
+                for part, of_part in zip(run.recipe.parts, epochs)
+            ],
             seed=run.seed,
-            headers=[run.store.headers[row] for row in run.rows if not run.store.synthetic[row]],
-            synthetic=int((run.store.synthetic & ~run.store.conventions).sum()),
-            labels=self.labels[run.rows],
-            metadata=run.store.metadata[run.rows],
+            headers=[store.headers[row] for row in rows if not store.synthetic[row]],
+            synthetic=max(int((each.synthetic & ~each.conventions).sum()) for each in stores),
+            labels=self.labels[rows],
+            metadata=store.metadata[rows],
             threshold_stages=ensemble.stages,
             threshold_recordings=recordings,
             version=__version__,
@@ -241,27 +279,33 @@ class ModelFolder:
         """Content of recipe.json, without which there is no model: it names the members, and the hash of each file."""
         run = self.run
         return dict(
-            format=FORMAT,
+            format=format_of(run.recipe),
             twelvelead=__version__,
             torch=torch.__version__,
             complete=complete,
             members=sorted(self.results),
+            **(
+                dict(recipe_of_member=names_of_members(run.recipe, sorted(self.results)))
+                if isinstance(run.recipe, JoinedRecipe)
+                else {}
+            ),
             seed=run.seed,
-            recordings=len(run.rows),
-            synthetic_recordings=len(run.synthetic_rows),
+            recordings=len(self.first.rows),
+            synthetic_recordings=max(len(part.synthetic_rows) for part in run.parts),
             key=self.run.model_key,
             recipe=to_dict(run.recipe),
             files=files,
         )
 
 
-def _log_odds(run: TrainingRun, labels: np.ndarray) -> np.ndarray:
+def _log_odds(run: TrainingRun) -> np.ndarray:
     """How far each class's frequency among the training recordings shifts its scores' log-odds; float64 (classes,)."""
+    labels = run.classes.labels(run.store.codes)
     training, known = run.recipe.training, run.known_labels(labels)
     rows = np.concatenate([run.rows, run.synthetic_rows])
     weighted = any(phase.loss in WEIGHTED for phase in training.phases)
     # Each member trains on a part of the real recordings, in which classes are as frequent as in all of them.
-    trained = len(run.member_rows(labels, 0)[0])
+    trained = len(run.member_rows(labels, run.members[0] if run.members else 0)[0])
     uses = uses_in_one_epoch(run.recipe, trained, len(run.rows), len(run.synthetic_rows))
     return frequency_log_odds(
         labels[rows], None if known is None else known[rows], weighted, training.largest_class_weight, uses

@@ -12,9 +12,9 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TypeAlias
 
 import numpy as np
 
@@ -23,12 +23,13 @@ from ..data.sources import known_labels, source_of, states_rhythm
 from ..data.splits import stratified_folds, stratified_parts
 from ..errors import UserError
 from ..files import write_json
-from ..inference.model_files import manifest_of
 from ..preprocessing.heart_rate import add_rate_labels
-from ..recipes import Recipe, recipe_from_dict, to_dict
-from .identity import changes, digest, identity_of
+from ..recipes import AnyRecipe, Input, Recipe, recipe_from_dict, to_dict
+from .identity import digest, identity_of
+from .joined_run import JoinedRun
 from .label_check import check_labels
-from .publishing import damaged_file, finish_publishing, remove_rest
+from .publishing import finish_publishing, remove_rest
+from .resuming import is_finished, resume
 from .store import Drawn, Store, build_store, open_store
 
 MOST_REPAIRED = 20  # repaired recordings that are named; a hospital may have written every header in its own way
@@ -39,7 +40,7 @@ Log = Callable[[str], None]
 
 @dataclass(frozen=True)
 class TrainingRun:
-    """What every process that trains members has to know; training_run.json holds all of it but `store`.
+    """What every process that trains members of one recipe has to know; training_run.json holds all but `store`.
 
     Attributes
     ----------
@@ -55,6 +56,13 @@ class TrainingRun:
     store : Store
     identity : dict of str → str
         See identity.identity_of.
+    store_name : str
+        The store's folder in `work`.
+    members : tuple of int or None
+        The numbers of its members in the model of a joined recipe. None: 0, 1, 2, …
+    unused : frozenset of str
+        Headers of recordings that another recipe of a joined recipe cannot use, so that this one does not use them
+        either.
     """
 
     work: Path
@@ -66,6 +74,22 @@ class TrainingRun:
     groups: list[str | None]
     store: Store
     identity: dict[str, str] = field(default_factory=dict)
+    store_name: str = "store"
+    members: tuple[int, ...] | None = None
+    unused: frozenset[str] = frozenset()
+
+    @property
+    def parts(self) -> tuple[TrainingRun, ...]:
+        """The runs of its recipes: this one alone. A JoinedRun has several."""
+        return (self,)
+
+    def part_of(self, member: int) -> TrainingRun:
+        """The run of the recipe that a member belongs to."""
+        return self
+
+    def in_first(self, part: TrainingRun, rows: np.ndarray) -> np.ndarray:
+        """The rows themselves; see JoinedRun."""
+        return rows
 
     @property
     def folder(self) -> Path:
@@ -84,7 +108,8 @@ class TrainingRun:
         They are real recordings, or the synthetic ones where there is nothing else.
         """
         usable = ~self.store.conventions if self.store.synthetic.all() else ~self.store.synthetic
-        return np.flatnonzero(usable & np.array([bool(codes) for codes in self.store.codes]))
+        rows = np.flatnonzero(usable & np.array([bool(codes) for codes in self.store.codes]))
+        return rows[[self.store.headers[row] not in self.unused for row in rows]] if self.unused else rows
 
     @property
     def synthetic_rows(self) -> np.ndarray:
@@ -104,32 +129,19 @@ class TrainingRun:
         """Epochs of one member, if time allows all of them."""
         return sum(phase.epochs for phase in self.recipe.training.phases)
 
-    def write(self) -> None:
-        """Writes training_run.json."""
-        write_json(
-            self.work / "training_run.json",
-            dict(
-                key=self.key,
-                identity=self.identity,
-                store_key=self.store_key,
-                recipe=to_dict(self.recipe),
-                classes=self.classes.to_dict(),
-                seed=self.seed,
-                groups=self.groups,
-            ),
-        )
-
     def member_rows(self, labels: np.ndarray, member: int) -> tuple[np.ndarray, np.ndarray]:
         """The rows that a member trains on and those that validate it: stratified, one patient on one side.
 
-        Each member has a random part. In a recipe with folds, member k has all folds but the k-th.
+        Each member has a random part. In a recipe with folds, member k has all folds but the k-th. In a joined recipe
+        the k-th member of every recipe has the same part.
         """
         rows, voting = self.rows, self.recipe.voting
         groups = [self.groups[row] for row in rows]
+        number = member if self.members is None else self.members.index(member)
         if voting.folds:
-            train = stratified_folds(labels[rows], voting.folds, self.seed, groups) != member
+            train = stratified_folds(labels[rows], voting.folds, self.seed, groups) != number
         else:
-            train, _ = stratified_parts(labels[rows], voting.train_fraction, [self.seed, member], groups)
+            train, _ = stratified_parts(labels[rows], voting.train_fraction, [self.seed, number], groups)
         return rows[train], rows[~train]
 
     def known_labels(self, labels: np.ndarray) -> np.ndarray | None:
@@ -167,39 +179,96 @@ class TrainingRun:
         return self.work / f"member_{member:02d}.npz"
 
 
-def open_run(work: Path) -> TrainingRun:
+AnyRun: TypeAlias = TrainingRun | JoinedRun
+
+
+def write_run(run: AnyRun) -> None:
+    """Writes training_run.json."""
+    parts = [dict(store=part.store_name, store_key=part.store_key, groups=part.groups) for part in run.parts]
+    values = dict(
+        key=run.key,
+        identity=run.identity,
+        recipe=to_dict(run.recipe),
+        classes=run.classes.to_dict(),
+        seed=run.seed,
+        parts=parts,
+    )
+    write_json(run.work / "training_run.json", values)
+
+
+def open_run(work: Path) -> AnyRun:
     """The training run that another process prepared.
 
     Raises
     ------
     UserError
-        If training_run.json or the store cannot be read.
+        If training_run.json or a store cannot be read.
     """
     path = work / "training_run.json"
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
-        store = open_store(work / "store", values["store_key"])
-        if store is None:
-            raise UserError(f"{work / 'store'}: the store of prepared recordings is gone; start training again")
-        return TrainingRun(
+        stores: dict[str, Store] = {}
+        for part in values["parts"]:
+            store = open_store(work / part["store"], part["store_key"])
+            if store is None:
+                raise UserError(
+                    f"{work / part['store']}: the store of prepared recordings is gone; start training again"
+                )
+            stores.setdefault(part["store"], store)
+        return _assembled(
             work,
             values["key"],
-            values["store_key"],
             recipe_from_dict(values["recipe"]),
             Classes.from_dict(values["classes"]),
             values["seed"],
-            values["groups"],
-            store,
             values["identity"],
+            [(part["store"], stores[part["store"]], part["groups"]) for part in values["parts"]],
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{path}: cannot be read ({error}); start training again") from None
 
 
+def _assembled(
+    work: Path,
+    key: str,
+    recipe: AnyRecipe,
+    classes: Classes,
+    seed: int,
+    identity: dict[str, str],
+    stores: list[tuple[str, Store, list[str | None]]],
+) -> AnyRun:
+    """The run of a recipe from name, content and patients of the store of each of its parts."""
+    members: list[tuple[int, ...] | None] = [None]
+    if not isinstance(recipe, Recipe):
+        order = recipe.part_of_member
+        members = [tuple(np.flatnonzero(np.equal(order, place)).tolist()) for place in range(len(recipe.parts))]
+    parts = [
+        TrainingRun(
+            work,
+            key,
+            store.key,
+            part,
+            classes,
+            seed,
+            groups,
+            store,
+            identity,
+            store_name=name,
+            members=of_part,
+        )
+        for part, of_part, (name, store, groups) in zip(recipe.parts, members, stores, strict=True)
+    ]
+    if isinstance(recipe, Recipe):
+        return parts[0]
+    usable = [{part.store.headers[row] for row in part.rows} for part in parts]
+    unused = frozenset(set.union(*usable) - set.intersection(*usable))
+    return JoinedRun(recipe, tuple(replace(part, unused=unused) for part in parts))
+
+
 def prepare_run(
     headers: list[Path],
     folder: Path,
-    recipe: Recipe,
+    recipe: AnyRecipe,
     classes: Classes,
     root: Path | None,
     seed: int,
@@ -207,14 +276,14 @@ def prepare_run(
     patients: dict[str, str] | None,
     jobs: int,
     log: Log,
-) -> tuple[TrainingRun | None, float]:
+) -> tuple[AnyRun | None, float]:
     """Prepares the recordings and writes training_run.json; keeps what a killed run of the same kind has done.
 
     The caller holds the lock of the folder. Parameters are those of workers.train_ensemble.
 
     Returns
     -------
-    run : TrainingRun or None
+    run : TrainingRun, JoinedRun or None
         None if the folder holds the finished model of this run already.
     seconds : float
         Seconds of the time budget that killed runs have used.
@@ -233,87 +302,60 @@ def prepare_run(
         headers = [headers[k] for k in np.sort(chosen)]
     identity = identity_of(headers, root, recipe, classes, seed, patients)
     # before the store is opened: a run that was killed while it tidied up may have left half a store
-    if _is_finished(folder, identity, log):
+    if is_finished(folder, identity, log):
         shutil.rmtree(work)
         return None, 0.0
-    made = recipe.synthetic.recordings
-    if headers:
-        made = recipe.synthetic.in_all_epochs(len(headers), recipe.voting.members * recipe.training.epochs)
-    drawn = [Drawn(seed, number) for number in range(made)]
-    drawn += [
-        Drawn(seed, FIRST_OF_CONVENTIONS + number, "hospital") for number in range(recipe.voting.convention_recordings)
+    named = _build_stores(headers, recipe, work, root, seed, jobs)
+    stores = [store for _, store in named]
+    _report_recordings(stores, log)
+    groups = [
+        [patient or (patients or {}).get(name) for patient, name in zip(store.patients, store.names)]
+        for store in stores
     ]
-    store = build_store(headers, recipe.input, work / "store", root=root, jobs=jobs, drawn=drawn)
-    _report_recordings(store, log)
-    groups = [patient or (patients or {}).get(name) for patient, name in zip(store.patients, store.names)]
-    if patients and not any(name in patients for name in store.names):
-        log(f"patients: none of the {len(store)} recordings is in the list, so each counts as a patient of its own")
-    classes = classes.spelled_as(store.codes)
-    as_read = digest([store.headers, store.codes, store.offsets.tolist(), groups])
-    identity_as_read = {**identity, AS_READ: as_read}
-    run = TrainingRun(work, digest(identity_as_read), store.key, recipe, classes, seed, groups, store, identity_as_read)
-    check_labels(store, run.rows, classes, recipe.name, log)
-    seconds = _resume(run, log)
-    run.write()
+    if patients and not any(name in patients for name in stores[0].names):
+        log(f"patients: none of the {len(stores[0])} recordings is in the list, so each counts as a patient of its own")
+    classes = classes.spelled_as(stores[0].codes)
+    as_read = [
+        [store.headers, store.codes, store.offsets.tolist(), of_store] for store, of_store in zip(stores, groups)
+    ]
+    identity[AS_READ] = digest(as_read[0] if isinstance(recipe, Recipe) else as_read)
+    described = [(name, store, of_store) for (name, store), of_store in zip(named, groups)]
+    run = _assembled(work, digest(identity), recipe, classes, seed, identity, described)
+    check_labels(stores[0], run.parts[0].rows, classes, recipe.name, log)
+    seconds = resume(run, log)
+    write_run(run)
     return run, seconds
 
 
-def _is_finished(folder: Path, identity: dict[str, str], log: Log) -> bool:
-    """Whether the folder holds the whole model of a run with that identity."""
-    manifest = manifest_of(folder)
-    if not (manifest.get("complete") and manifest.get("key") == identity):
-        return False
-    damaged = damaged_file(folder, manifest)
-    if damaged is not None:
-        log(f"{folder / damaged}: the file is damaged or gone; the model is trained again")
-        return False
-    log(f"{folder}: this model is already trained; delete the folder to train it again")
-    return True
+def _build_stores(
+    headers: list[Path], recipe: AnyRecipe, work: Path, root: Path | None, seed: int, jobs: int
+) -> list[tuple[str, Store]]:
+    """For each part of the recipe the name of its store in `work`, and the store; one for equal inputs."""
+    stores: dict[tuple[Input, int], tuple[str, Store]] = {}
+    result = []
+    for part in recipe.parts:
+        made = part.synthetic.recordings
+        if headers:
+            made = part.synthetic.in_all_epochs(len(headers), part.voting.members * part.training.epochs)
+        if (part.input, made) not in stores:
+            drawn = [Drawn(seed, number) for number in range(made)]
+            drawn += [
+                Drawn(seed, FIRST_OF_CONVENTIONS + number, "hospital")
+                for number in range(part.voting.convention_recordings)
+            ]
+            name = f"store_{len(stores)}" if stores else "store"
+            store = build_store(headers, part.input, work / name, root=root, jobs=jobs, drawn=drawn)
+            stores[part.input, made] = name, store
+        result.append(stores[part.input, made])
+    return result
 
 
-def _report_recordings(store: Store, log: Log) -> None:
-    for line in store.left_out:
+def _report_recordings(stores: list[Store], log: Log) -> None:
+    """Names what reading left out or repaired. Most of it is the same in all stores, and told once."""
+    for line in dict.fromkeys(line for store in stores for line in store.left_out):
         log(f"left out: {line}")
-    for line in store.repaired[:MOST_REPAIRED]:
+    repaired = list(dict.fromkeys(line for store in stores for line in store.repaired))
+    for line in repaired[:MOST_REPAIRED]:
         log(f"repaired: {line}")
-    if len(store.repaired) > MOST_REPAIRED:
-        log(f"repaired: {len(store.repaired) - MOST_REPAIRED} more recordings")
-
-
-def _resume(run: TrainingRun, log: Log) -> float:
-    """Says whether an interrupted run goes on or a new one starts, and why; returns the seconds used so far.
-
-    Files of members of another run are left to whoever meets them: each names its run and is not used by another.
-    """
-    described = _read_json(run.work / "training_run.json")
-    progress = _read_json(run.work / "run.json")
-    if run.key in (described.get("key"), progress.get("key")):
-        seconds = progress.get("seconds") if progress.get("key") == run.key else None
-        if isinstance(seconds, (int, float)):
-            log(f"{run.folder}: going on with a run that was interrupted after {seconds:.0f} s")
-            return float(seconds)
-        log(f"{run.work / 'run.json'}: damaged or gone; going on, but the time used so far is not known")
-        return 0.0
-    if described:
-        changed = changes(described.get("identity"), run.identity)
-        log(
-            f"{run.folder}: an interrupted run is here, but since then there was a change of {', '.join(changed)}; "
-            "training starts anew"
-        )
-    elif (run.work / "training_run.json").exists():
-        log(f"{run.work / 'training_run.json'}: damaged; members that were trained by this very run are kept")
-    manifest = manifest_of(run.folder)
-    changed = changes(manifest.get("key"), run.model_key) if manifest else []
-    if changed:
-        when = "once the new one is complete" if manifest.get("complete") else "with the first new member"
-        log(f"{run.folder}: another model is here (other {', '.join(changed)}); it is replaced {when}")
-    return 0.0
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    """The content of a JSON file; empty where it is absent or damaged."""
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return values if isinstance(values, dict) else {}
+    if len(repaired) > MOST_REPAIRED:
+        log(f"repaired: {len(repaired) - MOST_REPAIRED} more recordings")

@@ -186,7 +186,5 @@ class EpochBudget:
         """
         if self.recipes[later] == self.recipes[place] or not self._seconds.get(self.recipes[later]):
             return 1.0
-        needed, reference = (
-            self.epochs[k] * statistics.median(self._seconds[self.recipes[k]]) for k in (later, place)
-        )
+        needed, reference = (self.epochs[k] * statistics.median(self._seconds[self.recipes[k]]) for k in (later, place))
         return needed / max(reference, 1e-9)

@@ -27,14 +27,15 @@ from ..data.classes import Classes
 from ..errors import UserError
 from ..inference.ensemble import Ensemble, load_ensemble
 from ..inference.predict import PackedRecordings
-from ..recipes import Recipe
+from ..recipes import AnyRecipe
 from .batches import on_device
 from .lock import Lock, locked
 from .member import train_member
 from .member_files import write_result
 from .model_folder import ModelFolder
 from .processes import follow_parent, run_processes
-from .run import TrainingRun, open_run, prepare_run
+from .run import AnyRun, TrainingRun, open_run, prepare_run
+from .store import Store
 from .time_budget import Deadline, EpochBudget, deadline, with_synthetic_in_time
 
 Log = Callable[[str], None]
@@ -49,7 +50,7 @@ def log_line(line: str) -> None:
 def train_ensemble(
     headers: list[Path],
     folder: Path,
-    recipe: Recipe,
+    recipe: AnyRecipe,
     classes: Classes,
     *,
     root: Path | None = None,
@@ -114,7 +115,7 @@ def train_ensemble(
 
 
 def _lead(
-    run: TrainingRun,
+    run: AnyRun,
     model_folder: ModelFolder,
     until: Deadline,
     device: torch.device,
@@ -124,12 +125,13 @@ def _lead(
 ) -> None:
     """Trains the members, in this process and other ranks or in processes of its own, and completes the model."""
     _, ranks = _rank()
-    members = run.recipe.voting.members
+    members, rows = run.recipe.voting.members, run.parts[0].rows
     processes = 0 if workers == 1 or ranks > 1 else min(workers or _default_workers(device), members)
+    synthetic = max(len(part.synthetic_rows) for part in run.parts)
     log(
-        f"training {members} members of '{run.recipe.name}', {run.epochs} epochs each, on {len(run.rows)} recordings"
-        f"{f' and {len(run.synthetic_rows)} synthetic ones' if len(run.synthetic_rows) else ''}, "
-        f"{model_folder.labels[run.rows].any(axis=0).sum()} of {len(run.classes.codes)} classes present, "
+        f"training {members} members of '{run.recipe.name}', {_epochs_in_words(run)}, on {len(rows)} recordings"
+        f"{f' and {synthetic} synthetic ones' if synthetic else ''}, "
+        f"{model_folder.labels[rows].any(axis=0).sum()} of {len(run.classes.codes)} classes present, "
         f"device {device}, {max(processes, ranks)} at a time"
     )
 
@@ -150,8 +152,17 @@ def _lead(
     _barrier()
 
 
+def _epochs_in_words(run: AnyRun) -> str:
+    """How many epochs members get; for a joined recipe also how many members each of its recipes has."""
+    if isinstance(run, TrainingRun):
+        return f"{run.epochs} epochs each"
+    return ", ".join(
+        f"{part.recipe.voting.members} of '{part.recipe.name}' with {part.epochs} epochs" for part in run.parts
+    )
+
+
 def train_members(
-    run: TrainingRun,
+    run: AnyRun,
     members: Sequence[int],
     device: torch.device,
     until: Deadline,
@@ -162,18 +173,23 @@ def train_members(
 
     `watch` is called after every epoch and every member.
     """
-    data = on_device(run.store, device)
-    budget = EpochBudget(members, run.epochs, until, log)
+    recipes = [run.recipe.part_of_member[member] for member in members]
+    budget = EpochBudget(members, recipes, [run.parts[recipe].epochs for recipe in recipes], until, log)
+    loaded: tuple[Store, PackedRecordings] | None = None
     for place, member in enumerate(members):
         if place >= budget.wanted:
             break
-        if run.result_path(member).is_file() and run.weights_path(member).is_file():
+        part = run.part_of(member)
+        if part.result_path(member).is_file() and part.weights_path(member).is_file():
             log(f"member {member}: trained before")
             continue
         if member > 0 and until.is_over():  # member 0 is trained whatever the time: there must be one
             log(f"time budget: member {member} and those after it are left out")
             break
-        _train_one(run, data, member, place, budget, until, log, watch)
+        if loaded is None or loaded[0] is not part.store:
+            loaded = None  # Two stores at a time might not fit into the memory of a GPU.
+            loaded = part.store, on_device(part.store, device)
+        _train_one(part, loaded[1], member, place, budget, until, log, watch)
         watch()
 
 
@@ -245,7 +261,7 @@ def _default_workers(device: torch.device) -> int:
 
 
 def _train_in_processes(
-    run: TrainingRun, members: int, processes: int, device: torch.device, until: Deadline, watch: Callable[[], None]
+    run: AnyRun, members: int, processes: int, device: torch.device, until: Deadline, watch: Callable[[], None]
 ) -> None:
     """Trains member k in process k mod `processes`."""
     package = str(Path(__file__).resolve().parents[2])
