@@ -29,6 +29,7 @@ def changed(recipe: Recipe, path: str, value) -> Recipe:
 def test_every_recipe_of_the_project_is_possible_also_scaled_and_from_json(recipe):
     check_recipe(recipe)
     check_recipe(recipe.scaled(epochs=2, members=1, width=4))
+    check_recipe(recipe.scaled(epochs=2, members=7, width=4))
     check_recipe(recipe_from_dict(json.loads(json.dumps(to_dict(recipe)))))
 
 

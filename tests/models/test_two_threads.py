@@ -14,10 +14,11 @@ from pathlib import Path
 import pytest
 
 from twelvelead import models
-from twelvelead.recipes import RECIPES, get_recipe
+from twelvelead.recipes import RECIPES
 
 ROOT = Path(__file__).resolve().parents[2]
-RECIPE_OF = {get_recipe(name).model: name for name in reversed(RECIPES)}  # the first recipe of each architecture
+# The first recipe of each architecture
+RECIPE_OF = {part.model: part.name for recipe in reversed(RECIPES.values()) for part in recipe.parts}
 BATCHES = 7, 27, 31  # odd, so that two threads get unequal parts
 PARAMETERS = range(100_000, 1_000_001, 100_000)
 SAMPLES = 256  # enough to crash where it did

@@ -727,20 +727,47 @@ def test_scores_do_not_depend_on_how_recordings_are_batched(limit):
 
 
 def test_a_budget_takes_epochs_first_then_members_and_always_leaves_one():
-    assert affordable(1e6, 10, 11, 95) == (11, 95)
-    members, epochs = affordable(10 * 11 * 50, 10, 11, 95)
+    eleven = [1.0] * 11
+    assert affordable(1e6, 10, eleven, 95) == (11, 95)
+    members, epochs = affordable(10 * 11 * 50, 10, eleven, 95)
     assert members == 11 and epochs == 50
-    members, epochs = affordable(10 * 11 * 20, 10, 11, 95)
+    members, epochs = affordable(10 * 11 * 20, 10, eleven, 95)
     assert members < 11 and 32 <= epochs <= 95 and members * epochs <= 220
-    assert affordable(0, 10, 11, 95) == (1, 1)
-    assert affordable(-5, 10, 11, 95, done=7) == (1, 7)
+    assert affordable(0, 10, eleven, 95) == (1, 1)
+    assert affordable(-5, 10, eleven, 95, done=7) == (1, 7)
+
+
+def test_a_member_that_costs_more_leaves_fewer_epochs_to_the_one_in_training():
+    """One that needs three times as long in all: of 100 epochs like the first member's, 25 are for the first."""
+    assert affordable(1000, 10, [1.0, 3.0], 60) == (2, 25)
+    assert affordable(1000, 10, [1.0, 9.0], 60) == (1, 60)  # with both, neither would get a third of its epochs
+
+
+def test_members_of_a_slow_recipe_get_their_time_once_it_is_known(monkeypatch):
+    """Recipe 0 has 10 epochs of 10 s, recipe 1 has 20 of 15 s; two members of each in turn, and 400 s for them."""
+    clock, lines, plan = [0.0], [], [(0, 10, 10.0), (1, 20, 15.0), (0, 10, 10.0), (1, 20, 15.0)]
+    monkeypatch.setattr(Deadline, "left", lambda self: self.at - clock[0])
+    budget = EpochBudget(range(4), [0, 1, 0, 1], [10, 20, 10, 20], Deadline(400.0), lines.append)
+    trained = []
+    for place, (_, epochs, seconds) in enumerate(plan):
+        if place >= budget.wanted:
+            break
+        done = 0
+        while done < epochs:
+            clock[0] += seconds
+            done += 1
+            epochs = budget.epochs_allowed(place, done, seconds)
+        trained.append(done)
+    assert clock[0] <= 400 and trained[0] == 10  # as long as nothing is known of recipe 1, all seem to fit
+    assert len(trained) >= 2 and trained[1] >= 7  # at least a third of its epochs, or it would be left out
+    assert lines and "left out" in lines[0]
 
 
 def test_a_slow_epoch_changes_no_plan_and_what_did_not_fit_comes_back(monkeypatch):
     """Six members of 10 epochs, 10 s each, and 700 s for them."""
     lines, clock = [], [0.0]
     monkeypatch.setattr(Deadline, "left", lambda self: self.at - clock[0])
-    budget = EpochBudget(list(range(6)), 10, Deadline(700.0), lines.append)
+    budget = EpochBudget(list(range(6)), [0] * 6, [10] * 6, Deadline(700.0), lines.append)
 
     def epoch(place: int, done: int, seconds: float) -> int:
         clock[0] += seconds
