@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "twelvelead"
 PICTURE = ROOT / "docs" / "architecture.md"
 LAYERS = [  # from the ground up
-    {"errors", "terminal", "files", "console", "recipe", "recipes", "settings", "pretrained"},
+    {"errors", "terminal", "files", "console", "recipe", "joined_recipe", "recipes", "settings", "pretrained"},
     {"data"},
     {"formats"},
     {"synthetic"},

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import re
+import shutil
 import subprocess
 import sys
 from concurrent.futures import Future
@@ -266,6 +267,55 @@ def test_groups_hold_fold_9_and_the_sources_that_are_left_out(benchmark, tmp_pat
     benchmark("ptbxl_groups").main([str(tmp_path), str(tmp_path / "groups.csv"), "--leave-out", left_out])
     groups = (tmp_path / "groups.csv").read_text().splitlines()
     assert sorted(groups) == sorted(["recording,group", "A,ptb-xl fold 9", "C,unused", *tested])
+
+
+def test_time_to_quality_counts_the_minutes_to_the_authors_best_score(benchmark):
+    """The authors reach 0.6 after 20 min; what they reach later does not count. The default is there after 4 min."""
+    quality = benchmark("time_to_quality")
+    curves = [
+        quality.Curve("butt, 6 min", [2.0, 4.0], [0.3, 0.61]),
+        quality.Curve("butt, 30 min", [5.0, 10.0, 20.0], [0.5, 0.7, 0.65]),
+        quality.Curve("s4, 30 min", [3.0, 6.0], [0.2, 0.4]),
+        quality.Curve(quality.AUTHORS, [10.0, 20.0, 30.5], [0.4, 0.6, 0.9]),
+    ]
+    assert quality.rows_of(curves, 30.0) == [
+        [quality.AUTHORS, "0.600", "20.0", "1"],
+        ["butt", "0.700", "4.0", "5.0"],
+        ["s4", "0.400", "–", "not reached"],
+    ]
+
+
+def test_time_to_quality_compares_recipes_on_the_same_recordings_only(benchmark, hospital, tmp_path):
+    quality = benchmark("time_to_quality")
+    assert {"butt", "s4", "isibrno-2021"} <= set(quality.comparable())
+    assert not {"vote", "crnn", "butt-cpsc"} & set(quality.comparable())
+    for recipe in quality.comparable().values():
+        voting = quality.one_member(recipe, 4).voting
+        assert (voting.members, voting.folds, voting.train_fraction) == (1, 0, quality.TRAIN_FRACTION)
+    data = shutil.copytree(hospital, tmp_path / "data")
+    headers = find_recordings(data)
+    long, undiagnosed = headers[:2]
+    first, rest = long.read_text().split("\n", 1)
+    long.write_text(" ".join([*first.split()[:3], "1000000"]) + "\n" + rest)
+    undiagnosed.write_text(re.sub("Dx: .*", "Dx: Unknown", undiagnosed.read_text()))
+    assert set(quality.usable(headers)) == {header for header in headers[2:] if "Dx: Unknown" not in header.read_text()}
+
+
+@pytest.mark.slow
+def test_time_to_quality_draws_all_trainings_and_goes_on_where_it_stopped(benchmark, hospital, tmp_path, monkeypatch):
+    quality = benchmark("time_to_quality")
+    options = [hospital, tmp_path, "--width", "4", "--minutes", "0.01", "--budgets", "0.01", "--recipes"]
+    quality.main([*map(str, options), "s4"])
+    before = json.loads((tmp_path / "curves.json").read_text())
+    assert [curve[0] for curve in before["curves"]] == ["s4, 0.01 min", quality.AUTHORS]
+    assert all(len(curve[1]) == len(curve[2]) >= 1 for curve in before["curves"])
+    assert (tmp_path / "time_to_quality.png").read_bytes()[:4] == b"\x89PNG"
+    assert len((tmp_path / "table.md").read_text().splitlines()) == 4
+    monkeypatch.setattr(quality, "of_authors", None)  # neither is trained again
+    monkeypatch.setattr(quality, "of_recipe", None)
+    quality.main([*map(str, options), "s4"])
+    with pytest.raises(SystemExit, match="choose another folder"):
+        quality.main([*map(str, options), "s4", "--seed", "1"])
 
 
 def finished_holdout(folder: Path, seed: int, lift: float) -> Path:

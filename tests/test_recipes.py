@@ -723,13 +723,13 @@ def test_a_system_of_ones_own_is_one_file_and_one_value(hospital, tmp_path):
         copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
         copy(ROOT / name, tmp_path / name)
     package = tmp_path / "twelvelead"
-    network, value = blocks("python")
+    network, *values = blocks("python")  # the recipe's value, and one that joins it with another
     (diff,) = blocks("diff")
     (package / "models" / "power.py").write_text(network)
     registry = package / "models" / "__init__.py"
     registry.write_text(patched(registry.read_text(), diff))
     with open(package / "recipes.py", "a") as file:
-        file.write(value)
+        file.write("\n".join(values))
 
     small = dict(RECIPE="power", EPOCHS=2, LIMIT=24, DEVICE="cpu", JOBS=1, WORKERS=1)
     settings = {f"TWELVELEAD_{name}": str(value) for name, value in small.items()}
