@@ -100,7 +100,7 @@ def classify_copies(
     outputs = {(name, k): np.zeros(shape, dtype=bool) for name in names for k in range(len(models))}
     scores = {key: np.zeros(shape) for key in outputs}
     fell_back = dict.fromkeys(outputs, 0)
-    inputs = [model.recipe.input for model in models]
+    inputs = [model.inputs for model in models]
     started = time.perf_counter()
     # Threads, since corrupting and resampling spend their time in numpy, which releases the interpreter's lock.
     with (
@@ -133,13 +133,15 @@ def _read(header: Path) -> Recording | str:
         return str(error)
 
 
-def _prepared(recording: Recording | str, name: str, inputs: list[Input], seed: int) -> list[Prepared | str]:
+def _prepared(
+    recording: Recording | str, name: str, inputs: list[tuple[Input, ...]], seed: int
+) -> list[Prepared | str]:
     """The corrupted copy as each model takes it, or a line that says why there is none."""
     try:
         if isinstance(recording, str):
             raise RecordingError(recording)
         copy = corrupted(recording, name, seed)
-        return [prepare(copy, spec) for spec in inputs]
+        return [prepare(copy, *of_model) for of_model in inputs]
     except RecordingError as error:
         return [str(error)] * len(inputs)
 
@@ -239,12 +241,15 @@ def measure(
 def _about(folder: Path) -> dict[str, Any]:
     """What stands in a model folder of how it was made; `epochs`: those that each member had."""
     manifest = manifest_of(folder)
+    recipe = manifest["recipe"]
     with open(folder / "history.csv", newline="") as file:
         epochs = Counter(row["member"] for row in csv.DictReader(file))
     return dict(
         folder=str(folder),
-        recipe=manifest["recipe"]["name"],
-        network=manifest["recipe"]["network"],
+        recipe=recipe["name"],
+        network=recipe["network"]
+        if "network" in recipe
+        else {"of": "/".join(part["name"] for part in recipe["parts"])},
         epochs=[epochs[str(member)] for member in manifest["members"]],
         seed=manifest["seed"],
         recordings=manifest["recordings"],
