@@ -130,11 +130,11 @@ def model_card(facts: Facts) -> str:
     used = (
         "the mean of the members' scores" if voting.thresholds == "ensemble" else "each member, whose majority counts"
     )
-    if voting.thresholds == "members" and len(facts.parts) > 1:
-        used = "each member; how many of them have to agree is in `thresholds.json`"
     conventions = voting.convention_recordings if voting.convention_part else 0
     beside = f", and {conventions} synthetic ones of hospitals that write in other ways" if conventions else ""
     stages = ", ".join(f"{stage} {value:.3f}" for stage, value in facts.threshold_stages)
+    if voting.thresholds == "members" and len(facts.parts) > 1:
+        used = "each member; how many of them have to agree is in `thresholds.json`"
     sections = [
         "# Model card",
         f"An ensemble of {_count(members, 'neural network')} that names diagnoses in 12-lead ECGs: recipe "

@@ -128,32 +128,33 @@ class ModelFolder:
             ),
         )
 
-    def _objective(self, rows: np.ndarray, scores: np.ndarray, convention_scores: np.ndarray) -> Objective:
-        """The metric of scores (rows, classes) of these rows and of the scores of the convention rows, together."""
-        classes, conventions = self.run.classes, self._conventions
-        objective = objective_of(classes, self.truth[rows], scores)
-        if not len(conventions):
-            return objective
-        of_conventions = objective_of(classes, self.labels[conventions], convention_scores)
-        return joined(objective, of_conventions, self.run.recipe.voting.convention_part)
+    def _objective(
+        self, rows: np.ndarray, scores: np.ndarray, convention_scores: np.ndarray
+    ) -> tuple[Objective, float]:
+        """The metric of scores (rows, classes) of these rows and of scores of the convention rows, as a function.
 
-    @property
-    def _conventions(self) -> np.ndarray:
-        """Rows of synthetic recordings that take part in the search for thresholds, int64."""
-        return self.first.convention_rows if self.run.recipe.voting.convention_part else np.zeros(0, dtype=np.int64)
+        And the part that the convention rows have in it, from 0 to 1.
+        """
+        classes, conventions = self.run.classes, self.first.convention_rows
+        objective = objective_of(classes, self.truth[rows], scores)
+        part = self.run.recipe.voting.convention_part if len(conventions) else 0.0
+        if part:
+            of_conventions = objective_of(classes, self.labels[conventions], convention_scores)
+            objective = joined(objective, of_conventions, part)
+        return objective, part
 
     def _optimise(
         self, rows: np.ndarray, scores: np.ndarray, convention_scores: np.ndarray, members: list[int], title: str
     ) -> Thresholds:
         """Thresholds for the scores of these members, (rows, classes), and for their scores of the convention rows."""
-        voting, conventions = self.run.recipe.voting, self._conventions
-        objective = self._objective(rows, scores, convention_scores)
-        parts = [self.run.recipe.part_of_member[member] for member in members]
+        voting = self.run.recipe.voting
+        objective, part = self._objective(rows, scores, convention_scores)
+        recipes = [self.run.recipe.part_of_member[member] for member in members]
         # The mean over the members, as their scores are joined; of members of one recipe it is that recipe's own.
-        log_odds = sum(parts.count(part) / len(parts) * self.log_odds[part] for part in sorted(set(parts)))
+        log_odds = sum(recipes.count(k) / len(recipes) * self.log_odds[k] for k in sorted(set(recipes)))
         thresholds = optimise(objective, voting.threshold_method, self.run.seed, **voting.threshold_options)
-        thresholds = shrink(objective, thresholds, 0.0 if len(conventions) else voting.shrinkage, log_odds)
-        beside = f" and {len(conventions)} synthetic ones" if len(conventions) else ""
+        thresholds = shrink(objective, thresholds, 0.0 if part else voting.shrinkage, log_odds)
+        beside = f" and {len(self.first.convention_rows)} synthetic ones" if part else ""
         self.log(
             f"{title}: thresholds from {len(rows)} recordings{beside}, {METRIC_OF[self.run.classes.year]} there: "
             + ", ".join(f"{stage} {value:.3f}" for stage, value in thresholds.stages)
@@ -189,7 +190,7 @@ class ModelFolder:
         of_conventions = np.mean(
             [decide(results[member].convention_scores, cuts[member]) for member in results], axis=0
         )
-        votes = best_votes(self._objective(rows, shares, of_conventions), len(results))
+        votes = best_votes(self._objective(rows, shares, of_conventions)[0], len(results))
         self.log(f"votes: a class is given if {votes} of {len(results)} members give it, from {len(rows)} recordings")
         return votes
 
