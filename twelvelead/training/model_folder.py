@@ -127,15 +127,14 @@ class ModelFolder:
         """Thresholds for scores (rows, classes) of these rows, and for the scores of the convention rows."""
         classes, voting = self.run.classes, self.run.recipe.voting
         objective = objective_of(classes, self.truth[rows], scores)
-        shrinkage = voting.shrinkage
-        conventions = self.run.convention_rows if voting.convention_part else np.zeros(0, dtype=np.int64)
-        if len(conventions):
+        conventions = self.run.convention_rows
+        part = voting.convention_part(len(rows))
+        if part:
             of_conventions = objective_of(classes, self.labels[conventions], convention_scores)
-            objective = joined(objective, of_conventions, voting.convention_part)
-            shrinkage = 0.0
+            objective = joined(objective, of_conventions, part)
         thresholds = optimise(objective, voting.threshold_method, self.run.seed, **voting.threshold_options)
-        thresholds = shrink(objective, thresholds, shrinkage, self.log_odds)
-        beside = f" and {len(conventions)} synthetic ones" if len(conventions) else ""
+        thresholds = shrink(objective, thresholds, (1 - part) * voting.shrinkage, self.log_odds)
+        beside = f" and {len(conventions)} synthetic ones" if part else ""
         self.log(
             f"{title}: thresholds from {len(rows)} recordings{beside}, {METRIC_OF[classes.year]} there: "
             + ", ".join(f"{stage} {value:.3f}" for stage, value in thresholds.stages)
