@@ -48,6 +48,9 @@ EXAMPLES = {
   twelvelead leave-one-source-out data results --recipe butt --recipe butt-2020 --pool-below 100""",
     "holdout": """
   twelvelead holdout data results --recipe butt --test-groups groups.csv""",
+    "measure": """
+  twelvelead measure model test_data
+  twelvelead measure model data --experiment left_out --table robustness.md""",
     "preflight": """
   twelvelead preflight
   twelvelead preflight recordings --minutes 2
@@ -111,6 +114,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_predict(add)
     _add_evaluate(add)
     _add_experiments(add)
+    _add_measure(add)
     _add_tools(add)
     return parser
 
@@ -223,6 +227,32 @@ def _add_experiments(add: Add) -> None:
         command.add_argument("--discard-models", action="store_true", help="delete a model once its scores are written")
 
 
+def _add_measure(add: Add) -> None:
+    measure = add("measure", "score a model on recordings it has not learned from, and fill its model card", _measure)
+    measure.add_argument("model", type=Path, metavar="MODEL", help="folder that training wrote")
+    measure.add_argument("data", type=Path, metavar="DATA", help="folder of labelled recordings")
+    measure.add_argument(
+        "--experiment",
+        dest="experiments",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="OUT",
+        help="folder of a finished experiment of the same recipe, for the card too; once for each",
+    )
+    measure.add_argument(
+        "--table",
+        dest="tables",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="FILE.md",
+        help="Markdown for the card too, as benchmarks/robustness.py writes it; once for each",
+    )
+    measure.add_argument("--resamples", type=int, default=1000, metavar="N", help="of the 95 %% intervals (1000)")
+    configuration.add_options(measure, ("seed", "device", "jobs", "patients"))
+
+
 def _add_tools(add: Add) -> None:
     preflight = add("preflight", "try a submission under the organizers' scripts and limits, in minutes", _preflight)
     preflight.add_argument("data", type=Path, nargs="?", metavar="DATA", help="recordings (synthetic ones by default)")
@@ -314,6 +344,21 @@ def _experiment(arguments: argparse.Namespace) -> int:
         parameters=arguments.parameters,
         resamples=arguments.resamples,
         discard_models=arguments.discard_models,
+    )
+    return 0
+
+
+def _measure(arguments: argparse.Namespace) -> int:
+    from . import commands
+
+    settings = configuration.from_options(arguments)
+    commands.measure(
+        arguments.model,
+        arguments.data,
+        arguments.experiments,
+        arguments.tables,
+        settings,
+        resamples=arguments.resamples,
     )
     return 0
 

@@ -179,6 +179,50 @@ def experiment(
     )
 
 
+def measure(
+    model: Path,
+    data: Path,
+    experiments: list[Path],
+    tables: list[Path],
+    settings: Settings,
+    *,
+    resamples: int,
+) -> None:
+    """Scores a model on the recordings of a folder that it has not learned from, and fills its MODEL_CARD.md.
+
+    Parameters
+    ----------
+    experiments : list of Path
+        Folders of finished experiments of the same recipe, whose tables come behind.
+    tables : list of Path
+        Files of Markdown, such as benchmarks/robustness.py writes, which come behind those.
+
+    Raises
+    ------
+    UserError
+        If the model or a file cannot be read, or no recording is left to test on.
+    """
+    from .experiments.design import read_cohort
+    from .experiments.measure import answers_of, measurements
+    from .experiments.model_card import experiment_section, fill_card, read_card
+    from .inference.ensemble import load_ensemble
+
+    read_card(model)  # what cannot be read is said before an hour of scoring
+    behind = [experiment_section(folder) for folder in experiments]
+    try:
+        behind += [path.read_text(encoding="utf-8") for path in tables]
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"a table cannot be read: {error}") from None
+    ensemble = load_ensemble(model, find_device(settings.device))
+    tested = answers_of(model, ensemble, read_cohort(data, find_patients(data, settings.patients), say), settings.jobs)
+    for fault in tested.faults:
+        warn(f"fell back to sinus rhythm: {fault}")
+    thresholds = ensemble.thresholds if ensemble.recipe.voting.thresholds == "ensemble" else None
+    text = measurements(tested, ensemble.classes, thresholds, resamples, settings.seed)
+    say(text)
+    say(f"\nwritten into {printable(fill_card(model, [text, *behind]))}")
+
+
 def synthesize(folder: Path, hospitals: list[str] | None, count: int, seed: int) -> None:
     """Writes `count` synthetic recordings of each hospital, by default of all of them, into folders of their names.
 

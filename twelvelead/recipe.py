@@ -211,13 +211,13 @@ class Voting:
         "ensemble": the members' mean score is compared with thresholds found on out-of-bag scores.
         "members": each member has its own thresholds and labels, and the majority of the members decides.
     shrinkage : float
-        How far thresholds are moved towards a common one, from 0 to 1; see thresholds.search.shrink. They are not moved
-        where convention recordings take part in their search.
+        How far thresholds are moved towards a common one, from 0 to 1; see thresholds.search.shrink. Where convention
+        recordings take part in their search, they are moved less: see `convention_part`.
     convention_recordings : int
         Synthetic recordings of hospitals that write in other ways, labelled as their annotators would. No member trains
         on them; thresholds are searched on them and on the real recordings together.
-    convention_part : float
-        Their part of what the search maximises, from 0 to 1; the rest is the metric of the real recordings.
+    convention_weight : float
+        As many real recordings as all convention recordings together count for, 0 or more; see `convention_part`.
     rate_labels : bool
         The search takes sinus rhythm with a slow or fast heart rate for bradycardia or tachycardia too.
     at_least_one : bool
@@ -232,9 +232,17 @@ class Voting:
     thresholds: str = "ensemble"
     shrinkage: float = 0.0
     convention_recordings: int = 0
-    convention_part: float = 0.5
+    convention_weight: float = 0.0
     rate_labels: bool = False
     at_least_one: bool = False
+
+    def convention_part(self, real: int) -> float:
+        """What part of the search's objective the convention recordings have beside so many real ones, from 0 to 1.
+
+        The rest is the metric of the real recordings. Thresholds are moved by the same rest of `shrinkage`: both guard
+        against thresholds that fit the real recordings alone.
+        """
+        return self.convention_weight / (self.convention_weight + real) if self.convention_recordings else 0.0
 
 
 MOST_FOR_EACH_REAL = 10  # synthetic recordings in an epoch for the sake of `Synthetic.least`

@@ -13,7 +13,7 @@ from twelvelead.data.folders import find_recordings
 from twelvelead.data.recording import read_recording
 from twelvelead.errors import UserError
 from twelvelead.experiments.compare import ALL, ANNOTATED
-from twelvelead.experiments.model_card import fill_card
+from twelvelead.experiments.model_card import experiment_section, fill_card, read_card
 from twelvelead.inference.ensemble import load_ensemble
 from twelvelead.training.model_card import BEGIN, CARD, END, NOT_MEASURED, SOURCES, with_measurements
 
@@ -83,16 +83,19 @@ def results(folder: Path, value) -> Path:
 def test_an_experiment_fills_the_card_and_the_model_still_loads(tiny_model, tmp_path):
     model = tmp_path / "model"
     shutil.copytree(tiny_model, model)
-    fill_card(model, [results(tmp_path / "one", 0.25), results(tmp_path / "two", None)])
+    fill_card(
+        model, [experiment_section(results(tmp_path / name, value)) for name, value in (("one", 0.25), ("two", None))]
+    )
     text = (model / CARD).read_text(encoding="utf-8")
     assert NOT_MEASURED not in text and "0.250 [0.250, 0.250]" in text and "undefined" in text
-    assert "| butt | AF | 7 | 0.250" in text and text.count("### On recordings that training never saw") == 2
+    assert "| butt | AF | 7 | 0.250" in text and text.count("### Recordings held out") == 2
     assert len(load_ensemble(model).models) == 2
 
 
 def test_without_a_card_or_results_there_is_one_line(tiny_model, tmp_path):
-    with pytest.raises(UserError, match="card cannot be read"):
-        fill_card(tmp_path, [])
+    for use in (read_card, lambda folder: fill_card(folder, [])):
+        with pytest.raises(UserError, match="card cannot be read"):
+            use(tmp_path)
     (tmp_path / "results.json").write_text("[]")
     with pytest.raises(UserError, match="holds no experiment"):
-        fill_card(tiny_model, [tmp_path])
+        experiment_section(tmp_path)

@@ -79,8 +79,8 @@ def test_other_synthetic_recordings_make_another_store(hospital, tmp_path):
     assert len({key(), key(Drawn(1, 0)), key(Drawn(2, 0)), key(Drawn(1, 0), Drawn(1, 1))}) == 4
 
 
-def with_conventions(recipe, count: int, part: float = 0.5):
-    voting = dataclasses.replace(recipe.voting, convention_recordings=count, convention_part=part)
+def with_conventions(recipe, count: int, weight: float = 20):
+    voting = dataclasses.replace(recipe.voting, convention_recordings=count, convention_weight=weight)
     return dataclasses.replace(recipe, voting=voting)
 
 
@@ -106,7 +106,7 @@ def test_without_real_recordings_convention_rows_are_still_kept_for_thresholds(t
 
 
 @pytest.mark.slow
-def test_thresholds_follow_the_conventions_by_the_part_that_the_recipe_gives_them(hospital, tmp_path):
+def test_thresholds_follow_the_conventions_by_the_weight_that_the_recipe_gives_them(hospital, tmp_path):
     def thresholds(name, recipe):
         headers = find_recordings(hospital)
         train_ensemble(
@@ -115,8 +115,8 @@ def test_thresholds_follow_the_conventions_by_the_part_that_the_recipe_gives_the
         return json.loads((tmp_path / name / "thresholds.json").read_text())["ensemble"]["thresholds"]
 
     alone = thresholds("alone", SMALL)
-    assert thresholds("none", with_conventions(SMALL, 40, 0.0)) == alone  # members are the same, and so is the search
-    assert thresholds("half", with_conventions(SMALL, 40, 0.5)) != alone
+    assert thresholds("none", with_conventions(SMALL, 40, 0)) == alone  # members are the same, and so is the search
+    assert thresholds("half", with_conventions(SMALL, 40, 20)) != alone
 
 
 @settings(deadline=None, max_examples=50)

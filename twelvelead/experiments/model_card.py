@@ -1,8 +1,6 @@
-"""Fills what an experiment measured into the card of a model folder.
+"""Fills what was measured into the card of a model folder.
 
-    fill_card("pretrained", ["OUT/holdout", "OUT/leave-one-source-out"])
-
-The experiments must be of the model's own recipe; whoever fills the card vouches for that.
+fill_card("pretrained", [measurements(…), experiment_section("OUT/leave-one-source-out"), …])
 """
 
 from __future__ import annotations
@@ -20,21 +18,19 @@ from ..training.model_card import CARD, with_measurements
 from .tables import as_markdown, class_table
 
 TITLES = {
-    "holdout": "### On recordings that training never saw",
+    "holdout": "### Recordings held out, by a model of the others, same recipe",
     "crossval": "### Cross-validation of the same recipe",
     "leave-one-source-out": "### Each source by a model of the other sources, same recipe",
 }
 
 
-def fill_card(folder: str | Path, results: Sequence[str | Path]) -> Path:
-    """Writes the tables of some experiments into MODEL_CARD.md, in the place of whatever was there.
+def fill_card(folder: str | Path, sections: Sequence[str]) -> Path:
+    """Writes sections of Markdown into MODEL_CARD.md, in the place of what was measured before.
 
     Parameters
     ----------
     folder : path
         The model folder.
-    results : sequence of path
-        Folders with the results.json of `twelvelead holdout`, `crossval` or `leave-one-source-out`.
 
     Returns
     -------
@@ -44,16 +40,26 @@ def fill_card(folder: str | Path, results: Sequence[str | Path]) -> Path:
     Raises
     ------
     UserError
-        If there is no card, or a results.json cannot be read.
+        If there is no card.
+    """
+    card = Path(folder) / CARD
+    write_text(card, with_measurements(read_card(folder), "\n\n".join(section.strip() for section in sections)))
+    return card
+
+
+def read_card(folder: str | Path) -> str:
+    """The text of a model's MODEL_CARD.md.
+
+    Raises
+    ------
+    UserError
+        If there is none, or it cannot be read.
     """
     card = Path(folder) / CARD
     try:
-        text = read_bytes(card, MOST_JSON_BYTES).decode("utf-8")
+        return read_bytes(card, MOST_JSON_BYTES).decode("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{card}: the model's card cannot be read ({error})") from None
-    sections = [_section(_read(Path(each) / "results.json")) for each in results]
-    write_text(card, with_measurements(text, "\n\n".join(sections)))
-    return card
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -75,8 +81,22 @@ def _with_nan(value: Any) -> Any:
     return [_with_nan(item) for item in value] if isinstance(value, list) else value
 
 
-def _section(results: dict[str, Any]) -> str:
-    """One experiment: a title, its main tables and the scores by class."""
+def experiment_section(folder: str | Path) -> str:
+    """An experiment as a section of a card: a title, its main tables and the scores by class.
+
+    The experiment must be of the model's own recipe; whoever fills the card vouches for that.
+
+    Parameters
+    ----------
+    folder : path
+        With the results.json of `twelvelead holdout`, `crossval` or `leave-one-source-out`.
+
+    Raises
+    ------
+    UserError
+        If results.json cannot be read.
+    """
+    results = _read(Path(folder) / "results.json")
     command = results["experiment"]["command"]
     title = TITLES.get(command, f"### {command}")
     return "\n\n".join([title, as_markdown(results).strip(), "By class:", class_table(results)])

@@ -90,18 +90,18 @@ def as_markdown(results: dict[str, Any]) -> str:
 
 def _main_table(recipes: dict[str, Any], rows: dict[str, dict]) -> str:
     head = ["recipe", "parameters", "members", "epochs", "minutes", *(NAMES[metric] for metric in _SHOWN)]
-    cells = [[name, *_costs(recipes[name]), *(_cell(row[metric]) for metric in _SHOWN)] for name, row in rows.items()]
-    return _table(head, cells)
+    cells = [[name, *_costs(recipes[name]), *(cell(row[metric]) for metric in _SHOWN)] for name, row in rows.items()]
+    return markdown_table(head, cells)
 
 
 def _part_table(kind: str, parts: dict[str, dict[str, dict]]) -> str:
     """The main metric of every recipe in each fold or source."""
     first_part = next(iter(parts.values()))
     cells = [
-        [name, next(iter(rows.values()))["recordings"], *(_cell(row[MAIN["2020"]]) for row in rows.values())]
+        [name, next(iter(rows.values()))["recordings"], *(cell(row[MAIN["2020"]]) for row in rows.values())]
         for name, rows in parts.items()
     ]
-    return _table([kind, "recordings", *first_part], cells)
+    return markdown_table([kind, "recordings", *first_part], cells)
 
 
 def _convention_table(parts: dict[str, dict[str, dict]]) -> str:
@@ -109,25 +109,25 @@ def _convention_table(parts: dict[str, dict[str, dict]]) -> str:
     cells = []
     for name, rows in parts.items():
         row = next(iter(rows.values()))
-        of_recipes = [f"{row['labels_written']:.2f}, F {_cell(row['sinus_rhythm_f'])}" for row in rows.values()]
+        of_recipes = [f"{row['labels_written']:.2f}, F {cell(row['sinus_rhythm_f'])}" for row in rows.values()]
         cells.append([name, row["recordings"], f"{row['labels_annotated']:.2f}", *of_recipes])
-    return _table(["source", "recordings", "annotated", *next(iter(parts.values()))], cells)
+    return markdown_table(["source", "recordings", "annotated", *next(iter(parts.values()))], cells)
 
 
 def _nine_class_table(rows: dict[str, dict]) -> str:
-    cells = [[name, row["recordings"], *(_cell(row[metric]) for metric in _SHOWN_NINE)] for name, row in rows.items()]
-    return _table(["recipe", "recordings", "F2", "G2", "√(F2·G2)"], cells)
+    cells = [[name, row["recordings"], *(cell(row[metric]) for metric in _SHOWN_NINE)] for name, row in rows.items()]
+    return markdown_table(["recipe", "recordings", "F2", "G2", "√(F2·G2)"], cells)
 
 
 def class_table(results: dict[str, Any]) -> str:
     """AUROC, AUPRC and F-measure of each class that a recipe knows and that occurs, with intervals, as Markdown."""
     head = ["recipe", "class", "recordings", *(NAMES[metric] for metric in _SHOWN_BY_CLASS)]
     cells = [
-        [row["recipe"], row["class"], row["recordings"], *(_cell(row[metric]) for metric in _SHOWN_BY_CLASS)]
+        [row["recipe"], row["class"], row["recordings"], *(cell(row[metric]) for metric in _SHOWN_BY_CLASS)]
         for row in results["scores_by_class"]
         if row["metrics"] == "2020" and row["known"] and row["recordings"]
     ]
-    return _table(head, cells)
+    return markdown_table(head, cells)
 
 
 def _difference_table(differences: list[dict[str, Any]]) -> str:
@@ -136,12 +136,12 @@ def _difference_table(differences: list[dict[str, Any]]) -> str:
             f"{row['recipe']} − {row['minus']}",
             row["source"],
             NAMES[row["metric"]] + _OF[row["metrics"]],
-            _cell(row["difference"], "+.3f"),
+            cell(row["difference"], "+.3f"),
         ]
         for row in differences
         if row["source"] in (ALL, UNSEEN) and not (row["metrics"] == ANNOTATED and row["metric"] == "auroc")
     ]
-    return _table(["recipes", "recordings", "metric", "difference"], cells)
+    return markdown_table(["recipes", "recordings", "metric", "difference"], cells)
 
 
 _OF = {"2020": "", ANNOTATED: " (annotated classes)", "unofficial": " (nine classes)"}
@@ -183,12 +183,12 @@ def _costs(recipe: dict[str, Any]) -> list[str]:
     return [f"{recipe['parameters']:,}", *spans, f"{sum(run['timing']['epoch_seconds'] for run in runs) / 60:.1f}"]
 
 
-def _cell(figure: dict[str, float], form: str = ".3f") -> str:
+def cell(figure: dict[str, float], form: str = ".3f") -> str:
     if any(math.isnan(value) for value in figure.values()):
         return "undefined"
     return f"{figure['value']:{form}} [{figure['low']:{form}}, {figure['high']:{form}}]"
 
 
-def _table(head: list[str], rows: list[list[Any]]) -> str:
+def markdown_table(head: list[str], rows: list[list[Any]]) -> str:
     """A Markdown table."""
     return "\n".join(f"| {' | '.join(map(str, cells))} |" for cells in (head, ["---"] * len(head), *rows))

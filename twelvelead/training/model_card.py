@@ -130,7 +130,7 @@ def model_card(facts: Facts) -> str:
     used = (
         "the mean of the members' scores" if voting.thresholds == "ensemble" else "each member, whose majority counts"
     )
-    conventions = voting.convention_recordings if voting.convention_part else 0
+    conventions = voting.convention_recordings if voting.convention_weight else 0
     beside = f", and {conventions} synthetic ones of hospitals that write in other ways" if conventions else ""
     stages = ", ".join(f"{stage} {value:.3f}" for stage, value in facts.threshold_stages)
     if voting.thresholds == "members" and len(facts.parts) > 1:

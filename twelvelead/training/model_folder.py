@@ -137,7 +137,7 @@ class ModelFolder:
         """
         classes, conventions = self.run.classes, self.first.convention_rows
         objective = objective_of(classes, self.truth[rows], scores)
-        part = self.run.recipe.voting.convention_part if len(conventions) else 0.0
+        part = self.run.recipe.voting.convention_part(len(rows))
         if part:
             of_conventions = objective_of(classes, self.labels[conventions], convention_scores)
             objective = joined(objective, of_conventions, part)
@@ -153,7 +153,7 @@ class ModelFolder:
         # The mean over the members, as their scores are joined; of members of one recipe it is that recipe's own.
         log_odds = sum(recipes.count(k) / len(recipes) * self.log_odds[k] for k in sorted(set(recipes)))
         thresholds = optimise(objective, voting.threshold_method, self.run.seed, **voting.threshold_options)
-        thresholds = shrink(objective, thresholds, 0.0 if part else voting.shrinkage, log_odds)
+        thresholds = shrink(objective, thresholds, (1 - part) * voting.shrinkage, log_odds)
         beside = f" and {len(self.first.convention_rows)} synthetic ones" if part else ""
         self.log(
             f"{title}: thresholds from {len(rows)} recordings{beside}, {METRIC_OF[self.run.classes.year]} there: "

@@ -1,0 +1,86 @@
+"""From scores to probabilities: a logistic map for each class, learned from out-of-bag scores.
+
+    line = fit_probabilities(labels, scores)
+    probabilities = line(scores)
+
+A network that is trained with class weights gives rare classes scores that are far too high. The order of the recordings
+within a class, and with it every threshold and every area under a curve, stays as it is; only the numbers change, so
+that of the recordings with a probability of 0.1 about a tenth has the class.
+
+References
+----------
+.. [1] J. C. Platt, "Probabilistic outputs for support vector machines", Advances in Large Margin Classifiers, 1999.
+.. [2] B. Van Calster et al., "Calibration: the Achilles heel of predictive analytics", BMC Medicine 17, 2019.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.special import expit, logit
+
+NEAREST = 1e-6  # a score is kept this far from 0 and 1, where its log-odds are infinite
+# Standard deviations of the classes' slopes and intercepts around those that all classes share. They matter for classes
+# with a handful of positives: with no positive at all the intercept goes down only as far as the second one allows.
+SLOPE_SPREAD, INTERCEPT_SPREAD = 0.25, 1.0
+FLATTEST = 0.05  # smallest slope, so that the map always rises
+MOST_STEPS = 100  # of Newton's method, which needs about ten
+LONGEST_STEP = 2.0
+
+
+@dataclass(frozen=True)
+class LogisticMap:
+    """Probability = logistic(slope · log-odds of the score + intercept), for each class.
+
+    Attributes
+    ----------
+    slopes : float64 (classes,), above 0
+    intercepts : float64 (classes,)
+    """
+
+    slopes: np.ndarray
+    intercepts: np.ndarray
+
+    def __call__(self, scores: np.ndarray) -> np.ndarray:
+        """Probabilities float64 (…, classes) of scores (…, classes) in [0, 1]. The scores 0 and 1 stay as they are."""
+        scores = np.asarray(scores, dtype=np.float64)
+        inside = expit(self.slopes * logit(np.clip(scores, NEAREST, 1 - NEAREST)) + self.intercepts)
+        return np.where((scores <= 0) | (scores >= 1), scores, inside)
+
+
+def fit_probabilities(labels: np.ndarray, scores: np.ndarray, known: np.ndarray | None = None) -> LogisticMap:
+    """The most likely map, in which each class is near one line that all classes share.
+
+    Parameters
+    ----------
+    labels : bool (recordings, classes)
+    scores : float (recordings, classes), in [0, 1]
+    known : bool (recordings, classes), optional
+        Labels that count. The others say nothing, because the recording's source never writes the class.
+    """
+    labels = np.asarray(labels, dtype=np.float64)
+    odds = logit(np.clip(np.asarray(scores, dtype=np.float64), NEAREST, 1 - NEAREST))
+    counts = np.ones(labels.shape, dtype=bool) if known is None else known
+    nowhere = np.array([1.0, 0.0]), np.array([10.0, 10.0])
+    shared = _line(labels[counts], odds[counts], *nowhere)
+    spread = np.array([SLOPE_SPREAD, INTERCEPT_SPREAD])
+    lines = [_line(labels[counts[:, k], k], odds[counts[:, k], k], shared, spread) for k in range(labels.shape[1])]
+    slopes, intercepts = np.array(lines).reshape(-1, 2).T
+    return LogisticMap(np.maximum(slopes, FLATTEST), intercepts)
+
+
+def _line(labels: np.ndarray, odds: np.ndarray, centre: np.ndarray, spread: np.ndarray) -> np.ndarray:
+    """Slope and intercept, float64 (2,), that maximise likelihood times a normal prior, by Newton's method."""
+    columns = np.stack([odds, np.ones_like(odds)])
+    precision = 1 / spread**2
+    line = centre.copy()
+    for _ in range(MOST_STEPS):
+        p = expit(line @ columns)
+        gradient = columns @ (labels - p) - precision * (line - centre)
+        curvature = (columns * (p * (1 - p))) @ columns.T + np.diag(precision)
+        step = np.clip(np.linalg.solve(curvature, gradient), -LONGEST_STEP, LONGEST_STEP)
+        line = line + step
+        if np.abs(step).max() < 1e-9:
+            break
+    return line
