@@ -220,6 +220,9 @@ class Voting:
         As many real recordings as all convention recordings together count for, 0 or more; see `convention_part`.
     rate_labels : bool
         The search takes sinus rhythm with a slow or fast heart rate for bradycardia or tachycardia too.
+    calibrated : bool
+        Turn the mean score into a probability, by a map that is learned from out-of-bag scores; see
+        thresholds/probabilities.py. It needs thresholds of the "ensemble".
     at_least_one : bool
         A recording that would get no label gets the one that is nearest to its threshold.
     """
@@ -234,6 +237,7 @@ class Voting:
     convention_recordings: int = 0
     convention_weight: float = 0.0
     rate_labels: bool = False
+    calibrated: bool = False
     at_least_one: bool = False
 
     def convention_part(self, real: int) -> float:

@@ -346,6 +346,7 @@ BUTT = Recipe(
         convention_recordings=2000,
         convention_weight=250,
         rate_labels=True,
+        calibrated=True,
         at_least_one=True,
     ),
 )

@@ -22,6 +22,7 @@ from twelvelead.inference.predict import predict, stack
 from twelvelead.preprocessing.heart_rate import add_rate_labels
 from twelvelead.preprocessing.prepare import prepare
 from twelvelead.thresholds.objectives import challenge_objective
+from twelvelead.thresholds.probabilities import fit_probabilities
 from twelvelead.training.batches import on_device
 from twelvelead.training.store import build_store
 
@@ -56,7 +57,8 @@ def test_members_differ_and_their_scores_are_averaged(tiny_model, hospital):
 def test_labels_follow_the_recipe_by_the_ensembles_thresholds_or_by_vote(tiny_model):
     ensemble = load_ensemble(tiny_model)
     scores = np.random.default_rng(0).random((3, 40, 24)).astype(np.float32)
-    three = dataclasses.replace(ensemble, thresholds=np.full(24, 0.6), member_thresholds=np.full((3, 24), 0.5))
+    cuts = dict(thresholds=np.full(24, 0.6), member_thresholds=np.full((3, 24), 0.5))
+    three = dataclasses.replace(ensemble, **cuts, probabilities=None)
 
     def with_voting(**changes):
         voting = dataclasses.replace(ensemble.recipe.voting, at_least_one=False, **changes)
@@ -94,7 +96,12 @@ def test_out_of_bag_scores_come_from_members_that_did_not_train_on_the_recording
     stored = json.loads((tiny_model / "thresholds.json").read_text())["ensemble"]
     assert stored["recordings"] == len(bag)
     truth = add_rate_labels(classes.labels(store.codes), store.rates, classes.codes)
-    objective = challenge_objective(truth[bag], scores[bag] / count[bag, None], classes.weights, classes.sinus_rhythm)
+    mean = scores[bag] / count[bag, None]
+    probabilities = fit_probabilities(classes.labels(store.codes)[bag], mean)
+    np.testing.assert_allclose(ensemble.probabilities.slopes, probabilities.slopes, rtol=1e-3)
+    np.testing.assert_allclose(ensemble.probabilities.intercepts, probabilities.intercepts, atol=1e-2)
+    mapped = ensemble.probabilities(mean)
+    objective = challenge_objective(truth[bag], mapped, classes.weights, classes.sinus_rhythm)
     assert objective(ensemble.thresholds) == pytest.approx(stored["metric_after"]["shrunk"], abs=1e-9)
 
 

@@ -87,7 +87,7 @@ def test_found_classes_come_first_then_by_probability(model, header):
 
 def test_agreement_counts_members_that_decide_alike(model, header):
     result = model.predict(header)
-    scores = model.scores([read_recording(header)])[:, 0]
+    scores = model.ensemble.probabilities(model.scores([read_recording(header)])[:, 0])
     for each in result:
         k = model.ensemble.classes.index[each.code]
         alike = sum(bool(score >= model.ensemble.thresholds[k]) == each.found for score in scores[:, k])

@@ -58,3 +58,10 @@ def test_unknown_labels_change_nothing():
 def test_impossible_and_certain_scores_stay_so():
     line = LogisticMap(np.array([1.0, 1.0]), np.array([-3.0, 3.0]))
     assert line(np.array([[0.0, 0.0], [1.0, 1.0]])).tolist() == [[0.0, 0.0], [1.0, 1.0]]
+
+
+def test_labels_stay_as_they_are_when_thresholds_are_mapped_too():
+    rng = np.random.default_rng(4)
+    scores, thresholds = rng.random((1000, 3)).astype(np.float32), rng.random(3)
+    line = LogisticMap(np.array([0.3, 1.0, 2.0]), np.array([-4.0, 0.0, 2.0]))
+    assert np.array_equal(scores >= thresholds, line(scores) >= line(thresholds))

@@ -26,7 +26,7 @@ from ..preprocessing.loading import load
 from ..preprocessing.prepare import Prepared, prepare
 from ..recipes import Input
 from ..terminal import as_utf8, printable, warn
-from .ensemble import Ensemble, labels_of, member_scores
+from .ensemble import Ensemble, joined_scores, labels_of, member_scores
 from .notes import MOST_LINES, NotesFile
 from .outputs import first_line_name, make_output_folder, old_outputs, output_names, write_output
 from .predict import stack
@@ -118,7 +118,7 @@ def classify(ensemble: Ensemble, prepared: list[Prepared]) -> list[Row]:
         fault = f"it could not be scored ({type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''})"
     if fault is None:
         labels = labels_of(ensemble, scores)
-        return [_row(ensemble, labels[k], mean) for k, mean in enumerate(scores.mean(axis=0))]
+        return [_row(ensemble, labels[k], mean) for k, mean in enumerate(joined_scores(ensemble, scores))]
     if len(prepared) == 1:
         return [fallback_row(ensemble, fault)]
     return [classify(ensemble, [item])[0] for item in prepared]

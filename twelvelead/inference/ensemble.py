@@ -26,6 +26,7 @@ from ..models.network import accelerated, fuse, new_model
 from ..recipes import AnyRecipe, Input, Recipe
 from ..terminal import printable, warn
 from ..thresholds.decisions import at_least_one_label, decide, vote
+from ..thresholds.probabilities import LogisticMap
 from .model_files import Description, damaged, member_path, read_description, read_weights, whole_model
 from .notes import Tally
 from .predict import PackedRecordings, predict_each
@@ -50,6 +51,8 @@ class Ensemble:
         Share of the training recordings that have each class.
     votes : int or None
         So many members have to give a class, where members vote. None is more than half of them.
+    probabilities : LogisticMap or None
+        From scores to probabilities. Thresholds are of probabilities then.
     device : torch.device
     tally : Tally
         What happened to the recordings that team_code.run_model classified with it.
@@ -63,6 +66,7 @@ class Ensemble:
     member_thresholds: np.ndarray
     priors: np.ndarray
     votes: int | None
+    probabilities: LogisticMap | None
     device: torch.device
     tally: Tally = field(default_factory=Tally, compare=False)
 
@@ -126,9 +130,24 @@ def _threads(count: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(count, thread_name_prefix="member", initializer=torch.set_num_threads, initargs=(1,))
 
 
+def joined_scores(ensemble: Ensemble, scores: np.ndarray) -> np.ndarray:
+    """The scores that a model reports: the members' mean, or the probability that it stands for.
+
+    Parameters
+    ----------
+    scores : float (members, recordings, classes)
+
+    Returns
+    -------
+    float (recordings, classes)
+    """
+    mean = scores.mean(axis=0)
+    return mean if ensemble.probabilities is None else ensemble.probabilities(mean)
+
+
 def labels_of(ensemble: Ensemble, scores: np.ndarray) -> np.ndarray:
     """Labels bool (recordings, classes) from member scores, as the recipe says: by their mean or by votes."""
-    voting, mean = ensemble.recipe.voting, scores.mean(axis=0)
+    voting, mean = ensemble.recipe.voting, joined_scores(ensemble, scores)
     if voting.thresholds == "members":
         each = decide(scores, ensemble.member_thresholds[:, None, :])
         labels, cuts = vote(each, ensemble.votes), ensemble.member_thresholds.mean(axis=0)
@@ -193,6 +212,7 @@ def load_ensemble(
         description.member_thresholds,
         description.priors,
         description.votes,
+        description.probabilities,
         device,
     )
 

@@ -20,7 +20,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 import torch
@@ -32,6 +32,7 @@ from ..errors import UserError
 from ..files import read_bytes
 from ..recipes import AnyRecipe, JoinedRecipe, recipe_from_dict
 from ..terminal import printable
+from ..thresholds.probabilities import LogisticMap
 from .recipe_checks import check_recipe
 
 NEW = ".new"  # folder in a model folder; see `whole_model`
@@ -70,6 +71,8 @@ class Description:
         Share of the training recordings that have each class.
     votes : int or None
         So many members have to give a class, where members vote. None is more than half of them.
+    probabilities : LogisticMap or None
+        From the mean score to probabilities. `thresholds` are of probabilities then.
     """
 
     folder: Path
@@ -82,6 +85,7 @@ class Description:
     member_thresholds: np.ndarray
     priors: np.ndarray
     votes: int | None
+    probabilities: LogisticMap | None
 
 
 def whole_model(folder: Path) -> Path:
@@ -165,7 +169,7 @@ def read_description(folder: Path) -> Description:
     members = _members(path, manifest, recipe)
     digests = _digests(path, manifest, members)
     classes, priors = _classes(folder / "classes.json", digests, recipe)
-    thresholds, member_thresholds, votes = _thresholds(folder / "thresholds.json", digests, recipe, classes, members)
+    decision = _decision(folder / "thresholds.json", digests, recipe, classes, members)
     return Description(
         folder,
         manifest["format"],
@@ -173,10 +177,11 @@ def read_description(folder: Path) -> Description:
         digests,
         recipe,
         classes,
-        thresholds,
-        member_thresholds,
+        decision.thresholds,
+        decision.member_thresholds,
         priors,
-        votes,
+        decision.votes,
+        decision.probabilities,
     )
 
 
@@ -308,13 +313,19 @@ def _numbers(path: Path, name: str, values: Any, count: int, least: float = 0.0,
     return numbers
 
 
-def _thresholds(
-    path: Path, digests: Mapping[str, str], recipe: AnyRecipe, classes: Classes, members: tuple[int, ...]
-) -> tuple[np.ndarray, np.ndarray, int | None]:
-    """Thresholds (classes,) of the mean score and (members, classes) of each member's, in the order of the classes.
+class _Decision(NamedTuple):
+    """The content of thresholds.json; see `Description`."""
 
-    And how many members have to give a class, None for the majority.
-    """
+    thresholds: np.ndarray
+    member_thresholds: np.ndarray
+    votes: int | None
+    probabilities: LogisticMap | None
+
+
+def _decision(
+    path: Path, digests: Mapping[str, str], recipe: AnyRecipe, classes: Classes, members: tuple[int, ...]
+) -> _Decision:
+    """Reads and checks thresholds.json."""
     values = _read_json(path, digests)
     if values.get("used", recipe.voting.thresholds) != recipe.voting.thresholds:
         damaged(path, f"it says that the thresholds of the {values['used']} are used, the recipe says otherwise")
@@ -322,18 +333,25 @@ def _thresholds(
     if not isinstance(of_members, dict) or set(of_members) != {str(member) for member in members}:
         damaged(path, "its members are not those of recipe.json")
 
-    def in_order(name: str, part: Any) -> np.ndarray:
-        cuts = part.get("thresholds") if isinstance(part, dict) else None
+    def in_order(
+        name: str, part: Any, key: str = "thresholds", least: float = 0.0, most: float | None = 1.0
+    ) -> np.ndarray:
+        numbers = part.get(key) if isinstance(part, dict) else None
         # training writes them in the order of the classes: another order means that codes were exchanged
-        if not isinstance(cuts, dict) or list(cuts) != list(classes.codes):
+        if not isinstance(numbers, dict) or list(numbers) != list(classes.codes):
             damaged(path, f"the codes of {name} are not those of classes.json, in the same order")
-        return _numbers(path, name, list(cuts.values()), len(cuts), most=1)
+        return _numbers(path, name, list(numbers.values()), len(numbers), least, most)
 
     each = [in_order(f"member {member}", of_members[str(member)]) for member in members]
     votes = values.get("votes")
     if votes is not None and not (type(votes) is int and 1 <= votes <= len(members)):
         damaged(path, f"votes must be a number from 1 to {len(members)}")
-    return in_order("ensemble", values.get("ensemble")), np.stack(each), votes
+    ensemble, line = values.get("ensemble"), None
+    thresholds = in_order("ensemble", ensemble)
+    if recipe.voting.calibrated:
+        slopes = in_order("the slopes", ensemble, "slopes", 1e-6, 1e6)
+        line = LogisticMap(slopes, in_order("the intercepts", ensemble, "intercepts", -1e6, 1e6))
+    return _Decision(thresholds, np.stack(each), votes, line)
 
 
 # ------------------------------------------------------------------------------------------------------------- weights

@@ -99,6 +99,8 @@ def check_recipe(recipe: AnyRecipe) -> None:
 
 def _check_single(recipe: Recipe) -> None:
     _check_fields(recipe, "")
+    if recipe.voting.calibrated and recipe.voting.thresholds != "ensemble":
+        raise UserError('voting.calibrated needs voting.thresholds to be "ensemble"')
     if not recipe.training.phases:
         raise UserError("training.phases is empty; there must be one at least")
     spec = recipe.input

@@ -20,6 +20,7 @@ import numpy as np
 from ..data.leads import LEADS
 from ..data.recording import Recording
 from ..errors import UserError
+from ..inference.ensemble import joined_scores
 from .result import Prediction
 
 if TYPE_CHECKING:
@@ -144,6 +145,7 @@ def _without(recording: Recording, rows: list[int], window: tuple[int, int]) -> 
 
 
 def _log_odds(model: Model, recordings: list[Recording], place: int) -> np.ndarray:
-    """The log-odds of the mean score of a class, float64 (recordings,)."""
-    mean = model.scores(recordings)[:, :, place].astype(np.float64).mean(axis=0).clip(1e-7, 1 - 1e-7)
-    return np.log(mean / (1 - mean))
+    """The log-odds of the score or probability of a class, float64 (recordings,)."""
+    scores = joined_scores(model.ensemble, model.scores(recordings).astype(np.float64))[:, place]
+    p = scores.clip(1e-7, 1 - 1e-7)
+    return np.log(p / (1 - p))

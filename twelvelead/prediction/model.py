@@ -22,7 +22,7 @@ from ..errors import RecordingError, UserError
 from ..formats.arrays import recording_of, with_person
 from ..formats.read import read_file
 from ..formats.told import Told, checked
-from ..inference.ensemble import Ensemble, labels_of, load_ensemble, member_scores
+from ..inference.ensemble import Ensemble, joined_scores, labels_of, load_ensemble, member_scores
 from ..inference.predict import stack
 from ..preprocessing.prepare import prepare
 from ..pretrained import default_model
@@ -216,7 +216,9 @@ def _class_results(ensemble: Ensemble, scores: np.ndarray, labels: np.ndarray) -
     classes, voting = ensemble.classes, ensemble.recipe.voting
     by_member = voting.thresholds == "members"
     cuts = ensemble.member_thresholds if by_member else ensemble.thresholds
-    agreeing = (decide(scores, cuts) == labels).sum(axis=0)
+    joint = joined_scores(ensemble, scores[:, None])[0]
+    each = scores if ensemble.probabilities is None else ensemble.probabilities(scores)
+    agreeing = (decide(each, cuts) == labels).sum(axis=0)
     shown = ensemble.member_thresholds.mean(axis=0) if by_member else ensemble.thresholds
     names = {code: label for label, code in CPSC.items()}
     results = [
@@ -227,7 +229,7 @@ def _class_results(ensemble: Ensemble, scores: np.ndarray, labels: np.ndarray) -
             same_as=tuple(
                 twin for twin, canonical in EQUIVALENT.items() if canonical == code and twin in classes.outputs
             ),
-            probability=float(scores[:, k].mean()),
+            probability=float(joint[k]),
             threshold=float(shown[k]),
             found=bool(labels[k]),
             agreeing=int(agreeing[k]),

@@ -3,9 +3,9 @@
     line = fit_probabilities(labels, scores)
     probabilities = line(scores)
 
-A network that is trained with class weights gives rare classes scores that are far too high. The order of the recordings
-within a class, and with it every threshold and every area under a curve, stays as it is; only the numbers change, so
-that of the recordings with a probability of 0.1 about a tenth has the class.
+Class weights in training make the scores of rare classes far too high. The map changes the numbers, so that about a tenth
+of the recordings with a probability of 0.1 has the class. It does not change the order of the recordings within a class,
+so that every label and every area under a curve stays as it is once the thresholds are mapped, too.
 
 References
 ----------
@@ -20,7 +20,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import expit, logit
 
-NEAREST = 1e-6  # a score is kept this far from 0 and 1, where its log-odds are infinite
+NEAREST = 1e-12  # a score is kept this far from 0 and 1, where its log-odds are infinite
 # Standard deviations of the classes' slopes and intercepts around those that all classes share. They matter for classes
 # with a handful of positives: with no positive at all the intercept goes down only as far as the second one allows.
 SLOPE_SPREAD, INTERCEPT_SPREAD = 0.25, 1.0

@@ -12,6 +12,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from ..plots.progress import draw_progress, write_history
 from ..recipes import JoinedRecipe, to_dict
 from ..thresholds.decisions import decide
 from ..thresholds.objectives import METRIC_OF, Objective, joined, objective_of
+from ..thresholds.probabilities import LogisticMap, fit_probabilities
 from ..thresholds.search import Thresholds, optimise, shrink
 from .losses import WEIGHTED, frequency_log_odds
 from .member import TrainedMember
@@ -70,7 +72,8 @@ class ModelFolder:
         self.results: dict[int, TrainedMember] = {}
         self.thresholds: dict[int, Thresholds] = {}
         self.validation: dict[int, np.ndarray] = {}  # rows that validate each member
-        self.ensemble: tuple[list[int], Thresholds, int] | None = None  # members, their thresholds, from so many rows
+        # members, their thresholds, from how many rows, and the map to probabilities
+        self.ensemble: tuple[list[int], Thresholds, int, LogisticMap | None] | None = None
         self.time_of_note = 0.0
         self.log_odds = [_log_odds(part) if part.recipe.voting.shrinkage else 0.0 for part in run.parts]
         manifest = manifest_of(run.folder)
@@ -161,8 +164,10 @@ class ModelFolder:
         )
         return thresholds
 
-    def _ensemble_thresholds(self) -> tuple[Thresholds, int]:
-        """Thresholds of the members' mean score, and from how many recordings.
+    def _ensemble_thresholds(self) -> tuple[Thresholds, int, LogisticMap | None]:
+        """Thresholds of the members' mean score, from how many recordings, and the map of that score to probabilities.
+
+        With a map the thresholds are those of the probabilities.
 
         A recording counts if some members did not train on it ("out of bag"), with the mean score of these members.
         """
@@ -173,7 +178,12 @@ class ModelFolder:
             # Members score the convention rows alike, as they score a recording that none of them has seen.
             of_conventions = np.mean([self.results[member].convention_scores for member in members], axis=0)
             thresholds = self._optimise(rows, scores, of_conventions, members, title)
-            self.ensemble = members, thresholds, len(rows)
+            line = None
+            if self.run.recipe.voting.calibrated:
+                known = self.first.known_labels(self.labels)
+                line = fit_probabilities(self.labels[rows], scores, None if known is None else known[rows])
+                thresholds = replace(thresholds, values=line(thresholds.values))
+            self.ensemble = members, thresholds, len(rows), line
         return self.ensemble[1:]
 
     def _out_of_bag(self, values: dict[int, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
@@ -209,7 +219,7 @@ class ModelFolder:
         """All files of a model but its weights and recipe.json."""
         run, rows, classes, headers = self.run, self.first.rows, self.run.classes, self.first.store.headers
         members = sorted(self.results)
-        ensemble, recordings = self._ensemble_thresholds()
+        ensemble, recordings, line = self._ensemble_thresholds()
         # A published recipe's members decide by majority. Those of several recipes are as many as their own vote takes.
         chooses_votes = isinstance(run.recipe, JoinedRecipe) and run.recipe.voting.thresholds == "members"
         write_json(
@@ -226,7 +236,7 @@ class ModelFolder:
                 used=run.recipe.voting.thresholds,
                 **(dict(votes=self._votes()) if chooses_votes else {}),
                 labels_added_by_rate=self.added,
-                ensemble=self._described(ensemble, recordings),
+                ensemble=dict(**self._described(ensemble, recordings), **self._described_map(line)),
                 members={
                     member: self._described(self.thresholds[member], len(self.validation[member])) for member in members
                 },
@@ -275,6 +285,14 @@ class ModelFolder:
             thresholds=dict(zip(self.run.classes.codes, thresholds.values.tolist())),
             metric_after=dict(thresholds.stages),
         )
+
+    def _described_map(self, line: LogisticMap | None) -> dict[str, Any]:
+        """The map of scores to probabilities as thresholds.json has it; empty if there is none."""
+        if line is None:
+            return {}
+        codes = self.run.classes.codes
+        slopes, intercepts = (dict(zip(codes, values.tolist())) for values in (line.slopes, line.intercepts))
+        return dict(slopes=slopes, intercepts=intercepts)
 
     def _manifest(self, complete: bool, files: dict[str, str]) -> dict[str, Any]:
         """Content of recipe.json, without which there is no model: it names the members, and the hash of each file."""
