@@ -130,6 +130,20 @@ def test_processes_share_the_members_of_all_recipes(model, hospital, tmp_path):
     assert contents(tmp_path / "model") == contents(model)
 
 
+@pytest.mark.parametrize("processes", [1, 2, 3])
+def test_every_process_gets_its_share_of_every_recipes_members(processes):
+    whole = RECIPES["vote"].scaled(members=4 * 6)
+    shares = [workers.members_of_process(whole, process, processes) for process in range(processes)]
+    assert sorted(member for share in shares for member in share) == list(range(24))
+    for share in shares:
+        parts = [whole.part_of_member[member] for member in share]
+        assert share == sorted(share) and [parts.count(k) for k in range(4)] == [6 // processes] * 4
+    single = RECIPES["butt"].scaled(members=7)
+    assert [workers.members_of_process(single, process, processes) for process in range(processes)] == [
+        list(range(process, 7, processes)) for process in range(processes)
+    ]
+
+
 def test_the_driver_run_model_and_predict_agree(model, hospital, tmp_path):
     ensemble = load_ensemble(model)
     report = classify_folder(ensemble, hospital, tmp_path, jobs=1)

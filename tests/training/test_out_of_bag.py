@@ -10,7 +10,7 @@ from twelvelead.thresholds.objectives import challenge_objective
 from twelvelead.training.out_of_bag import best_votes, out_of_bag
 
 
-def test_of_one_recipe_it_is_the_mean_over_the_members_that_did_not_train_on_a_recording():
+def test_of_one_recipe_it_is_the_mean_over_members_that_have_not_seen_a_recording():
     rng = np.random.default_rng(0)
     rows = [np.sort(rng.choice(30, 8, replace=False)) for _ in range(4)]
     scores = [rng.random((8, 3)).astype(np.float32) for _ in rows]
@@ -21,7 +21,7 @@ def test_of_one_recipe_it_is_the_mean_over_the_members_that_did_not_train_on_a_r
         assert np.array_equal(values, np.sum(of_row, axis=0, dtype=np.float64) / len(of_row))  # to the last bit
 
 
-def test_each_recipe_has_the_weight_of_its_members_whoever_did_not_train_on_a_recording():
+def test_each_recipe_has_the_weight_of_all_its_members():
     """Recipe 0 has three members and recipe 1 has one; of recipe 0 only one member did not train on row 4."""
     ones = np.ones((2, 1))
     counted, mean = out_of_bag([0, 0, 0, 1], [[4, 5], [5, 6], [5, 6], [4, 5]], [0.2 * ones] * 3 + [ones], 9)
@@ -29,7 +29,7 @@ def test_each_recipe_has_the_weight_of_its_members_whoever_did_not_train_on_a_re
     np.testing.assert_allclose(mean[:, 0], (3 * 0.2 + 1) / 4)
 
 
-def test_where_no_recording_is_unseen_by_all_recipes_those_count_that_one_has_not_seen():
+def test_where_all_recordings_are_seen_by_some_recipe_any_unseen_one_counts():
     counted, mean = out_of_bag([0, 1], [np.array([0, 1]), np.array([2])], [np.full((2, 1), 0.3), np.ones((1, 1))], 4)
     assert counted.tolist() == [0, 1, 2]
     np.testing.assert_allclose(mean[:, 0], [0.3, 0.3, 1.0])

@@ -100,7 +100,7 @@ def train_ensemble(
     rank, _ = _rank()
     with _system_faults_as_user_errors(folder):
         if rank:
-            _train_as_rank(folder, recipe.voting.members, device, log)
+            _train_as_rank(folder, device, log)
         else:
             with locked(folder) as lock:
                 prepared = prepare_run(headers, folder, recipe, classes, root, seed, limit, patients, jobs, log)
@@ -141,10 +141,10 @@ def _lead(
 
     _barrier()
     if processes:
-        _train_in_processes(run, members, processes, device, until, watch)
+        _train_in_processes(run, processes, device, until, watch)
     else:
         own_device = _device_of_rank(device, 0) if ranks > 1 else device
-        train_members(run, range(0, members, ranks), own_device, until, log, watch)
+        train_members(run, members_of_process(run.recipe, 0, ranks), own_device, until, log, watch)
     _barrier()
     watch()
     model_folder.complete()
@@ -159,6 +159,16 @@ def _epochs_in_words(run: AnyRun) -> str:
     return ", ".join(
         f"{part.recipe.voting.members} of '{part.recipe.name}' with {part.epochs} epochs" for part in run.parts
     )
+
+
+def members_of_process(recipe: AnyRecipe, process: int, processes: int) -> list[int]:
+    """The members that one of several processes trains, ascending.
+
+    Each recipe's members are dealt out to the processes in turn, so that the slow recipes of a joined recipe are shared
+    out, too.
+    """
+    by_recipe = sorted(range(recipe.voting.members), key=lambda member: recipe.part_of_member[member])
+    return sorted(by_recipe[process::processes])
 
 
 def train_members(
@@ -261,32 +271,33 @@ def _default_workers(device: torch.device) -> int:
 
 
 def _train_in_processes(
-    run: AnyRun, members: int, processes: int, device: torch.device, until: Deadline, watch: Callable[[], None]
+    run: AnyRun, processes: int, device: torch.device, until: Deadline, watch: Callable[[], None]
 ) -> None:
-    """Trains member k in process k mod `processes`."""
+    """Trains the members in so many processes, which share them out by `members_of_process`."""
     package = str(Path(__file__).resolve().parents[2])
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH")]))}
     if device.type == "cpu":
         environment["OMP_NUM_THREADS"] = str(max(1, torch.get_num_threads() // processes))
     commands = []
-    for first in range(processes):
-        arguments = [run.work, first, members, processes, _device_of_rank(device, first), until.at, os.getpid()]
+    for number in range(processes):
+        arguments = [run.work, number, processes, _device_of_rank(device, number), until.at, os.getpid()]
         commands.append([sys.executable, "-m", "twelvelead.training.workers", *map(str, arguments)])
     run_processes(commands, [run.work / f"process_{first}.log" for first in range(processes)], environment, watch)
 
 
 def main(arguments: list[str]) -> None:
-    """A training process, started by `_train_in_processes`: WORK FIRST MEMBERS STEP DEVICE DEADLINE PARENT.
+    """A training process, started by `_train_in_processes`: WORK NUMBER PROCESSES DEVICE DEADLINE PARENT.
 
     What goes wrong is one line on standard error, which the parent repeats.
     """
-    work, first, members, step, device, at, parent = arguments
+    work, number, processes, device, at, parent = arguments
     follow_parent(int(parent))
     try:
         with _system_faults_as_user_errors(Path(work), advice=""):  # the parent says what to do
+            run = open_run(Path(work))
             train_members(
-                open_run(Path(work)),
-                range(int(first), int(members), int(step)),
+                run,
+                members_of_process(run.recipe, int(number), int(processes)),
                 torch.device(device),
                 Deadline(float(at)),
                 log_line,
@@ -324,7 +335,7 @@ def _device_of_rank(device: torch.device, rank: int) -> torch.device:
     return device
 
 
-def _train_as_rank(folder: Path, members: int, device: torch.device, log: Log) -> None:
+def _train_as_rank(folder: Path, device: torch.device, log: Log) -> None:
     """What every rank but the first does."""
     rank, ranks = _rank()
     _barrier()  # rank 0 has prepared the run
@@ -332,7 +343,7 @@ def _train_as_rank(folder: Path, members: int, device: torch.device, log: Log) -
         run = open_run(folder / ".work")
         at = json.loads((run.work / "run.json").read_text(encoding="utf-8"))["deadline"]
         until = Deadline() if at is None else Deadline(at)
-        train_members(run, range(rank, members, ranks), _device_of_rank(device, rank), until, log)
+        train_members(run, members_of_process(run.recipe, rank, ranks), _device_of_rank(device, rank), until, log)
     _barrier()  # all members are trained
     _barrier()  # the model is complete
 
