@@ -127,7 +127,7 @@ JSON_CHANGES = {
     "true for a number": ("recipe.json", set_at("recipe", "input", "piece_s", to=True)),
     "envelopes": (FIRST, set_at("recipe", "input", "envelopes_hz", to=[8.0])),
     "another label set": ("classes.json", set_at("recipe", "label_set", to="cpsc")),
-    "another voting": ("thresholds.json", set_at("recipe", "voting", "thresholds", to="members")),
+    "another voting": ("recipe.json", set_at("recipe", "voting", "thresholds", to="members")),
     "recipe null": ("recipe.json", set_at("recipe", to=None)),
     "no phases": ("recipe.json", set_at("recipe", "training", "phases", to=7)),
     "no members": ("recipe.json", set_at("members", to=[])),
@@ -138,7 +138,7 @@ JSON_CHANGES = {
     "members null": ("recipe.json", set_at("members", to=None)),
 }
 # Where JSON_CHANGES names another file than the changed one: what is changed there.
-ELSEWHERE = ("width 30", "width 4000", "envelopes", "another label set", "another voting", "one member")
+ELSEWHERE = ("width 30", "width 4000", "envelopes", "another label set", "one member")
 CHANGED = {**dict.fromkeys(ELSEWHERE, "recipe.json"), "codes and abbreviations exchanged": "classes.json"}
 
 
