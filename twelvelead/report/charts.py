@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..evaluation import curves, metrics
-from .figures import ClassRow, Figure
+from .figures import Figure
 from .inputs import Inputs
 
 WIDTH, HEIGHT = 150, 146
@@ -108,11 +108,12 @@ class Panels:
     threshold_x: float | None
 
 
-def panels_of(inputs: Inputs, row: ClassRow) -> Panels:
-    """The charts of a class that has recordings with and without it."""
-    labels = inputs.labels[:, row.place]
-    outputs, scores = (part[:, row.place] for part in inputs.systems[0])
-    other = inputs.systems[1][1][:, row.place] if len(inputs.systems) > 1 else None
+def panels_of(inputs: Inputs, place: int) -> Panels:
+    """The charts of the class at a place, which has recordings with and without it."""
+    labels = inputs.labels[:, place]
+    outputs, scores = (part[:, place] for part in inputs.systems[0])
+    other = inputs.systems[1][1][:, place] if len(inputs.systems) > 1 else None
+    threshold = float(inputs.thresholds[place])
     tp, fp, fn = (float(part[0]) for part in metrics.confusion(labels[:, None], outputs[:, None]))
     negatives = len(labels) - tp - fn
     sensitivity, fpr = tp / (tp + fn), fp / negatives
@@ -134,7 +135,7 @@ def panels_of(inputs: Inputs, row: ClassRow) -> Panels:
         brier=brier,
         positive=positive,
         negative=negative,
-        threshold_x=score_x(row.threshold) if math.isfinite(row.threshold) else None,
+        threshold_x=score_x(threshold) if math.isfinite(threshold) else None,
     )
 
 
@@ -198,14 +199,16 @@ def _calibration(labels: np.ndarray, scores: np.ndarray) -> tuple[list[Bin], flo
 
 
 def _distributions(labels: np.ndarray, scores: np.ndarray) -> tuple[str, str]:
-    """Outlines of the scores of positives above the middle line and of negatives below it, both to one scale."""
+    """Outlines of the scores of positives above the middle line and of negatives below it.
+
+    Each is drawn to its own scale: a frequent class's negatives in one bin would hide all else.
+    """
     edges, positive, negative = curves.log_odds_histogram(labels, scores, limit=LIMIT)
     middle, half = (TOP + BOTTOM) / 2, (BOTTOM - TOP) / 2 - 2
-    top = max(positive.max(), negative.max())
     x = [round(LEFT + place * (RIGHT - LEFT), 1) for place in np.linspace(0, 1, len(edges)).tolist()]
 
     def outline(shares: np.ndarray, direction: int) -> str:
-        path = f"M{x[0]:g} {middle:g}"
+        path, top = f"M{x[0]:g} {middle:g}", max(shares.max(), 1e-12)
         for k, share in enumerate(shares.tolist()):
             path += f"V{middle - direction * half * share / top:.1f}H{x[k + 1]:g}"
         return f"{path}V{middle:g}Z"

@@ -51,4 +51,5 @@ def _check(request: Request) -> None:
 
 def _summary(inputs: Inputs) -> str:
     sources = len(set(inputs.sources.tolist()))
-    return f"{len(inputs.names)} recordings of {sources} source{'s' if sources != 1 else ''}, {len(inputs.class_names)} classes"
+    plural = "" if sources == 1 else "s"
+    return f"{len(inputs.names)} recordings of {sources} source{plural}, {len(inputs.class_names)} classes"

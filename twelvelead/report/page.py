@@ -126,7 +126,7 @@ def build_page(request: Request, inputs: Inputs) -> Page:
         sexes=sexes,
         ages=ages,
         classes=classes,
-        panels=[(row, charts.panels_of(inputs, row)) for row in drawn],
+        panels=[(row, charts.panels_of(inputs, row.place)) for row in drawn],
         without_curves=[row.name for row in classes if row not in drawn],
         matrix=confusion_matrix(inputs),
         mistakes=list(costliest(inputs, request.mistakes, request.data)),
