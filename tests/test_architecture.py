@@ -29,6 +29,7 @@ LAYERS = [  # from the ground up
     {"models"},
     {"inference"},
     {"prediction"},
+    {"report"},
     {"training"},
     {"experiments"},
     {"preflight"},

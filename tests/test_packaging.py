@@ -174,6 +174,8 @@ def test_the_wheel_holds_the_package_its_model_and_the_weights_table(installed):
     assert (installed / "twelvelead" / "py.typed").is_file()
     modules = {path.relative_to(ROOT) for path in (ROOT / "twelvelead").rglob("*.py")}
     assert modules == {path.relative_to(installed) for path in (installed / "twelvelead").rglob("*.py")}
+    templates = {path.name for path in (ROOT / "twelvelead" / "report" / "templates").iterdir()}
+    assert templates == {path.name for path in (installed / "twelvelead" / "report" / "templates").iterdir()}
 
 
 @pytest.mark.slow

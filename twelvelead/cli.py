@@ -42,6 +42,10 @@ EXAMPLES = {
   twelvelead evaluate test_data outputs
   twelvelead evaluate test_data outputs scores.csv class_scores.csv --by-source
   twelvelead evaluate test_data outputs --compare other_outputs --json scores.json""",
+    "report": """
+  twelvelead report test_data outputs --out report.html
+  twelvelead report test_data outputs --model model --compare other_outputs --out report.html
+  twelvelead report headers outputs --data signals --by-source sources.csv --out report.html""",
     "crossval": """
   twelvelead crossval data results --recipe butt --recipe se-resnet --folds 5""",
     "leave-one-source-out": """
@@ -113,6 +117,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_train_and_classify(add)
     _add_predict(add)
     _add_evaluate(add)
+    _add_report(add)
     _add_experiments(add)
     _add_measure(add)
     _add_tools(add)
@@ -182,6 +187,24 @@ def _add_predict(add: Add) -> None:
 def _add_evaluate(add: Add) -> None:
     evaluate = add("evaluate", "score outputs as the organizers do (what evaluate_model.py does)", _evaluate)
     evaluator.add_options(evaluate)
+
+
+def _add_report(add: Add) -> None:
+    report = add("report", "show how well outputs agree with labels, as one page of HTML", _report)
+    report.add_argument("labels", type=Path, metavar="LABELS", help="folder of headers, or of folders of them")
+    report.add_argument("outputs", type=Path, metavar="OUTPUTS", help="folder of outputs, one CSV file for each header")
+    report.add_argument("--out", type=Path, required=True, metavar="PAGE.html", help="the page to write")
+    report.add_argument("--model", type=Path, metavar="MODEL", help="folder of the model whose thresholds are shown")
+    report.add_argument("--data", type=Path, metavar="DATA", help="folder with the signals, if they are not in LABELS")
+    report.add_argument("--compare", type=Path, metavar="OTHER_OUTPUTS", help="outputs of another run to compare with")
+    report.add_argument(
+        "--by-source", type=Path, metavar="CSV", help="recording,group of the sources (by default folders in LABELS)"
+    )
+    report.add_argument("--year", choices=evaluator.YEARS, help="whose rules and metrics (the weights table's)")
+    report.add_argument("--weights", type=Path, metavar="FILE", help="the Challenge's weights table (our weights.csv)")
+    report.add_argument("--resamples", type=int, default=1000, metavar="N", help="of the 95 %% intervals (1000)")
+    report.add_argument("--seed", type=int, default=0, metavar="N", help="of the resamples (0)")
+    report.add_argument("--mistakes", type=int, default=8, metavar="N", help="recordings shown as ECG sheets (8)")
 
 
 def _add_experiments(add: Add) -> None:
@@ -322,6 +345,31 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     from .evaluation.run import evaluate_folders
 
     return evaluate_folders(arguments)
+
+
+def _report(arguments: argparse.Namespace) -> int:
+    # As for `evaluate`: the products of the bootstrap are too small for threads.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    from .report.command import write_report
+    from .report.inputs import Request
+
+    write_report(
+        Request(
+            labels=arguments.labels,
+            outputs=arguments.outputs,
+            out=arguments.out,
+            model=arguments.model,
+            data=arguments.data,
+            compare=arguments.compare,
+            sources=arguments.by_source,
+            weights=arguments.weights,
+            year=arguments.year,
+            resamples=arguments.resamples,
+            seed=arguments.seed,
+            mistakes=arguments.mistakes,
+        )
+    )
+    return 0
 
 
 def _preflight(arguments: argparse.Namespace) -> int:

@@ -179,16 +179,10 @@ def _statistics(
         inactive = np.zeros_like(labels)
         inactive[:, sinus_rhythm] = True
         statistics["right"] = (labels == outputs).all(axis=1).astype(np.float64)
-        statistics["observed"] = _rewards(labels, outputs, weights)
-        statistics["correct"] = _rewards(labels, labels, weights)
-        statistics["inactive"] = _rewards(labels, inactive, weights)
+        statistics["observed"] = metrics.rewards(labels, outputs, weights)
+        statistics["correct"] = metrics.rewards(labels, labels, weights)
+        statistics["inactive"] = metrics.rewards(labels, inactive, weights)
     return statistics
-
-
-def _rewards(labels: np.ndarray, outputs: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """What each recording adds to the unnormalised Challenge metric, float64 (recordings,)."""
-    credit = 1.0 / np.maximum(np.count_nonzero(labels | outputs, axis=1), 1)
-    return ((labels.astype(np.float64) @ weights) * outputs).sum(axis=1) * credit
 
 
 @dataclass(frozen=True)

@@ -273,10 +273,21 @@ def challenge_metric(labels: np.ndarray, outputs: np.ndarray, weights: np.ndarra
 
 
 def unnormalised_challenge_metric(labels: np.ndarray, outputs: np.ndarray, weights: np.ndarray) -> float:
-    """s = Σ W∘A, where A[j, k] grows by 1 / max(|labels ∪ outputs|, 1) for each label j and output k of a recording.
+    """s = Σ W∘A, where A is `challenge_confusion`.
 
     >>> round(unnormalised_challenge_metric(labels, outputs, weights), 3)
     2.85
+    """
+    return float(np.sum(np.ascontiguousarray(weights) * challenge_confusion(labels, outputs)))
+
+
+def challenge_confusion(labels: np.ndarray, outputs: np.ndarray) -> np.ndarray:
+    """The Challenge's confusion matrix A, float64 (classes, classes), labels in rows and outputs in columns.
+
+    A[j, k] grows by 1 / max(|labels ∪ outputs|, 1) for each label j and output k of a recording.
+
+    >>> challenge_confusion(labels, outputs).tolist()
+    [[1.0, 0.5, 0.0], [0.0, 0.5, 0.0], [0.0, 0.5, 1.0]]
     """
     labels, outputs = np.asarray(labels, dtype=bool), np.asarray(outputs, dtype=bool)
     credit = 1.0 / np.maximum(np.count_nonzero(labels | outputs, axis=1), 1)
@@ -284,7 +295,27 @@ def unnormalised_challenge_metric(labels: np.ndarray, outputs: np.ndarray, weigh
     recording, j = np.nonzero(labels)  # one entry for each label, in the order of the recordings
     entry, k = np.nonzero(outputs[recording])  # one entry for each pair of a label and an output of one recording
     A = np.bincount(j[entry] * classes + k, weights=credit[recording[entry]], minlength=classes * classes)
-    return float(np.sum(np.ascontiguousarray(weights) * A.reshape(classes, classes)))
+    return A.reshape(classes, classes)
+
+
+def rewards(labels: np.ndarray, outputs: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """What each recording adds to `unnormalised_challenge_metric`, float64 (recordings,).
+
+    >>> rewards(labels, outputs, weights).round(3).tolist()
+    [1.0, 0.75, 0.1, 1.0]
+    """
+    labels, outputs = np.asarray(labels, dtype=bool), np.asarray(outputs, dtype=bool)
+    credit = 1.0 / np.maximum(np.count_nonzero(labels | outputs, axis=1), 1)
+    return ((labels.astype(np.float64) @ weights) * outputs).sum(axis=1) * credit
+
+
+def labels_a_recording(labels: np.ndarray) -> float:
+    """Mean number of classes of a recording; NaN where there are no recordings. For labels or for outputs.
+
+    >>> labels_a_recording(labels)
+    1.25
+    """
+    return float(np.sum(labels, axis=1).mean()) if len(labels) else float("nan")
 
 
 # -- the unofficial phase of 2020 ------------------------------------------------------------------

@@ -11,6 +11,8 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 
@@ -58,9 +60,10 @@ def evaluate_folders(options: argparse.Namespace) -> int:
     units = sources if options.resample_by == "source" else _groups(options.resample_by, files, options)
 
     _print_progress(task, findings)
-    overall = _figures(task, labels, systems, units, options)
+    score = partial(score_systems, task, labels, systems, resamples=options.bootstrap, seed=options.seed, units=units)
+    overall = score()
     by_source = {
-        str(source): _figures(task, labels, systems, units, options, np.flatnonzero(sources == source))
+        str(source): score(chosen=np.flatnonzero(sources == source))
         for source in ([] if sources is None else np.unique(sources))
     }
     _write(task, overall, by_source, findings, other_findings, options)
@@ -122,12 +125,14 @@ def _groups(what: str | None, files: Files, options: argparse.Namespace) -> np.n
     return np.array(groups_by_folder(files, options.labels) if what == "folder" else groups_by_table(files, what))
 
 
-def _figures(
+def score_systems(
     task: Task,
     labels: np.ndarray,
-    systems: list[Predictions],
-    units: np.ndarray | None,
-    options: argparse.Namespace,
+    systems: Sequence[Predictions],
+    *,
+    resamples: int,
+    seed: int = 0,
+    units: np.ndarray | None = None,
     chosen: np.ndarray | slice = slice(None),
 ) -> Figures:
     """Scores, intervals and differences for the chosen recordings.
@@ -135,24 +140,29 @@ def _figures(
     Parameters
     ----------
     labels : bool (recordings, classes)
-    systems : list of Predictions
-        The outputs to score and, with --compare, the ones to compare with.
+    systems : one or two Predictions
+        The outputs to score and, where two systems are compared, the ones to compare with.
+    resamples : int
+        Of the bootstrap; 0 for scores without intervals and differences.
+    seed : int
+        Of the resamples.
     units : (recordings,) or None
         Groups that are resampled as a whole.
     chosen : int (chosen recordings,) or slice
+        At least one recording.
     """
     labels, systems = labels[chosen], [(outputs[chosen], scores[chosen]) for outputs, scores in systems]
     scores = [
         evaluate(labels, outputs, probabilities, task.weights, task.sinus_rhythm, task.year)
         for outputs, probabilities in systems
     ]
-    if not options.bootstrap:
+    if not resamples:
         return Figures(len(labels), scores[0])
     groups = None if units is None else units[chosen]
-    counts = bootstrap.draw_counts(len(labels), options.bootstrap, options.seed, groups)
+    counts = bootstrap.draw_counts(len(labels), resamples, seed, groups)
     resampled = bootstrap.resampled_metrics(labels, systems, counts, task.weights, task.sinus_rhythm, task.year)
     intervals = {key: bootstrap.interval(values) for key, values in resampled[0].items()}
-    if not options.compare:
+    if len(systems) == 1:
         return Figures(len(labels), scores[0], intervals)
     ours, other = resampled
     return Figures(

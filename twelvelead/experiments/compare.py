@@ -277,8 +277,8 @@ def _convention(view: _View, recipe: str, mask: np.ndarray, pair: tuple[dict, di
     sinus = view.classes.sinus_rhythm
     low, high = interval(pair[1]["f_measure_classes"][:, sinus])
     return {
-        "labels_annotated": float(view.labels[mask].sum(axis=1).mean()),
-        "labels_written": float(outputs[mask].sum(axis=1).mean()),
+        "labels_annotated": metrics.labels_a_recording(view.labels[mask]),
+        "labels_written": metrics.labels_a_recording(outputs[mask]),
         "sinus_rhythm_f": dict(value=float(pair[0]["f_measure_classes"][sinus]), low=low, high=high),
     }
 

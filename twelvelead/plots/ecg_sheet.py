@@ -93,12 +93,17 @@ def draw(recording: Recording, picture: str | Path, *, start_s: float = 0.0, lay
     """
     picture = Path(picture)
     check_request(recording, picture, start_s, layout)
+    return save(sheet_figure(recording, start_s=start_s, layout=layout), picture)
+
+
+def sheet_figure(recording: Recording, *, start_s: float = 0.0, layout: str = "3x4") -> Figure:
+    """The sheet that `draw` writes, as a figure. The start must lie in the recording, and the layout must exist."""
     width, height = sheet_size(layout)
     figure, axes = new_sheet(width, height)
     draw_paper(axes, 0, 0, width, height)
     draw_leads(axes, recording, layout, height, start_s)
     axes.text(LEFT_MM, height - 4, header_lines(recording), va="top", fontsize=9, linespacing=1.4, parse_math=False)
-    return save(figure, picture)
+    return figure
 
 
 def check_request(recording: Recording, picture: Path, start_s: float, layout: str) -> None:
