@@ -29,6 +29,7 @@ LAYERS = [  # from the ground up
     {"models"},
     {"inference"},
     {"prediction"},
+    {"export"},
     {"training"},
     {"experiments"},
     {"preflight"},

@@ -111,7 +111,11 @@ def labels_of(ensemble: Ensemble, scores: np.ndarray) -> np.ndarray:
 
 
 def load_ensemble(
-    folder: str | Path, device: torch.device | str = "cpu", log: Callable[[str], None] = warn
+    folder: str | Path,
+    device: torch.device | str = "cpu",
+    log: Callable[[str], None] = warn,
+    *,
+    accelerate: bool = True,
 ) -> Ensemble:
     """Loads the model of a folder, on any device, after checking its files.
 
@@ -121,6 +125,9 @@ def load_ensemble(
     device : torch.device or str
     log : callable
         Told in one line if the folder does not say which files belong to it, so that changes could not be seen.
+    accelerate : bool
+        Use the faster layers of models/cpu on a CPU. Without them the networks consist of torch's own layers alone, as
+        export to other formats needs them.
 
     Raises
     ------
@@ -148,7 +155,7 @@ def load_ensemble(
             twin = file_of.setdefault(digest, path)
             if twin is not path:
                 damaged(path, f"it is the same file as {twin.name}")
-            models.append(_ready_to_score(copy.deepcopy(template), tensors, device, path))
+            models.append(_ready_to_score(copy.deepcopy(template), tensors, device, path, accelerate))
     return Ensemble(
         description.recipe,
         description.classes,
@@ -184,13 +191,13 @@ def _expected_tensors(description: Description) -> dict[str, torch.Tensor]:
 
 
 def _ready_to_score(
-    model: torch.nn.Module, tensors: dict[str, torch.Tensor], device: torch.device, path: Path
+    model: torch.nn.Module, tensors: dict[str, torch.Tensor], device: torch.device, path: Path, accelerate: bool
 ) -> torch.nn.Module:
     try:
         model.load_state_dict(tensors)
         model = fuse(model.eval())
         model = model.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # not in its stubs
-        return accelerated(model, training=False)
+        return accelerated(model, training=False) if accelerate else model
     except (RuntimeError, ValueError) as error:  # such as a GPU without enough memory
         lines = str(error).strip().splitlines() or [type(error).__name__]
         raise UserError(f"{printable(path)}: the model cannot be used on {device} ({printable(lines[0])})") from None
