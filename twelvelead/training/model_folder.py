@@ -252,6 +252,7 @@ class ModelFolder:
             key=self.run.model_key,
             recipe=to_dict(run.recipe),
             files=files,
+            **({} if run.teacher is None else dict(teacher=run.teacher)),
         )
 
 

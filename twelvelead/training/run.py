@@ -55,6 +55,8 @@ class TrainingRun:
     store : Store
     identity : dict of str → str
         See identity.identity_of.
+    teacher : str or None
+        Of the model from whose scores the member learns, see teacher.teacher_key; None if it learns from labels alone.
     """
 
     work: Path
@@ -66,6 +68,7 @@ class TrainingRun:
     groups: list[str | None]
     store: Store
     identity: dict[str, str] = field(default_factory=dict)
+    teacher: str | None = None
 
     @property
     def folder(self) -> Path:
@@ -116,6 +119,7 @@ class TrainingRun:
                 classes=self.classes.to_dict(),
                 seed=self.seed,
                 groups=self.groups,
+                teacher=self.teacher,
             ),
         )
 
@@ -166,6 +170,11 @@ class TrainingRun:
         """Scores of the validation recordings and history of a member that is done; see member_files.py."""
         return self.work / f"member_{member:02d}.npz"
 
+    @property
+    def teacher_scores_path(self) -> Path:
+        """What the teacher says of each recording; see teacher.py."""
+        return self.work / f"teacher_{self.key}.npy"
+
 
 def open_run(work: Path) -> TrainingRun:
     """The training run that another process prepared.
@@ -191,6 +200,7 @@ def open_run(work: Path) -> TrainingRun:
             values["groups"],
             store,
             values["identity"],
+            values["teacher"],
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{path}: cannot be read ({error}); start training again") from None
@@ -207,6 +217,7 @@ def prepare_run(
     patients: dict[str, str] | None,
     jobs: int,
     log: Log,
+    teacher: str | None = None,
 ) -> tuple[TrainingRun | None, float]:
     """Prepares the recordings and writes training_run.json; keeps what a killed run of the same kind has done.
 
@@ -232,6 +243,8 @@ def prepare_run(
         chosen = np.random.default_rng(seed).choice(len(headers), limit, replace=False)
         headers = [headers[k] for k in np.sort(chosen)]
     identity = identity_of(headers, root, recipe, classes, seed, patients)
+    if teacher is not None:
+        identity["teacher"] = teacher
     # before the store is opened: a run that was killed while it tidied up may have left half a store
     if _is_finished(folder, identity, log):
         shutil.rmtree(work)
@@ -243,6 +256,7 @@ def prepare_run(
     drawn += [
         Drawn(seed, FIRST_OF_CONVENTIONS + number, "hospital") for number in range(recipe.voting.convention_recordings)
     ]
+    log(f"reading {len(headers)} recordings{f' and making {len(drawn)} synthetic ones' if drawn else ''}")
     store = build_store(headers, recipe.input, work / "store", root=root, jobs=jobs, drawn=drawn)
     _report_recordings(store, log)
     groups = [patient or (patients or {}).get(name) for patient, name in zip(store.patients, store.names)]
@@ -251,7 +265,8 @@ def prepare_run(
     classes = classes.spelled_as(store.codes)
     as_read = digest([store.headers, store.codes, store.offsets.tolist(), groups])
     identity_as_read = {**identity, AS_READ: as_read}
-    run = TrainingRun(work, digest(identity_as_read), store.key, recipe, classes, seed, groups, store, identity_as_read)
+    key = digest(identity_as_read)
+    run = TrainingRun(work, key, store.key, recipe, classes, seed, groups, store, identity_as_read, teacher)
     check_labels(store, run.rows, classes, recipe.name, log)
     seconds = _resume(run, log)
     run.write()
