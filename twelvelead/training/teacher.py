@@ -4,11 +4,11 @@
     score_recordings(run, teacher, log)                         # before the member trains; goes on after a kill
     targets = joined_targets(run, labels, known)                # what it learns
 
-The student learns the mean score of all members of the teacher, also for recordings on which some of them have
-trained (Hinton, Vinyals, Dean: Distilling the Knowledge in a Neural Network, 2015, for sigmoids). Where a label is known
-too, the target is a mixture of both, with `LABEL_PART` of the label: the score says more, namely how likely the
-diagnosis is and what resembles it, and the label corrects the teacher where it is wrong. Where no label is known, for
-example because the source never writes that diagnosis, the target is the teacher's score.
+The student learns the mean score of all members of the teacher, also for recordings on which some of them have trained
+(Hinton, Vinyals, Dean: Distilling the Knowledge in a Neural Network, 2015, for sigmoids). Where a label is known too,
+the target is a mixture of both, with `LABEL_PART` of the label: the score says more, namely how likely the diagnosis is
+and what resembles it, and the label corrects the teacher where it is wrong. Where no label is known, for example
+because the source never writes that diagnosis, the target is the teacher's score.
 """
 
 from __future__ import annotations
