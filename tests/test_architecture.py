@@ -30,6 +30,7 @@ LAYERS = [  # from the ground up
     {"inference"},
     {"prediction"},
     {"report"},
+    {"export"},
     {"training"},
     {"experiments"},
     {"preflight"},

@@ -53,6 +53,7 @@ def test_every_command_has_help_with_examples_that_parse(command, capsys):
     for line in EXAMPLES[command].strip().splitlines():
         words = shlex.split(line)
         words = words[words.index("twelvelead") + 1 :]  # variables may stand before the program's name
+        words = words[: words.index(">")] if ">" in words else words
         assert words[0] == command and build_parser().parse_args(words).command == command
 
 
@@ -71,6 +72,30 @@ def test_the_version_is_the_packages(capsys):
 def test_the_recipes_are_listed_one_line_each(capsys):
     assert main(["recipes"]) == 0
     assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == list(RECIPES)
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "tcsh"])
+def test_the_completion_script_of_a_shell_names_every_command(shell, capsys):
+    pytest.importorskip("shtab", reason="needs the extra `completion`")
+    assert main(["completion", shell]) == 0
+    script = capsys.readouterr().out
+    assert all(command in script for command in EXAMPLES) and "--time-budget-hours" in script
+
+
+def test_bash_completes_a_command_by_the_script(tmp_path, capsys):
+    pytest.importorskip("shtab", reason="needs the extra `completion`")
+    assert main(["completion", "bash"]) == 0
+    (tmp_path / "script").write_text(capsys.readouterr().out)
+    ask = 'source script; COMP_WORDS=(twelvelead pref); COMP_CWORD=1; _shtab_twelvelead; echo "${COMPREPLY[@]}"'
+    run = subprocess.run(["bash", "-c", ask], cwd=tmp_path, capture_output=True, text=True)
+    assert run.stdout.split() == ["preflight"], run.stderr
+
+
+def test_without_the_package_of_completions_one_line_says_what_to_install(monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "shtab", None)
+    assert main(["completion", "bash"]) == FAILED
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and "twelvelead[completion]" in error
 
 
 # -- errors ----------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from twelvelead.terminal import printable
+from twelvelead.terminal import highlighted, printable
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -63,3 +63,36 @@ def test_characters_that_the_locale_lacks_are_printed_as_escapes():
     own = {**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
     result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=own, capture_output=True)
     assert result.returncode == 0 and result.stdout == b"\\xb5 \\u2603\n" and result.stderr == b"\\u2603\n"
+
+
+class Stream:
+    """A stream that is a terminal or not, or closed."""
+
+    def __init__(self, answer):
+        self.answer = answer
+
+    def isatty(self):
+        if self.answer is None:
+            raise ValueError("I/O operation on closed file")
+        return self.answer
+
+
+@pytest.mark.parametrize(
+    "is_terminal, variables, coloured",
+    [
+        (True, {}, True),
+        (True, {"NO_COLOR": ""}, True),  # as no-color.org says, only a value that is not empty counts
+        (True, {"NO_COLOR": "1"}, False),
+        (True, {"TERM": "dumb"}, False),
+        (False, {}, False),
+        (None, {}, False),
+    ],
+)
+def test_only_a_terminal_that_wants_colours_gets_them(is_terminal, variables, coloured, monkeypatch):
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setenv("TERM", "xterm")
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    expected = "\x1b[1;31mtwelvelead\x1b[0m" if coloured else "twelvelead"
+    assert highlighted("twelvelead", Stream(is_terminal)) == expected
+    assert highlighted("twelvelead", None) == "twelvelead"

@@ -27,6 +27,9 @@ EXAMPLES = {
   TWELVELEAD_RECIPE=se-resnet twelvelead train training_data model
   twelvelead train training_data model --synthetic 4000
   twelvelead train model --no-data --synthetic 20000""",
+    "distil": """
+  twelvelead distil model training_data student
+  twelvelead distil model training_data student --epochs 30 --time-budget-hours 2""",
     "classify": """
   twelvelead classify model test_data outputs
   twelvelead classify test_data outputs
@@ -64,10 +67,19 @@ EXAMPLES = {
     "synthesize": """
   twelvelead synthesize recordings --count 100
   twelvelead synthesize recordings --hospitals alder,birch --count 400 --seed 1""",
+    "export": """
+  twelvelead export model model.onnx""",
+    "completion": """
+  twelvelead completion bash > ~/.local/share/bash-completion/completions/twelvelead
+  twelvelead completion zsh > ~/.zfunc/_twelvelead""",
     "draw": """
   twelvelead draw data/A0001.hea A0001.png
   twelvelead draw data/A0001.hea A0001.pdf --layout 12x1 --start 10""",
 }
+
+
+# Settings of a student; all others are those of its teacher.
+DISTIL_SETTINGS = ("epochs", "synthetic", "seed", "device", "limit", "time_budget_hours", "jobs", "patients", "tracker")
 
 
 class OneLineParser(argparse.ArgumentParser):
@@ -137,6 +149,11 @@ def _add_train_and_classify(add: Add) -> None:
         "--no-data", action="store_true", help="train on synthetic recordings alone; give MODEL without DATA"
     )
     configuration.add_options(train)
+    distil = add("distil", "train one network to the scores of a trained ensemble", _distil)
+    distil.add_argument("teacher", type=Path, metavar="TEACHER", help="folder of the trained ensemble")
+    distil.add_argument("data", type=Path, metavar="DATA", help="folder of recordings to learn from")
+    distil.add_argument("model", type=Path, metavar="MODEL", help="folder to write; a killed run in it is continued")
+    configuration.add_options(distil, DISTIL_SETTINGS)
     classify = add("classify", "classify a folder of recordings (what driver.py does)", _classify)
     # MODEL may be left out, so what the first two are is known only when all are counted; see _classify. An optional
     # first argument would not do: argparse takes it for missing as soon as an option stands before it.
@@ -239,7 +256,7 @@ def _add_experiments(add: Add) -> None:
             metavar="NAME",
             help="system to train; give the option once for each (TWELVELEAD_RECIPE)",
         )
-        configuration.add_options(command, (name for name in configuration.FIELDS if name != "recipe"))
+        configuration.add_options(command, (name for name in configuration.FIELDS if name not in ("recipe", "tracker")))
         command.add_argument(
             "--parameters",
             type=int,
@@ -282,6 +299,11 @@ def _add_tools(add: Add) -> None:
     preflight.add_argument("--submission", type=Path, metavar="FOLDER", help="folder with team_code.py (this one)")
     preflight.add_argument("--docker", action="store_true", help="build the submission's image and run in it")
     preflight.add_argument("--minutes", type=float, default=1.0, metavar="N", help="budget of each training (1)")
+    export = add("export", "write a trained model as an ONNX file, and compare the file with the model", _export)
+    export.add_argument("model", type=Path, metavar="MODEL", help="folder that training wrote")
+    export.add_argument("file", type=Path, metavar="OUT.onnx", help="file to write; docs/export.md says how to use it")
+    completion = add("completion", "print a script with which a shell completes commands and options", _completion)
+    completion.add_argument("shell", choices=("bash", "zsh", "tcsh"), metavar="SHELL", help="bash, zsh or tcsh")
     add("recipes", "list the systems that can be trained", _recipes)
     synthesize = add("synthesize", "make synthetic recordings of one or more made-up hospitals", _synthesize)
     synthesize.add_argument("folder", type=Path, metavar="FOLDER", help="gets a folder for each hospital")
@@ -304,6 +326,14 @@ def _train(arguments: argparse.Namespace) -> int:
     if arguments.no_data != (arguments.data is None):
         raise UserError("give DATA and MODEL, or MODEL with --no-data")
     commands.train(arguments.data, arguments.model, configuration.from_options(arguments))
+    return 0
+
+
+def _distil(arguments: argparse.Namespace) -> int:
+    from . import commands
+
+    settings = configuration.from_options(arguments)
+    commands.distil(arguments.teacher, arguments.data, arguments.model, settings)
     return 0
 
 
@@ -416,6 +446,22 @@ def _recipes(arguments: argparse.Namespace) -> int:
 
     for name, recipe in RECIPES.items():
         print(f"{name:<12} {recipe.summary}")
+    return 0
+
+
+def _export(arguments: argparse.Namespace) -> int:
+    from .export.onnx_file import export
+
+    export(arguments.model, arguments.file)
+    return 0
+
+
+def _completion(arguments: argparse.Namespace) -> int:
+    try:
+        import shtab
+    except ImportError:
+        raise UserError("the package shtab is missing: pip install 'twelvelead[completion]'") from None
+    print(shtab.complete(build_parser(), arguments.shell))
     return 0
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .data.classes import WEIGHTS, classes_for, load_weights
+from .data.classes import WEIGHTS, Classes, classes_for, load_weights
 from .data.folders import find_recordings, orphan_signals
 from .data.groups import column_names, read_groups
 from .errors import UserError
@@ -14,6 +14,8 @@ from .terminal import printable, say, warn
 
 if TYPE_CHECKING:
     from .inference.ensemble import Ensemble
+    from .inference.model_files import Description
+    from .recipes import AnyRecipe
 
 PATIENT_FILES = ("patients.csv", "recordings.csv")
 MOST_FAULTS = 0.05  # larger share of recordings without a classification: something is wrong with the data or the model
@@ -31,6 +33,48 @@ def train(data: Path | None, model: Path, settings: Settings) -> Ensemble:
     """
     recipe = settings.recipe_value()
     classes = classes_for(recipe.label_set, load_weights(settings.weights or WEIGHTS))
+    return _train(data, model, recipe, classes, settings)
+
+
+def distil(teacher: Path, data: Path, model: Path, settings: Settings) -> Ensemble:
+    """Trains one network of the teacher's size to the teacher's scores of the recordings below `data`.
+
+    Parameters
+    ----------
+    teacher : Path
+        A model folder.
+    settings : Settings
+        Those of the budget count. Recipe, width, members and classes are those of the teacher, with one member.
+
+    Raises
+    ------
+    UserError
+        As `train`; also if `teacher` holds no model, or is the folder to write.
+    """
+    from .inference.model_files import read_description, whole_model
+    from .recipes import JoinedRecipe
+    from .training.teacher import student_recipe
+
+    description = read_description(whole_model(teacher))
+    if model.resolve() == teacher.resolve():
+        raise UserError(f"{printable(model)}: the student needs a folder of its own, this one is the teacher's")
+    if isinstance(description.recipe, JoinedRecipe):
+        raise UserError(
+            f"{printable(teacher)}: its members are of several recipes; a student is one network of one recipe"
+        )
+    recipe = student_recipe(description.recipe).scaled(epochs=settings.epochs, synthetic=settings.synthetic)
+    return _train(data, model, recipe, description.classes, settings, description)
+
+
+def _train(
+    data: Path | None,
+    model: Path,
+    recipe: AnyRecipe,
+    classes: Classes,
+    settings: Settings,
+    teacher: Description | None = None,
+) -> Ensemble:
+    """Trains a recipe on every recording below `data`."""
     headers: list[Path] = []
     if data is not None:
         headers = find_recordings(data)
@@ -58,6 +102,8 @@ def train(data: Path | None, model: Path, settings: Settings) -> Ensemble:
         patients={} if data is None else find_patients(data, settings.patients),
         jobs=settings.jobs,
         workers=settings.workers,
+        teacher=teacher,
+        tracker=settings.tracker,
         log=say,
     )
 

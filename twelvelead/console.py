@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
 from .errors import UserError
-from .terminal import open_standard_streams, warn
+from .terminal import highlighted, open_standard_streams, warn
 
 FAILED, INTERRUPTED, BROKEN_PIPE, TERMINATED = 2, 130, 141, 143
 EXIT_CODES = f"""exit codes:
@@ -60,7 +60,7 @@ def run_command(name: str, work: Callable[[], int], *, debug: bool = False, pref
         if debug:
             with suppress(OSError):
                 traceback.print_exc()
-        return _fail(f"{prefix or name}: {error}", FAILED)
+        return _fail(f"{highlighted(prefix or name, sys.stderr)}: {error}", FAILED)
     except KeyboardInterrupt:
         return _fail(f"{name}: interrupted", INTERRUPTED)
     except _Terminated:

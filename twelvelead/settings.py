@@ -146,6 +146,10 @@ class Settings:
         shown="`weights.csv`",
     )
 
+    tracker: str | None = _setting(
+        None, "`tensorboard` or `mlflow`, if installed, is told every epoch while `train` runs", shown="none"
+    )
+
     def recipe_value(self) -> AnyRecipe:
         """The recipe at the budget asked for. Raises UserError if there is no recipe of that name."""
         return get_recipe(self.recipe).scaled(

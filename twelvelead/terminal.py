@@ -51,6 +51,21 @@ def warn(line: str) -> None:
     _print(line, sys.stderr)
 
 
+def highlighted(text: str, stream: TextIO | None) -> str:
+    """The text in bold red where the stream is a terminal that shows colours, elsewhere as it is.
+
+    The variable NO_COLOR, with any value but an empty one, turns colours off (https://no-color.org), and so does a
+    terminal that says of itself that it is dumb.
+    """
+    try:
+        is_terminal = stream is not None and stream.isatty()
+    except ValueError:  # the stream is closed
+        is_terminal = False
+    if not is_terminal or os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
+        return text
+    return f"\x1b[1;31m{text}\x1b[0m"
+
+
 def _print(line: str, stream: TextIO | None) -> None:
     """Prints a line, or drops it where nobody can read it any more (a closed stream, a pipe without a reader).
 

@@ -160,7 +160,11 @@ def labels_of(ensemble: Ensemble, scores: np.ndarray) -> np.ndarray:
 
 
 def load_ensemble(
-    folder: str | Path, device: torch.device | str = "cpu", log: Callable[[str], None] = warn
+    folder: str | Path,
+    device: torch.device | str = "cpu",
+    log: Callable[[str], None] = warn,
+    *,
+    accelerate: bool = True,
 ) -> Ensemble:
     """Loads the model of a folder, on any device, after checking its files.
 
@@ -170,6 +174,9 @@ def load_ensemble(
     device : torch.device or str
     log : callable
         Told in one line if the folder does not say which files belong to it, so that changes could not be seen.
+    accelerate : bool
+        Use the faster layers of models/cpu on a CPU. Without them the networks consist of torch's own layers alone, as
+        export to other formats needs them.
 
     Raises
     ------
@@ -202,7 +209,7 @@ def load_ensemble(
             if part not in templates:  # Only now is it known that the network is no larger than the file.
                 templates[part] = new_model(description.recipe.parts[part], len(description.classes.codes))
             # Deep copies keep the random weights, since drawing new ones would take ten times as long.
-            models.append(_ready_to_score(copy.deepcopy(templates[part]), tensors, device, path))
+            models.append(_ready_to_score(copy.deepcopy(templates[part]), tensors, device, path, accelerate))
     return Ensemble(
         description.recipe,
         description.classes,
@@ -241,13 +248,13 @@ def _expected_tensors(description: Description, recipe: Recipe) -> dict[str, tor
 
 
 def _ready_to_score(
-    model: torch.nn.Module, tensors: dict[str, torch.Tensor], device: torch.device, path: Path
+    model: torch.nn.Module, tensors: dict[str, torch.Tensor], device: torch.device, path: Path, accelerate: bool
 ) -> torch.nn.Module:
     try:
         model.load_state_dict(tensors)
         model = fuse(model.eval())
         model = model.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # not in its stubs
-        return accelerated(model, training=False)
+        return accelerated(model, training=False) if accelerate else model
     except (RuntimeError, ValueError) as error:  # such as a GPU without enough memory
         lines = str(error).strip().splitlines() or [type(error).__name__]
         raise UserError(f"{printable(path)}: the model cannot be used on {device} ({printable(lines[0])})") from None

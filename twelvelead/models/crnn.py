@@ -91,7 +91,9 @@ class Crnn(nn.Module):
     ) -> torch.Tensor:
         if valid is not None:
             x = torch.where(valid[:, None, :], x, 0.0)
-        x = F.pad(x, (0, self.samples - x.shape[2]))  # batch, leads, samples: filled with zeros or cut
+        # Filled with zeros or cut, to (batch, leads, samples). F.pad would do both, but could not be exported: whether
+        # it fills or cuts would be fixed by the length of one example.
+        x = torch.cat([x, x.new_zeros(*x.shape[:2], self.samples)], dim=2)[:, :, : self.samples]
         x = x.unsqueeze(2).contiguous(memory_format=torch.channels_last)
         for block in self.blocks:
             x = block(x)  # batch, width, 1, steps: 3331, 1108, 367, … 10, 4

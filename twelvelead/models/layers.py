@@ -198,9 +198,18 @@ def as_masked(x: torch.Tensor, valid: torch.Tensor | None, multiple: int) -> tup
         valid = torch.ones(batch, time, dtype=torch.bool, device=x.device)
     # To (batch, time, leads) in memory. A batch from training.batches.gather lies this way already and is not copied.
     x = x.transpose(1, 2).contiguous()
-    # On a GPU the mask is always used: finding out whether all samples are valid would make the processor wait for it.
-    if valid is None or (not padding and x.device.type == "cpu" and bool(valid.all())):
+    # The mask is used even where all samples are valid if finding that out is not possible or not free.
+    if valid is None or (not padding and may_look_at(x) and bool(valid.all())):
         return x.transpose(1, 2).unsqueeze(2), None
     x, valid = F.pad(x, (0, 0, 0, padding)), F.pad(valid, (0, padding))
     x = torch.where(valid[:, :, None], x, 0.0)
     return x.transpose(1, 2).unsqueeze(2), valid[:, None, None, :].to(x.dtype)
+
+
+def may_look_at(x: torch.Tensor) -> bool:
+    """Whether the values of a tensor may decide what is computed.
+
+    On a GPU the processor would have to wait for them. While a network is exported (twelvelead/export) there are no
+    values: only the operations are recorded, which must be the same for every input.
+    """
+    return x.device.type == "cpu" and not torch.compiler.is_exporting()

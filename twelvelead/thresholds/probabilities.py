@@ -3,9 +3,9 @@
     line = fit_probabilities(labels, scores)
     probabilities = line(scores)
 
-Class weights in training make the scores of rare classes far too high. The map changes the numbers, so that about a tenth
-of the recordings with a probability of 0.1 has the class. It does not change the order of the recordings within a class,
-so that every label and every area under a curve stays as it is once the thresholds are mapped, too.
+Class weights in training make the scores of rare classes far too high. The map changes the numbers, so that about a
+tenth of the recordings with a probability of 0.1 has the class. It does not change the order of the recordings within a
+class, so that every label and every area under a curve stays as it is once the thresholds are mapped, too.
 
 References
 ----------

@@ -30,6 +30,7 @@ from .averaging import average
 from .epoch import seed_of, train_epoch
 from .member_data import MemberData, fit_input_statistics, validate
 from .schedule import epochs_of
+from .time_budget import in_words
 from .training_state import CheckpointError, TrainingState
 
 
@@ -75,8 +76,11 @@ def train_member(
     known: np.ndarray | None = None,
     synthetic_rows: np.ndarray | None = None,
     convention_rows: np.ndarray | None = None,
+    targets: np.ndarray | None = None,
     epochs_allowed: Callable[[int, float], int] | None = None,
     out_of_time: Callable[[], bool] = lambda: False,
+    seconds_left: Callable[[int, int, float], float] | None = None,
+    after_epoch: Callable[[list[dict[str, Any]]], None] | None = None,
     log: Callable[[str], None] = print,
 ) -> TrainedMember:
     """Trains a member, or goes on where its checkpoint stands.
@@ -101,12 +105,19 @@ def train_member(
         Rows of `data` with synthetic recordings, from which the member learns too as the recipe says.
     convention_rows : int array, optional
         Further rows of `data` that are only scored, when training has ended.
+    targets : float (recordings, classes), optional
+        From 0 to 1: what the member learns in the place of the labels, see teacher.joined_targets.
     epochs_allowed : callable, optional
         Is told the epochs done and the seconds of the last one, and returns how many the member may have in all, at
         most the recipe's. The schedule is scaled to that number (see recipes.scale_phases), which may be less or more
         than the time before.
     out_of_time : callable
         Asked after every batch; True ends the epoch early and the training with it.
+    seconds_left : callable, optional
+        Is told the epochs done, the epochs in all and the seconds of the last one, and returns how many seconds are
+        left, which the log then says.
+    after_epoch : callable, optional
+        Is given the history after every epoch, when its checkpoint is written.
 
     Raises
     ------
@@ -116,10 +127,14 @@ def train_member(
         If the checkpoint cannot be written.
     """
     member_data = MemberData(data, labels, train_rows, validation_rows, recipe, classes, known, synthetic_rows)
+    if targets is not None:
+        member_data.learn(targets)
     state, epochs = _start_or_resume(member_data, seed, member, checkpoint, key, log)
     while state.epoch < epochs:
-        epochs = _next_epoch(state, member_data, epochs, seed, member, epochs_allowed, out_of_time, log)
+        epochs = _next_epoch(state, member_data, epochs, seed, member, epochs_allowed, out_of_time, seconds_left, log)
         state.save(checkpoint, key, epochs)
+        if after_epoch is not None:
+            after_epoch(state.history)
     return _result(state, member_data, np.zeros(0, dtype=np.int64) if convention_rows is None else convention_rows)
 
 
@@ -156,6 +171,7 @@ def _next_epoch(
     member: int,
     epochs_allowed: Callable[[int, float], int] | None,
     out_of_time: Callable[[], bool],
+    seconds_left: Callable[[int, int, float], float] | None,
     log: Callable[[str], None],
 ) -> int:
     """Trains one epoch and decides what follows from it; returns how many epochs the member is to have now."""
@@ -201,7 +217,8 @@ def _next_epoch(
         seconds=round(seconds, 2),
     )
     state.history.append(row)
-    log(_line_of(row, epochs))
+    left = "" if seconds_left is None else f", about {in_words(seconds_left(state.epoch, epochs, seconds))} left"
+    log(_line_of(row, epochs) + left)
     if state.should_stop_early() and state.epoch < epochs:
         log(f"member {member}: no better for {state.stale} epochs, training ends")
         epochs = state.epoch

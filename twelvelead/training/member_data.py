@@ -66,6 +66,13 @@ class MemberData:
         self.targets = self._tensor(labels)
         self.known = None if known is None else self._tensor(known)
 
+    def learn(self, targets: np.ndarray) -> None:
+        """From now on the loss is that of these targets, (recordings, classes) from 0 to 1, in the place of the labels.
+
+        All of them count as known. Validation still asks how well the labels are met, but for its loss.
+        """
+        self.targets, self.known = self._tensor(targets), None
+
     def rows_of_epoch(self, position: float, rng: np.random.Generator) -> np.ndarray:
         """The rows that an epoch learns from, int64, in no particular order.
 

@@ -314,6 +314,7 @@ class ModelFolder:
             key=self.run.model_key,
             recipe=to_dict(run.recipe),
             files=files,
+            **({} if self.first.teacher is None else dict(teacher=self.first.teacher)),
         )
 
 

@@ -63,6 +63,8 @@ class TrainingRun:
     unused : frozenset of str
         Headers of recordings that another recipe of a joined recipe cannot use, so that this one does not use them
         either.
+    teacher : str or None
+        Of the model from whose scores the member learns, see teacher.teacher_key; None if it learns from labels alone.
     """
 
     work: Path
@@ -90,6 +92,8 @@ class TrainingRun:
     def in_first(self, part: TrainingRun, rows: np.ndarray) -> np.ndarray:
         """The rows themselves; see JoinedRun."""
         return rows
+
+    teacher: str | None = None
 
     @property
     def folder(self) -> Path:
@@ -178,6 +182,11 @@ class TrainingRun:
         """Scores of the validation recordings and history of a member that is done; see member_files.py."""
         return self.work / f"member_{member:02d}.npz"
 
+    @property
+    def teacher_scores_path(self) -> Path:
+        """What the teacher says of each recording; see teacher.py."""
+        return self.work / f"teacher_{self.key}.npy"
+
 
 AnyRun: TypeAlias = TrainingRun | JoinedRun
 
@@ -192,6 +201,7 @@ def write_run(run: AnyRun) -> None:
         classes=run.classes.to_dict(),
         seed=run.seed,
         parts=parts,
+        teacher=run.parts[0].teacher,
     )
     write_json(run.work / "training_run.json", values)
 
@@ -223,6 +233,7 @@ def open_run(work: Path) -> AnyRun:
             values["seed"],
             values["identity"],
             [(part["store"], stores[part["store"]], part["groups"]) for part in values["parts"]],
+            values.get("teacher"),
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{path}: cannot be read ({error}); start training again") from None
@@ -236,6 +247,7 @@ def _assembled(
     seed: int,
     identity: dict[str, str],
     stores: list[tuple[str, Store, list[str | None]]],
+    teacher: str | None,
 ) -> AnyRun:
     """The run of a recipe from name, content and patients of the store of each of its parts."""
     members: list[tuple[int, ...] | None] = [None]
@@ -255,6 +267,7 @@ def _assembled(
             identity,
             store_name=name,
             members=of_part,
+            teacher=teacher,
         )
         for part, of_part, (name, store, groups) in zip(recipe.parts, members, stores, strict=True)
     ]
@@ -276,6 +289,7 @@ def prepare_run(
     patients: dict[str, str] | None,
     jobs: int,
     log: Log,
+    teacher: str | None = None,
 ) -> tuple[AnyRun | None, float]:
     """Prepares the recordings and writes training_run.json; keeps what a killed run of the same kind has done.
 
@@ -301,10 +315,14 @@ def prepare_run(
         chosen = np.random.default_rng(seed).choice(len(headers), limit, replace=False)
         headers = [headers[k] for k in np.sort(chosen)]
     identity = identity_of(headers, root, recipe, classes, seed, patients)
+    if teacher is not None:
+        identity["teacher"] = teacher
     # before the store is opened: a run that was killed while it tidied up may have left half a store
     if is_finished(folder, identity, log):
         shutil.rmtree(work)
         return None, 0.0
+    made = " and making synthetic ones" if any(each.synthetic.recordings for each in recipe.parts) else ""
+    log(f"reading {len(headers)} recordings{made}")
     named = _build_stores(headers, recipe, work, root, seed, jobs)
     stores = [store for _, store in named]
     _report_recordings(stores, log)
@@ -320,7 +338,7 @@ def prepare_run(
     ]
     identity[AS_READ] = digest(as_read[0] if isinstance(recipe, Recipe) else as_read)
     described = [(name, store, of_store) for (name, store), of_store in zip(named, groups)]
-    run = _assembled(work, digest(identity), recipe, classes, seed, identity, described)
+    run = _assembled(work, digest(identity), recipe, classes, seed, identity, described, teacher)
     check_labels(stores[0], run.parts[0].rows, classes, recipe.name, log)
     seconds = resume(run, log)
     write_run(run)

@@ -126,6 +126,13 @@ def affordable(
     return members, max(1, done, min(epochs, int(affordable_epochs // sum(costs[:members]))))
 
 
+def in_words(seconds: float) -> str:
+    """A duration for people: "50 s", "12 min", "3.4 h"."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 90 * 60 else f"{seconds / 3600:.1f} h"
+
+
 class EpochBudget:
     """Decides after every epoch how many of the members that one process trains, and of their epochs, still fit.
 
@@ -188,3 +195,17 @@ class EpochBudget:
             return 1.0
         needed, reference = (self.epochs[k] * statistics.median(self._seconds[self.recipes[k]]) for k in (later, place))
         return needed / max(reference, 1e-9)
+
+    def seconds_left(self, place: int, done: int, epochs: int, epoch_seconds: float) -> float:
+        """Seconds until the process has trained all of its members, at most those until the deadline.
+
+        Parameters
+        ----------
+        place, done, epoch_seconds
+            As for `epochs_allowed`, which is called afterwards.
+        epochs : int
+            Epochs that the member in training is to have in all.
+        """
+        typical = statistics.median([*self._seconds[self.recipes[place]], epoch_seconds][-RECENT:])
+        later = sum(self._cost(k, place) for k in range(place + 1, self.wanted)) * self.epochs[place]
+        return max(min((epochs - done + later) * typical, self.until.left()), 0.0)

@@ -26,9 +26,11 @@ import torch
 from ..data.classes import Classes
 from ..errors import UserError
 from ..inference.ensemble import Ensemble, load_ensemble
+from ..inference.model_files import Description
 from ..inference.predict import PackedRecordings
 from ..recipes import AnyRecipe
 from .batches import on_device
+from .epoch_watch import EpochWatch, check_tracker, open_tracker, write_epochs
 from .lock import Lock, locked
 from .member import train_member
 from .member_files import write_result
@@ -36,6 +38,7 @@ from .model_folder import ModelFolder
 from .processes import follow_parent, run_processes
 from .run import AnyRun, TrainingRun, open_run, prepare_run
 from .store import Store
+from .teacher import joined_targets, score_recordings, teacher_key
 from .time_budget import Deadline, EpochBudget, deadline, with_synthetic_in_time
 
 Log = Callable[[str], None]
@@ -61,6 +64,8 @@ def train_ensemble(
     patients: dict[str, str] | None = None,
     jobs: int = -1,
     workers: int | None = None,
+    teacher: Description | None = None,
+    tracker: str | None = None,
     log: Log = log_line,
 ) -> Ensemble:
     """Trains all members and writes the model folder; a run that was killed is continued by calling it again.
@@ -85,6 +90,11 @@ def train_ensemble(
     workers : int, optional
         Processes that train members: by default one for each core of a CPU, or one for each GPU. 1 trains in this
         process; if native code crashes then, nothing is left to say so. Under torchrun every rank is such a process.
+    teacher : Description, optional
+        Of a trained model from whose scores the members learn beside the labels; see teacher.py. Its recipe has the
+        same input and classes.
+    tracker : str, optional
+        "tensorboard" or "mlflow": is told every epoch; see epoch_watch.open_tracker.
     log : callable
         Told one line at a time. Other processes write to standard output instead.
 
@@ -95,6 +105,7 @@ def train_ensemble(
         diverges, or a training process fails. What was done up to then is kept.
     """
     started = time.time()
+    check_tracker(tracker)
     folder, device = Path(folder), torch.device(device)
     recipe = with_synthetic_in_time(recipe, budget_hours, log)
     rank, _ = _rank()
@@ -103,20 +114,26 @@ def train_ensemble(
             _train_as_rank(folder, device, log)
         else:
             with locked(folder) as lock:
-                prepared = prepare_run(headers, folder, recipe, classes, root, seed, limit, patients, jobs, log)
+                key = None if teacher is None else teacher_key(teacher)
+                prepared = prepare_run(headers, folder, recipe, classes, root, seed, limit, patients, jobs, log, key)
                 run, seconds_used = prepared
+                if run is not None and teacher is not None:
+                    score_recordings(run.parts[0], load_ensemble(teacher.folder, device), log)
                 if run is None:
                     for _ in range(3):  # as often as the other ranks wait in _train_as_rank
                         _barrier()
                 else:
                     until = deadline(budget_hours, seconds_used, started)
-                    _lead(run, ModelFolder(run, seconds_used, started, until, log), until, device, workers, lock, log)
+                    model_folder = ModelFolder(run, seconds_used, started, until, log)
+                    epochs = EpochWatch(run, open_tracker(tracker, folder))
+                    _lead(run, model_folder, epochs, until, device, workers, lock, log)
     return load_ensemble(folder, device)
 
 
 def _lead(
     run: AnyRun,
     model_folder: ModelFolder,
+    epochs: EpochWatch,
     until: Deadline,
     device: torch.device,
     workers: int | None,
@@ -132,12 +149,14 @@ def _lead(
         f"training {members} members of '{run.recipe.name}', {_epochs_in_words(run)}, on {len(rows)} recordings"
         f"{f' and {synthetic} synthetic ones' if synthetic else ''}, "
         f"{model_folder.labels[rows].any(axis=0).sum()} of {len(run.classes.codes)} classes present, "
-        f"device {device}, {max(processes, ranks)} at a time"
+        f"device {device}, {max(processes, ranks)} at a time; to see how it goes, open history.csv and, "
+        f"every half a minute, progress.png in {run.work}"
     )
 
     def watch() -> None:
         lock.check()
         model_folder.collect_finished()
+        epochs.update()
 
     _barrier()
     if processes:
@@ -216,10 +235,14 @@ def _train_one(
     """Trains one member, the one at this place of the budget's, and writes its result."""
     labels = run.classes.labels(run.store.codes)
     train_rows, validation_rows = run.member_rows(labels, member)
+    known = run.known_labels(labels)
 
     def epochs_allowed(done: int, epoch_seconds: float) -> int:
         watch()
         return budget.epochs_allowed(place, done, epoch_seconds)
+
+    def seconds_left(done: int, epochs: int, epoch_seconds: float) -> float:
+        return budget.seconds_left(place, done, epochs, epoch_seconds)
 
     trained = train_member(
         data,
@@ -232,10 +255,13 @@ def _train_one(
         member=member,
         checkpoint=run.checkpoint_path(member),
         key=run.key,
-        known=run.known_labels(labels),
+        known=known,
         synthetic_rows=run.synthetic_rows,
         convention_rows=run.convention_rows,
+        targets=None if run.teacher is None else joined_targets(run, labels, known),
         epochs_allowed=epochs_allowed,
+        seconds_left=seconds_left,
+        after_epoch=lambda history: write_epochs(run, member, history),
         out_of_time=until.is_over,
         log=log,
     )
