@@ -122,9 +122,9 @@ def metadata_of_file(ensemble: Ensemble) -> dict[str, str]:
         twelvelead: the version. codes, abbreviations, names: of the classes, lists. thresholds: of the probabilities, a
         list. member_thresholds: a list of one list for each member. slopes, intercepts: of the map from the members'
         mean to probabilities, lists; null if the mean is what is called probability. voting: "ensemble" or "members",
-        whose thresholds decide. at_least_one: whether a recording without any class gets the one nearest to its threshold. leads,
-        metadata: names of the signal's first twelve rows and of the values of the input `metadata`. preparation: how a
-        recording becomes the input `signal`, the fields of recipe.Input.
+        whose thresholds decide. at_least_one: whether a recording without any class gets the one nearest to its
+        threshold. leads, metadata: names of the signal's first twelve rows and of the values of the input `metadata`.
+        preparation: how a recording becomes the input `signal`, the fields of recipe.Input.
     """
     classes, voting, line = ensemble.classes, ensemble.recipe.voting, ensemble.probabilities
     values: dict[str, Any] = dict(
