@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .data.classes import WEIGHTS, classes_for, load_weights
+from .data.classes import LABEL_SETS, WEIGHTS, Classes, classes_for, load_weights
 from .data.folders import find_recordings, orphan_signals
 from .data.groups import column_names, read_groups
+from .data.label_tables import LabelTable, labels_of_field, read_label_table
+from .data.own_labels import OwnLabels, chosen, own_labels
 from .errors import UserError
-from .settings import Settings, find_device
+from .pretrained import default_model
+from .settings import ONLY_TRAINING, Settings, check_together, find_device, option
 from .terminal import printable, say, warn
 
 if TYPE_CHECKING:
     from .inference.ensemble import Ensemble
+    from .recipes import Recipe
+    from .training.fine_tuning import Start
 
 PATIENT_FILES = ("patients.csv", "recordings.csv")
 MOST_FAULTS = 0.05  # larger share of recordings without a classification: something is wrong with the data or the model
@@ -29,8 +35,10 @@ def train(data: Path | None, model: Path, settings: Settings) -> Ensemble:
     UserError
         See training.workers.train_ensemble; also if the data folder is missing or holds no recordings.
     """
-    recipe = settings.recipe_value()
+    check_together(settings)
+    recipe, start = _recipe_and_start(settings)
     classes = classes_for(recipe.label_set, load_weights(settings.weights or WEIGHTS))
+    own: OwnLabels | None = None
     headers: list[Path] = []
     if data is not None:
         headers = find_recordings(data)
@@ -40,6 +48,12 @@ def train(data: Path | None, model: Path, settings: Settings) -> Ensemble:
             raise UserError(
                 f"{data}: there are no recordings here (no .hea files); point at a folder of Challenge data"
             )
+        if settings.labels or settings.label_field:
+            own = _own_labels(settings, headers, data)
+            classes, recipe = own.classes, _without_challenge(recipe, own)
+            headers = [header for header in headers if str(header.relative_to(data)) in own.cells]
+    elif settings.labels or settings.label_field:
+        raise UserError("your own labels are of recordings; give DATA, not --no-data")
     elif recipe.synthetic.recordings == 0:
         raise UserError("without data, training needs synthetic recordings; say how many with --synthetic")
     # Imported here, since it imports torch, which takes seconds: the errors above should not wait for it.
@@ -59,7 +73,52 @@ def train(data: Path | None, model: Path, settings: Settings) -> Ensemble:
         jobs=settings.jobs,
         workers=settings.workers,
         log=say,
+        own=own,
+        start=None if start is None else _matched(start, classes, own),
     )
+
+
+def _recipe_and_start(settings: Settings) -> tuple[Recipe, Start | None]:
+    """The recipe, and the trained model to start from if the settings name one; then the recipe is that model's."""
+    if not settings.init:
+        return settings.recipe_value(), None
+    from .training.fine_tuning import read_start
+
+    start, trained = read_start(
+        default_model() if settings.init == "pretrained" else Path(settings.init), settings.freeze
+    )
+    recipe = settings.recipe_from(trained)
+    if recipe.label_set not in LABEL_SETS:  # a model of someone's own labels; what is trained now is decided anew
+        recipe = replace(recipe, label_set=LABEL_SETS[0])
+    return recipe, start
+
+
+def _own_labels(settings: Settings, headers: list[Path], data: Path) -> OwnLabels:
+    """The classes and labels that the settings ask for."""
+    table = read_labels(settings.labels, settings.label_field, settings.classes, headers, data)
+    return own_labels(table, headers, data, settings.metric or "f1", are_chosen=bool(settings.classes), log=say)
+
+
+def _without_challenge(recipe: Recipe, own: OwnLabels) -> Recipe:
+    from .training.own_recipe import for_own_labels
+
+    return for_own_labels(recipe, own, say)
+
+
+def _matched(start: Start, classes: Classes, own: OwnLabels | None) -> Start:
+    """The start with the classes matched, which is also told."""
+    start = start.matched_to(classes, None if own is None else own.codes)
+    new = [name for name, place in zip(classes.codes, start.matched) if place < 0]
+    say(f"init: {start.words}" + (f" New: {', '.join(new[:10])}{', ...' if len(new) > 10 else ''}." if new else ""))
+    return start
+
+
+def read_labels(
+    file: str | None, field: str | None, classes: str | None, headers: list[Path], root: Path
+) -> LabelTable:
+    """Labels from a CSV file or else from a field of the headers; with a list of classes, these alone."""
+    table = read_label_table(file) if file else labels_of_field(headers, root, field or "Dx")
+    return chosen(table, classes) if classes else table
 
 
 def find_patients(data: Path, file: str | None) -> dict[str, str]:
@@ -111,7 +170,7 @@ def classify(model: Path, data: Path, outputs: Path, settings: Settings, notes: 
     report = classify_folder(ensemble, data, outputs, jobs=settings.jobs, notes=notes, log=warn)
     say(
         f"{report.recordings} recordings classified into {printable(outputs)}, "
-        f"{len(report.faults)} of them fell back to sinus rhythm"
+        f"{len(report.faults)} of them fell back to {ensemble.tally.fallback}"
     )
     if report.unwritten:
         warn(f"{len(report.unwritten)} outputs could not be written")
@@ -153,6 +212,9 @@ def experiment(
     """
     from .experiments.design import cross_validation, get_recipes, holdout, leave_one_source_out, read_cohort
 
+    for name in ONLY_TRAINING:
+        if getattr(settings, name):
+            raise UserError(f"{option(name)} is for training alone, {command} compares recipes without it; unset it")
     get_recipes(recipes)  # a wrong name is an error at once, before torch is imported and recordings are read
     groups = {} if isinstance(argument, int) else read_groups(argument, "group")
     table = load_weights(settings.weights or WEIGHTS)

@@ -14,13 +14,15 @@ import sys
 
 import numpy as np
 
-from ..data.classes import WEIGHTS
+from ..data.classes import OWN, WEIGHTS
 from ..files import json_ready
 from . import bootstrap
 from .files import Files, find_files, find_outputs, groups_by_folder, groups_by_table
 from .findings import Findings
+from .masked import evaluate_known, resampled_known
 from .metrics import evaluate
 from .official import read_labels, read_outputs
+from .own_labels import only_given, read_own_labels
 from .report import Figures, as_json, print_table, write_official, write_text
 from .task import Task, load_task
 
@@ -40,15 +42,21 @@ def evaluate_folders(options: argparse.Namespace) -> int:
     UserError
         If a file or folder cannot be read, or where the official script would stop, unless `options.lenient` is set.
     """
-    official = options.year != "unofficial"  # that year's script prints the recordings' names and no progress
+    own = bool(options.label_table or options.label_field)
+    # The unofficial phase's script prints the recordings' names and no progress.
+    official = options.year != "unofficial" and not own
     if official:
         print("Loading weights...")
-    task = load_task(options.year, options.weights or WEIGHTS)
+    task = Task(OWN) if own else load_task(options.year, options.weights or WEIGHTS)
     if official:
         print("Loading label and output files...")
     findings, other_findings = Findings(), Findings()
     files = find_files(task, options.labels, options.outputs, findings)
-    task, labels = read_labels(task, files, findings)
+    known: np.ndarray | None = None
+    if own:
+        task, labels, known = read_own_labels(files, options)
+    else:
+        task, labels = read_labels(task, files, findings)
     systems = [read_outputs(task, files, findings)]
     _print_findings(findings, task, options)
     if options.compare:
@@ -58,9 +66,11 @@ def evaluate_folders(options: argparse.Namespace) -> int:
     units = sources if options.resample_by == "source" else _groups(options.resample_by, files, options)
 
     _print_progress(task, findings)
-    overall = _figures(task, labels, systems, units, options)
+    if own and not options.classes:
+        task, labels, known, systems = only_given(task, labels, known, systems, findings)
+    overall = _figures(task, labels, systems, units, options, known)
     by_source = {
-        str(source): _figures(task, labels, systems, units, options, np.flatnonzero(sources == source))
+        str(source): _figures(task, labels, systems, units, options, known, np.flatnonzero(sources == source))
         for source in ([] if sources is None else np.unique(sources))
     }
     _write(task, overall, by_source, findings, other_findings, options)
@@ -75,7 +85,7 @@ def _print_progress(task: Task, findings: Findings) -> None:
     """The lines that the official script prints while it reads outputs and computes metrics."""
     for line in findings.printed:
         print(line)
-    if task.year == "unofficial":
+    if task.year in ("unofficial", OWN):
         return
     print("Evaluating model...", "- AUROC and AUPRC...", "- Accuracy...", "- F-measure...", sep="\n")
     if task.year == "2020":
@@ -107,10 +117,10 @@ def _print_findings(findings: Findings, task: Task, options: argparse.Namespace,
         findings.raise_stops(task.year)
     for line in findings.lines():
         print(f"note: {prefix}{line}", file=sys.stderr)
+    where = "without a usable output" if task.year == OWN else f"where the official script of {task.year} stops"
     for path, why in list(findings.stops.items())[:1]:
         print(
-            f"note: {prefix}files where the official script of {task.year} stops, taken as all-negative (--lenient): "
-            f"{len(findings.stops)} ({path}: {why})",
+            f"note: {prefix}files {where}, taken as all-negative (--lenient): {len(findings.stops)} ({path}: {why})",
             file=sys.stderr,
         )
 
@@ -128,6 +138,7 @@ def _figures(
     systems: list[Predictions],
     units: np.ndarray | None,
     options: argparse.Namespace,
+    known: np.ndarray | None = None,
     chosen: np.ndarray | slice = slice(None),
 ) -> Figures:
     """Scores, intervals and differences for the chosen recordings.
@@ -139,18 +150,26 @@ def _figures(
         The outputs to score and, with --compare, the ones to compare with.
     units : (recordings,) or None
         Groups that are resampled as a whole.
+    known : bool (recordings, classes) or None
+        With labels of the user's own, those that are known.
     chosen : int (chosen recordings,) or slice
     """
     labels, systems = labels[chosen], [(outputs[chosen], scores[chosen]) for outputs, scores in systems]
+    known = None if known is None else known[chosen]
     scores = [
         evaluate(labels, outputs, probabilities, task.weights, task.sinus_rhythm, task.year)
+        if known is None
+        else evaluate_known(labels, outputs, probabilities, known)
         for outputs, probabilities in systems
     ]
     if not options.bootstrap:
         return Figures(len(labels), scores[0])
     groups = None if units is None else units[chosen]
     counts = bootstrap.draw_counts(len(labels), options.bootstrap, options.seed, groups)
-    resampled = bootstrap.resampled_metrics(labels, systems, counts, task.weights, task.sinus_rhythm, task.year)
+    if known is None:
+        resampled = bootstrap.resampled_metrics(labels, systems, counts, task.weights, task.sinus_rhythm, task.year)
+    else:
+        resampled = resampled_known(labels, systems, known, counts)
     intervals = {key: bootstrap.interval(values) for key, values in resampled[0].items()}
     if not options.compare:
         return Figures(len(labels), scores[0], intervals)

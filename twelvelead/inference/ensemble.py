@@ -157,6 +157,7 @@ def load_ensemble(
         description.member_thresholds,
         description.priors,
         device,
+        Tally(fallback="no class" if description.classes.are_own else "sinus rhythm"),
     )
 
 

@@ -104,6 +104,12 @@ class Facts:
         From so many recordings.
     version : str
         Of this package.
+    known : bool (recordings, classes) or None
+        Labels that are known, with a label set of the user's own; None: all of them.
+    origin : str
+        Where labels of the user's own were read, in words; otherwise empty.
+    start : str or None
+        The model from which the members started, in words.
     """
 
     recipe: Recipe
@@ -119,6 +125,9 @@ class Facts:
     threshold_stages: Sequence[tuple[str, float]]
     threshold_recordings: int
     version: str
+    known: np.ndarray | None = None
+    origin: str = ""
+    start: str | None = None
 
 
 def model_card(facts: Facts) -> str:
@@ -130,6 +139,7 @@ def model_card(facts: Facts) -> str:
     conventions = voting.convention_recordings if voting.convention_part else 0
     beside = f", and {conventions} synthetic ones of hospitals that write in other ways" if conventions else ""
     stages = ", ".join(f"{stage} {value:.3f}" for stage, value in facts.threshold_stages)
+    start = f"{facts.start} " if facts.start else ""
     sections = [
         "# Model card",
         f"An ensemble of {_count(facts.members, 'neural network')} that names diagnoses in 12-lead ECGs: recipe "
@@ -144,7 +154,8 @@ def model_card(facts: Facts) -> str:
         "## What it learned from",
         _data(facts),
         "## How it was trained",
-        f"{_count(facts.members, 'member')} of {_span(facts.epochs)} epochs, {facts.parameters:,} parameters each, "
+        f"{start}{_count(facts.members, 'member')} of {_span(facts.epochs)} epochs, "
+        f"{facts.parameters:,} parameters each, "
         f"seed {facts.seed}; every number is in `recipe.json`, every epoch in `history.csv`, and who trained on what "
         f"in `splits.json`. Source of the method: {recipe.source}.",
         f"Thresholds are of {used}. They were searched by the method `{voting.threshold_method}` with "
@@ -179,7 +190,8 @@ def _data(facts: Facts) -> str:
     synthetic = facts.synthetic
     if synthetic:
         lines.append(f"| synthetic recordings of this package (docs/synthetic.md) | {synthetic:,} | BSD-2-Clause | — |")
-    return "\n".join([*lines, "", _people(facts.metadata), "", *_class_table(facts)])
+    own = [f"Labels: {facts.origin}. Empty cells were unknown and taught nothing.", ""] if facts.origin else []
+    return "\n".join([*lines, "", _people(facts.metadata), "", *own, *_class_table(facts)])
 
 
 def _people(metadata: np.ndarray) -> str:
@@ -197,11 +209,21 @@ def _people(metadata: np.ndarray) -> str:
 
 
 def _class_table(facts: Facts) -> list[str]:
+    if facts.known is not None:
+        counts = zip(facts.classes.codes, (facts.labels & facts.known).sum(axis=0), facts.known.sum(axis=0))
+        rows = [f"| {in_cell(name)} | {positives:,} | {known:,} |" for name, positives, known in counts]
+        return ["| class | recordings | of those where it is known |", "|---|---:|---:|", *rows]
     lines = ["| class | diagnosis | recordings |", "|---|---|---:|"]
     positives = facts.labels.sum(axis=0)
     for abbreviation, code, count in zip(facts.classes.abbreviations, facts.classes.codes, positives.tolist()):
-        lines.append(f"| {abbreviation} | {DIAGNOSES[code][1] if code in DIAGNOSES else code} | {int(count):,} |")
+        diagnosis = DIAGNOSES[code][1] if code in DIAGNOSES else in_cell(code)
+        lines.append(f"| {in_cell(abbreviation)} | {diagnosis} | {int(count):,} |")
     return lines
+
+
+def in_cell(text: str) -> str:
+    """A text in a cell of a Markdown table, where a bar would begin the next cell."""
+    return text.replace("|", "\\|")
 
 
 def _limits(facts: Facts) -> str:
@@ -219,7 +241,8 @@ def _limits(facts: Facts) -> str:
         "Holter and monitor recordings, exercise tests, electrodes elsewhere than at the standard places, pictures and "
         "printed sheets of 2.5 s a lead.",
         "Scores are no calibrated probabilities unless the tables above show it.",
-        "The Challenge forbids to submit a model that was trained elsewhere: `train_model.py` never starts from one.",
+        "The Challenge forbids to submit a model that was trained elsewhere: "
+        + ("this one started from such a model." if facts.start else "`train_model.py` never starts from one."),
     ]
     if rare:
         points.insert(1, f"Classes with fewer than {FEW_RECORDINGS} recordings are hardly learned: {', '.join(rare)}.")

@@ -26,7 +26,7 @@ from ..inference.model_files import FORMAT, manifest_of, member_path, sealed
 from ..models.network import parameters_of
 from ..plots.progress import draw_progress, write_history
 from ..recipes import to_dict
-from ..thresholds.objectives import METRIC_OF, joined, objective_of
+from ..thresholds.objectives import joined, metric_name, objective_of
 from ..thresholds.search import Thresholds, optimise, shrink
 from .losses import WEIGHTED, frequency_log_odds
 from .member import TrainedMember
@@ -55,7 +55,8 @@ class ModelFolder:
         self, run: TrainingRun, seconds_used: float, started: float, until: Deadline, log: Callable[[str], None]
     ):
         self.run, self.seconds_used, self.started, self.until, self.log = run, seconds_used, started, until, log
-        self.labels = run.classes.labels(run.store.codes)
+        self.labels = run.labels()
+        self.known = run.known_labels(self.labels) if run.classes.are_own else None  # that metrics look at; None: all
         self.truth = run.threshold_labels(self.labels)
         added = (self.truth & ~self.labels)[run.rows].sum(axis=0)
         self.added = {code: int(count) for code, count in zip(run.classes.codes, added) if count}
@@ -126,7 +127,7 @@ class ModelFolder:
     def _optimise(self, rows: np.ndarray, scores: np.ndarray, convention_scores: np.ndarray, title: str) -> Thresholds:
         """Thresholds for scores (rows, classes) of these rows, and for the scores of the convention rows."""
         classes, voting = self.run.classes, self.run.recipe.voting
-        objective = objective_of(classes, self.truth[rows], scores)
+        objective = objective_of(classes, self.truth[rows], scores, None if self.known is None else self.known[rows])
         shrinkage = voting.shrinkage
         conventions = self.run.convention_rows if voting.convention_part else np.zeros(0, dtype=np.int64)
         if len(conventions):
@@ -137,7 +138,7 @@ class ModelFolder:
         thresholds = shrink(objective, thresholds, shrinkage, self.log_odds)
         beside = f" and {len(conventions)} synthetic ones" if len(conventions) else ""
         self.log(
-            f"{title}: thresholds from {len(rows)} recordings{beside}, {METRIC_OF[classes.year]} there: "
+            f"{title}: thresholds from {len(rows)} recordings{beside}, {metric_name(classes)} there: "
             + ", ".join(f"{stage} {value:.3f}" for stage, value in thresholds.stages)
         )
         return thresholds
@@ -183,7 +184,7 @@ class ModelFolder:
             dict(
                 **classes.to_dict(),
                 abbreviations=classes.abbreviations,
-                priors=self.labels[run.rows].mean(axis=0).tolist(),
+                priors=self._priors().tolist(),
             ),
         )
         write_json(
@@ -209,6 +210,13 @@ class ModelFolder:
         replace_file(snapshot / "progress.png", lambda partial: draw_progress(history, partial))
         write_text(snapshot / CARD, model_card(self._facts(ensemble, recordings)))
 
+    def _priors(self) -> np.ndarray:
+        """Share of the recordings that have each class, of those where it is known; float64 (classes,)."""
+        rows = self.run.rows
+        if self.known is None:
+            return self.labels[rows].mean(axis=0)
+        return (self.labels & self.known)[rows].sum(axis=0) / np.maximum(self.known[rows].sum(axis=0), 1)
+
     def _facts(self, ensemble: Thresholds, recordings: int) -> Facts:
         """What the model card says of the members that are done."""
         run = self.run
@@ -223,6 +231,9 @@ class ModelFolder:
             headers=[run.store.headers[row] for row in run.rows if not run.store.synthetic[row]],
             synthetic=int((run.store.synthetic & ~run.store.conventions).sum()),
             labels=self.labels[run.rows],
+            known=None if self.known is None else self.known[run.rows],
+            origin=run.origin,
+            start=None if run.start is None else run.start.words,
             metadata=run.store.metadata[run.rows],
             threshold_stages=ensemble.stages,
             threshold_recordings=recordings,
@@ -240,7 +251,9 @@ class ModelFolder:
     def _manifest(self, complete: bool, files: dict[str, str]) -> dict[str, Any]:
         """Content of recipe.json, without which there is no model: it names the members, and the hash of each file."""
         run = self.run
+        started_from = {} if run.start is None else {"started_from": run.start.to_dict()}
         return dict(
+            **started_from,
             format=FORMAT,
             twelvelead=__version__,
             torch=torch.__version__,

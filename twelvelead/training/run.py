@@ -19,6 +19,8 @@ from typing import Any
 import numpy as np
 
 from ..data.classes import Classes
+from ..data.label_tables import UNKNOWN
+from ..data.own_labels import OwnLabels, as_arrays
 from ..data.sources import known_labels, source_of, states_rhythm
 from ..data.splits import stratified_folds, stratified_parts
 from ..errors import UserError
@@ -26,8 +28,9 @@ from ..files import write_json
 from ..inference.model_files import manifest_of
 from ..preprocessing.heart_rate import add_rate_labels
 from ..recipes import Recipe, recipe_from_dict, to_dict
+from .fine_tuning import Start
 from .identity import changes, digest, identity_of
-from .label_check import check_labels
+from .label_check import check_labels, check_own_labels
 from .publishing import damaged_file, finish_publishing, remove_rest
 from .store import Drawn, Store, build_store, open_store
 
@@ -55,6 +58,12 @@ class TrainingRun:
     store : Store
     identity : dict of str → str
         See identity.identity_of.
+    cells : tuple of str or None
+        With a label set of the user's own, the labels of each row of the store; see data.label_tables.LabelTable.
+    start : Start or None
+        The trained model from which the members start; None: from random weights.
+    origin : str
+        Where labels of the user's own were read, in words; otherwise empty.
     """
 
     work: Path
@@ -66,6 +75,9 @@ class TrainingRun:
     groups: list[str | None]
     store: Store
     identity: dict[str, str] = field(default_factory=dict)
+    cells: tuple[str, ...] | None = None
+    start: Start | None = None
+    origin: str = ""
 
     @property
     def folder(self) -> Path:
@@ -84,7 +96,13 @@ class TrainingRun:
         They are real recordings, or the synthetic ones where there is nothing else.
         """
         usable = ~self.store.conventions if self.store.synthetic.all() else ~self.store.synthetic
+        if self.cells is not None:
+            return np.flatnonzero(usable & as_arrays(self.cells)[1].any(axis=1))
         return np.flatnonzero(usable & np.array([bool(codes) for codes in self.store.codes]))
+
+    def labels(self) -> np.ndarray:
+        """Which recordings of the store have which classes, bool (recordings, classes)."""
+        return self.classes.labels(self.store.codes) if self.cells is None else as_arrays(self.cells)[0]
 
     @property
     def synthetic_rows(self) -> np.ndarray:
@@ -116,6 +134,9 @@ class TrainingRun:
                 classes=self.classes.to_dict(),
                 seed=self.seed,
                 groups=self.groups,
+                cells=self.cells,
+                start=None if self.start is None else self.start.to_dict(),
+                origin=self.origin,
             ),
         )
 
@@ -133,7 +154,14 @@ class TrainingRun:
         return rows[train], rows[~train]
 
     def known_labels(self, labels: np.ndarray) -> np.ndarray | None:
-        """Labels that take part in the loss, bool like `labels`; None means all of them."""
+        """Labels that take part in the loss, bool like `labels`; None means all of them.
+
+        With a label set of the user's own, these are the cells that are not empty, and no others take part in the
+        search for thresholds and in validation either.
+        """
+        if self.cells is not None:
+            known = as_arrays(self.cells)[1]
+            return None if known.all() else known
         if self.recipe.training.unknown_labels == "negative":
             return None
         real = np.flatnonzero(~self.store.synthetic)  # of a synthetic heart everything is known
@@ -191,6 +219,9 @@ def open_run(work: Path) -> TrainingRun:
             values["groups"],
             store,
             values["identity"],
+            None if values["cells"] is None else tuple(values["cells"]),
+            None if values["start"] is None else Start.from_dict(values["start"]),
+            values["origin"],
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{path}: cannot be read ({error}); start training again") from None
@@ -207,6 +238,8 @@ def prepare_run(
     patients: dict[str, str] | None,
     jobs: int,
     log: Log,
+    own: OwnLabels | None = None,
+    start: Start | None = None,
 ) -> tuple[TrainingRun | None, float]:
     """Prepares the recordings and writes training_run.json; keeps what a killed run of the same kind has done.
 
@@ -232,6 +265,10 @@ def prepare_run(
         chosen = np.random.default_rng(seed).choice(len(headers), limit, replace=False)
         headers = [headers[k] for k in np.sort(chosen)]
     identity = identity_of(headers, root, recipe, classes, seed, patients)
+    if own is not None:
+        identity["labels"] = digest(sorted(own.cells.items()))
+    if start is not None:
+        identity["model to start from"] = digest(start.key)
     # before the store is opened: a run that was killed while it tidied up may have left half a store
     if _is_finished(folder, identity, log):
         shutil.rmtree(work)
@@ -251,11 +288,37 @@ def prepare_run(
     classes = classes.spelled_as(store.codes)
     as_read = digest([store.headers, store.codes, store.offsets.tolist(), groups])
     identity_as_read = {**identity, AS_READ: as_read}
-    run = TrainingRun(work, digest(identity_as_read), store.key, recipe, classes, seed, groups, store, identity_as_read)
-    check_labels(store, run.rows, classes, recipe.name, log)
+    run = TrainingRun(
+        work,
+        digest(identity_as_read),
+        store.key,
+        recipe,
+        classes,
+        seed,
+        groups,
+        store,
+        identity_as_read,
+        None if own is None else _cells_of_rows(store, own),
+        start,
+        "" if own is None else own.origin,
+    )
+    if run.cells is None:
+        check_labels(store, run.rows, classes, recipe.name, log)
+    else:
+        labels, known = as_arrays([run.cells[row] for row in run.rows])
+        check_own_labels(labels, known, classes, log)
     seconds = _resume(run, log)
     run.write()
     return run, seconds
+
+
+def _cells_of_rows(store: Store, own: OwnLabels) -> tuple[str, ...]:
+    """The user's labels of each row of the store. Of a synthetic heart everything is known."""
+    nothing = UNKNOWN * len(own.classes.codes)
+    return tuple(
+        own.cells_of_codes(codes) if synthetic else own.cells.get(header, nothing)
+        for header, codes, synthetic in zip(store.headers, store.codes, store.synthetic)
+    )
 
 
 def _is_finished(folder: Path, identity: dict[str, str], log: Log) -> bool:

@@ -24,11 +24,13 @@ from pathlib import Path
 import torch
 
 from ..data.classes import Classes
+from ..data.own_labels import OwnLabels
 from ..errors import UserError
 from ..inference.ensemble import Ensemble, load_ensemble
 from ..inference.predict import PackedRecordings
 from ..recipes import Recipe
 from .batches import on_device
+from .fine_tuning import Start
 from .lock import Lock, locked
 from .member import train_member
 from .member_files import write_result
@@ -61,6 +63,8 @@ def train_ensemble(
     jobs: int = -1,
     workers: int | None = None,
     log: Log = log_line,
+    own: OwnLabels | None = None,
+    start: Start | None = None,
 ) -> Ensemble:
     """Trains all members and writes the model folder; a run that was killed is continued by calling it again.
 
@@ -86,6 +90,11 @@ def train_ensemble(
         process; if native code crashes then, nothing is left to say so. Under torchrun every rank is such a process.
     log : callable
         Told one line at a time. Other processes write to standard output instead.
+    own : OwnLabels, optional
+        The user's own labels of the recordings, for the classes that it has; by default labels are the codes in the
+        headers.
+    start : Start, optional
+        The trained model from which members start; by default they start from random weights.
 
     Raises
     ------
@@ -102,7 +111,9 @@ def train_ensemble(
             _train_as_rank(folder, recipe.voting.members, device, log)
         else:
             with locked(folder) as lock:
-                prepared = prepare_run(headers, folder, recipe, classes, root, seed, limit, patients, jobs, log)
+                prepared = prepare_run(
+                    headers, folder, recipe, classes, root, seed, limit, patients, jobs, log, own, start
+                )
                 run, seconds_used = prepared
                 if run is None:
                     for _ in range(3):  # as often as the other ranks wait in _train_as_rank
@@ -188,7 +199,7 @@ def _train_one(
     watch: Callable[[], None],
 ) -> None:
     """Trains one member, the one at this place of the budget's, and writes its result."""
-    labels = run.classes.labels(run.store.codes)
+    labels = run.labels()
     train_rows, validation_rows = run.member_rows(labels, member)
 
     def epochs_allowed(done: int, epoch_seconds: float) -> int:
@@ -211,6 +222,7 @@ def _train_one(
         convention_rows=run.convention_rows,
         epochs_allowed=epochs_allowed,
         out_of_time=until.is_over,
+        start=run.start,
         log=log,
     )
     write_result(run, member, trained)
