@@ -20,13 +20,13 @@ REPLACED = frozenset(loss.__name__ for loss in (challenge_loss, joint_loss, cate
 def for_own_labels(recipe: Recipe, own: OwnLabels, log: Callable[[str], None]) -> Recipe:
     """The recipe without what only the Challenge's classes have.
 
-    - The Challenge metric as a loss and the categorical cross-entropy become the weighted cross-entropy. They punish
-      no false positive in a recording that has none of the classes, and such recordings are rare in the Challenge only.
+    - The Challenge metric as a loss and the categorical cross-entropy become the weighted cross-entropy. They punish no
+      false positive in a recording that has none of the classes, and only in the Challenge are such recordings rare.
     - Nothing is read into the labels: which sources annotate which classes, whether a rhythm is stated, and what the
       heart rate is called. What is unknown is said by empty cells.
     - A recording may get no label. The recipe's reason to give one to each is that the Challenge metric only gains.
-    - Thresholds are those that are best by the metric. They are not moved towards a common one, which the default recipe
-      does for hospitals with other habits than those that it learns from.
+    - Thresholds are those that are best by the metric. They are not moved towards a common one, which the default
+      recipe does for hospitals with other habits than those that it learns from.
     - Synthetic recordings show the Challenge's diagnoses alone. They are used if every class is one of these, and then
       only to learn from and not to search thresholds on.
     """
