@@ -33,7 +33,7 @@ NAMES = ['LVH, "strain"', "µ|#1", "AF"]
 
 @pytest.fixture(scope="module")
 def labels_csv(tmp_path_factory, hospital):
-    """Labels of the 48 recordings: odd names, a column with unknown cells, and one recording of which nothing is known."""
+    """Labels of the 48 recordings: odd names, a column with unknown cells, one recording that is unknown altogether."""
     path = tmp_path_factory.mktemp("labels") / "labels.csv"
     rng = np.random.default_rng(0)
     with open(path, "w", newline="", encoding="utf-8") as file:
