@@ -41,7 +41,7 @@ def small(name: str):
 
 @pytest.fixture
 def trained(monkeypatch):
-    """Makes a model of two members with random weights the one to start from, without a folder; returns its networks."""
+    """Makes a model of two members with random weights, which is in no folder, the one to start from."""
 
     def make(recipe, freeze=False, matched=(0, 1, 2)):
         torch.manual_seed(7)
