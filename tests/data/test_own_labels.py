@@ -54,7 +54,7 @@ def test_a_name_that_looks_like_the_escape_of_another_stays_apart():
     assert classes.of_output(classes.as_output(values, 0.0), classes.codes).tolist() == [0.2, 0.7]
 
 
-def test_classes_of_the_challenge_are_stored_as_before_and_own_ones_with_their_metric():
+def test_challenge_classes_are_stored_as_before_and_own_ones_with_a_metric():
     challenge = classes_for("challenge", load_weights(Path(__file__).parents[2] / "weights.csv"))
     assert list(challenge.to_dict()) == ["codes", "weights", "outputs", "year"]
     assert challenge.outputs == OUTPUT_CODES and not challenge.are_own
@@ -158,7 +158,7 @@ def made_headers(folder: Path, count: int) -> list[Path]:
     return [folder / f"R{k:02d}.hea" for k in range(count)]
 
 
-def test_classes_that_are_too_rare_are_left_out_with_a_line_or_are_an_error_if_named(tmp_path):
+def test_rare_classes_are_left_out_with_a_line_or_are_an_error_if_named(tmp_path):
     rows = [[f"R{k:02d}", int(k < 8), int(k < 3), int(k > 0)] for k in range(16)]
     table = read_label_table(table_file(tmp_path, ["recording", "often", "seldom", "always"], *rows))
     lines: list[str] = []

@@ -62,7 +62,7 @@ def trained(monkeypatch):
 
 
 @pytest.mark.parametrize("name", RECIPES)
-def test_classes_in_another_order_have_the_scores_of_the_trained_model_in_that_order(name, trained):
+def test_classes_in_another_order_keep_the_scores_of_the_trained_model(name, trained):
     recipe = small(name)
     start, networks = trained(recipe, matched=(2, NEW, 0, 1))
     model = new_model(recipe, 4)
