@@ -133,7 +133,8 @@ def _gru(
         return op.Concat(update, reset, new, axis=0)
 
     def one_direction(values: Any) -> Any:
-        return op.Unsqueeze(values, op.Constant(value_ints=[0]))
+        axes: Any = op.Constant(value_ints=[0])  # onnxscript's types know only the values that it had
+        return op.Unsqueeze(values, axes)
 
     inputs, recurrent, *biases = [in_onnx_order(values) for values in weights]
     # With linear_before_reset the reset gate works on the recurrent product and its bias, as in torch.
@@ -147,5 +148,6 @@ def _gru(
         hidden_size=int(state.shape[-1]),
         linear_before_reset=1,
     )
-    steps = op.Squeeze(steps, op.Constant(value_ints=[1]))  # steps, batch, units
+    directions: Any = op.Constant(value_ints=[1])
+    steps = op.Squeeze(steps, directions)  # steps, batch, units
     return op.Transpose(steps, perm=[1, 0, 2]), last

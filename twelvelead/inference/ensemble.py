@@ -221,6 +221,7 @@ def load_ensemble(
         description.votes,
         description.probabilities,
         device,
+        Tally(fallback="no class" if description.classes.are_own else "sinus rhythm"),
     )
 
 

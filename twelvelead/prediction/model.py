@@ -168,7 +168,8 @@ class Model:
             unknown = ["age"] * bool(np.isnan(recording.age_years)) + ["sex"] * (recording.sex == "unknown")
             if unknown:
                 notes.append(f"unknown, though the model uses it: {' and '.join(unknown)}")
-        if not any(each.found and each.probability >= each.threshold for each in results):
+        voting = self.ensemble.recipe.voting
+        if voting.at_least_one and not any(each.found and each.probability >= each.threshold for each in results):
             notes.append("no class reaches its threshold; the one that comes nearest was taken")
         return tuple(notes), tuple(warnings)
 
@@ -227,7 +228,9 @@ def _class_results(ensemble: Ensemble, scores: np.ndarray, labels: np.ndarray) -
             abbreviation=classes.abbreviations[k],
             name=DIAGNOSES[code][1] if code in DIAGNOSES else _CPSC_NAMES.get(code, names.get(code, code)),
             same_as=tuple(
-                twin for twin, canonical in EQUIVALENT.items() if canonical == code and twin in classes.outputs
+                twin
+                for twin, canonical in EQUIVALENT.items()
+                if canonical == code and twin in classes.outputs and not classes.are_own
             ),
             probability=float(joint[k]),
             threshold=float(shown[k]),

@@ -19,15 +19,18 @@ from typing import TypeAlias
 import numpy as np
 
 from ..data.classes import Classes
+from ..data.label_tables import UNKNOWN
+from ..data.own_labels import OwnLabels, as_arrays
 from ..data.sources import known_labels, source_of, states_rhythm
 from ..data.splits import stratified_folds, stratified_parts
 from ..errors import UserError
 from ..files import write_json
 from ..preprocessing.heart_rate import add_rate_labels
 from ..recipes import AnyRecipe, Input, Recipe, recipe_from_dict, to_dict
+from .fine_tuning import Start
 from .identity import digest, identity_of
 from .joined_run import JoinedRun
-from .label_check import check_labels
+from .label_check import check_labels, check_own_labels
 from .publishing import finish_publishing, remove_rest
 from .resuming import is_finished, resume
 from .store import Drawn, Store, build_store, open_store
@@ -65,6 +68,12 @@ class TrainingRun:
         either.
     teacher : str or None
         Of the model from whose scores the member learns, see teacher.teacher_key; None if it learns from labels alone.
+    cells : tuple of str or None
+        With a label set of the user's own, the labels of each row of the store; see data.label_tables.LabelTable.
+    start : Start or None
+        The trained model from which the members start; None: from random weights.
+    origin : str
+        Where labels of the user's own were read, in words; otherwise empty.
     """
 
     work: Path
@@ -79,6 +88,10 @@ class TrainingRun:
     store_name: str = "store"
     members: tuple[int, ...] | None = None
     unused: frozenset[str] = frozenset()
+    teacher: str | None = None
+    cells: tuple[str, ...] | None = None
+    start: Start | None = None
+    origin: str = ""
 
     @property
     def parts(self) -> tuple[TrainingRun, ...]:
@@ -92,8 +105,6 @@ class TrainingRun:
     def in_first(self, part: TrainingRun, rows: np.ndarray) -> np.ndarray:
         """The rows themselves; see JoinedRun."""
         return rows
-
-    teacher: str | None = None
 
     @property
     def folder(self) -> Path:
@@ -112,8 +123,16 @@ class TrainingRun:
         They are real recordings, or the synthetic ones where there is nothing else.
         """
         usable = ~self.store.conventions if self.store.synthetic.all() else ~self.store.synthetic
-        rows = np.flatnonzero(usable & np.array([bool(codes) for codes in self.store.codes]))
+        labelled = [
+            bool(codes) if self.cells is None else set(self.cells[row]) != {UNKNOWN}
+            for row, codes in enumerate(self.store.codes)
+        ]
+        rows = np.flatnonzero(usable & np.array(labelled, dtype=bool))
         return rows[[self.store.headers[row] not in self.unused for row in rows]] if self.unused else rows
+
+    def labels(self) -> np.ndarray:
+        """Which recordings of the store have which classes, bool (recordings, classes)."""
+        return self.classes.labels(self.store.codes) if self.cells is None else as_arrays(self.cells)[0]
 
     @property
     def synthetic_rows(self) -> np.ndarray:
@@ -149,7 +168,14 @@ class TrainingRun:
         return rows[train], rows[~train]
 
     def known_labels(self, labels: np.ndarray) -> np.ndarray | None:
-        """Labels that take part in the loss, bool like `labels`; None means all of them."""
+        """Labels that take part in the loss, bool like `labels`; None means all of them.
+
+        With a label set of the user's own, these are the cells that are not empty, and no others take part in the
+        search for thresholds and in validation either.
+        """
+        if self.cells is not None:
+            known = as_arrays(self.cells)[1]
+            return None if known.all() else known
         if self.recipe.training.unknown_labels == "negative":
             return None
         real = np.flatnonzero(~self.store.synthetic)  # of a synthetic heart everything is known
@@ -191,9 +217,23 @@ class TrainingRun:
 AnyRun: TypeAlias = TrainingRun | JoinedRun
 
 
+@dataclass(frozen=True)
+class _Rows:
+    """The store of a part of the recipe, by the name of its folder, and what is told of its rows; see TrainingRun."""
+
+    store_name: str
+    store: Store
+    groups: list[str | None]
+    cells: tuple[str, ...] | None
+
+
 def write_run(run: AnyRun) -> None:
     """Writes training_run.json."""
-    parts = [dict(store=part.store_name, store_key=part.store_key, groups=part.groups) for part in run.parts]
+    first = run.parts[0]
+    parts = [
+        dict(store=part.store_name, store_key=part.store_key, groups=part.groups, cells=part.cells)
+        for part in run.parts
+    ]
     values = dict(
         key=run.key,
         identity=run.identity,
@@ -201,7 +241,9 @@ def write_run(run: AnyRun) -> None:
         classes=run.classes.to_dict(),
         seed=run.seed,
         parts=parts,
-        teacher=run.parts[0].teacher,
+        teacher=first.teacher,
+        start=None if first.start is None else first.start.to_dict(),
+        origin=first.origin,
     )
     write_json(run.work / "training_run.json", values)
 
@@ -232,8 +274,18 @@ def open_run(work: Path) -> AnyRun:
             Classes.from_dict(values["classes"]),
             values["seed"],
             values["identity"],
-            [(part["store"], stores[part["store"]], part["groups"]) for part in values["parts"]],
-            values.get("teacher"),
+            [
+                _Rows(
+                    part["store"],
+                    stores[part["store"]],
+                    part["groups"],
+                    None if part["cells"] is None else tuple(part["cells"]),
+                )
+                for part in values["parts"]
+            ],
+            teacher=values["teacher"],
+            start=None if values["start"] is None else Start.from_dict(values["start"]),
+            origin=values["origin"],
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{path}: cannot be read ({error}); start training again") from None
@@ -246,10 +298,13 @@ def _assembled(
     classes: Classes,
     seed: int,
     identity: dict[str, str],
-    stores: list[tuple[str, Store, list[str | None]]],
+    rows_of_parts: list[_Rows],
+    *,
     teacher: str | None,
+    start: Start | None,
+    origin: str,
 ) -> AnyRun:
-    """The run of a recipe from name, content and patients of the store of each of its parts."""
+    """The run of a recipe from the rows of each of its parts."""
     members: list[tuple[int, ...] | None] = [None]
     if not isinstance(recipe, Recipe):
         order = recipe.part_of_member
@@ -258,18 +313,21 @@ def _assembled(
         TrainingRun(
             work,
             key,
-            store.key,
+            rows.store.key,
             part,
             classes,
             seed,
-            groups,
-            store,
+            rows.groups,
+            rows.store,
             identity,
-            store_name=name,
+            store_name=rows.store_name,
             members=of_part,
             teacher=teacher,
+            cells=rows.cells,
+            start=start,
+            origin=origin,
         )
-        for part, of_part, (name, store, groups) in zip(recipe.parts, members, stores, strict=True)
+        for part, of_part, rows in zip(recipe.parts, members, rows_of_parts, strict=True)
     ]
     if isinstance(recipe, Recipe):
         return parts[0]
@@ -290,6 +348,8 @@ def prepare_run(
     jobs: int,
     log: Log,
     teacher: str | None = None,
+    own: OwnLabels | None = None,
+    start: Start | None = None,
 ) -> tuple[AnyRun | None, float]:
     """Prepares the recordings and writes training_run.json; keeps what a killed run of the same kind has done.
 
@@ -317,6 +377,10 @@ def prepare_run(
     identity = identity_of(headers, root, recipe, classes, seed, patients)
     if teacher is not None:
         identity["teacher"] = teacher
+    if own is not None:
+        identity["labels"] = digest(sorted(own.cells.items()))
+    if start is not None:
+        identity["model to start from"] = digest(start.key)
     # before the store is opened: a run that was killed while it tidied up may have left half a store
     if is_finished(folder, identity, log):
         shutil.rmtree(work)
@@ -337,9 +401,22 @@ def prepare_run(
         [store.headers, store.codes, store.offsets.tolist(), of_store] for store, of_store in zip(stores, groups)
     ]
     identity[AS_READ] = digest(as_read[0] if isinstance(recipe, Recipe) else as_read)
-    described = [(name, store, of_store) for (name, store), of_store in zip(named, groups)]
-    run = _assembled(work, digest(identity), recipe, classes, seed, identity, described, teacher)
-    check_labels(stores[0], run.parts[0].rows, classes, recipe.name, log)
+    run = _assembled(
+        work,
+        digest(identity),
+        recipe,
+        classes,
+        seed,
+        identity,
+        [
+            _Rows(name, store, of_store, None if own is None else _cells_of_rows(store, own))
+            for (name, store), of_store in zip(named, groups)
+        ],
+        teacher=teacher,
+        start=start,
+        origin="" if own is None else own.origin,
+    )
+    _check_labels(run.parts[0], log)
     seconds = resume(run, log)
     write_run(run)
     return run, seconds
@@ -366,6 +443,24 @@ def _build_stores(
             stores[part.input, made] = name, store
         result.append(stores[part.input, made])
     return result
+
+
+def _check_labels(run: TrainingRun, log: Log) -> None:
+    """Names what is odd about the labels; raises UserError if training would learn nothing."""
+    if run.cells is None:
+        check_labels(run.store, run.rows, run.classes, run.recipe.name, log)
+    else:
+        labels, known = as_arrays([run.cells[row] for row in run.rows])
+        check_own_labels(labels, known, run.classes, log)
+
+
+def _cells_of_rows(store: Store, own: OwnLabels) -> tuple[str, ...]:
+    """The user's labels of each row of the store. Of a synthetic heart everything is known."""
+    nothing = UNKNOWN * len(own.classes.codes)
+    return tuple(
+        own.cells_of_codes(codes) if synthetic else own.cells.get(header, nothing)
+        for header, codes, synthetic in zip(store.headers, store.codes, store.synthetic)
+    )
 
 
 def _report_recordings(stores: list[Store], log: Log) -> None:
