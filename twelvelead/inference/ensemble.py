@@ -25,7 +25,7 @@ from ..errors import UserError
 from ..models.network import accelerated, fuse, new_model
 from ..recipes import Recipe
 from ..terminal import printable, warn
-from ..thresholds.decisions import at_least_one_label, decide, vote
+from ..thresholds.decisions import Rules, at_least_one_label, decide, vote
 from .model_files import Description, damaged, member_path, read_description, read_weights, whole_model
 from .notes import Tally
 from .predict import PackedRecordings, predict_each
@@ -47,6 +47,8 @@ class Ensemble:
     priors : float64 (classes,)
         Share of the training recordings that have each class.
     device : torch.device
+    rules : Rules or None
+        What else decides about labels; None for a model that decides by thresholds alone.
     tally : Tally
         What happened to the recordings that team_code.run_model classified with it.
     """
@@ -58,6 +60,7 @@ class Ensemble:
     member_thresholds: np.ndarray
     priors: np.ndarray
     device: torch.device
+    rules: Rules | None = None
     tally: Tally = field(default_factory=Tally, compare=False)
 
 
@@ -97,13 +100,15 @@ def _threads(count: int) -> ThreadPoolExecutor:
 
 
 def labels_of(ensemble: Ensemble, scores: np.ndarray) -> np.ndarray:
-    """Labels bool (recordings, classes) from member scores, as the recipe says: by their mean or by majority."""
+    """Labels bool (recordings, classes) from member scores, by their mean or by majority, as the recipe says, and by the rules."""
     voting, mean = ensemble.recipe.voting, scores.mean(axis=0)
     if voting.thresholds == "members":
         each = decide(scores, ensemble.member_thresholds[:, None, :])
         labels, cuts = vote(each), ensemble.member_thresholds.mean(axis=0)
     else:
         labels, cuts = decide(mean, ensemble.thresholds), ensemble.thresholds
+    if ensemble.rules is not None:
+        return ensemble.rules.apply(labels, mean, cuts, voting.at_least_one)
     return at_least_one_label(labels, mean, cuts) if voting.at_least_one else labels
 
 
@@ -157,6 +162,7 @@ def load_ensemble(
         description.member_thresholds,
         description.priors,
         device,
+        description.rules,
     )
 
 

@@ -32,6 +32,7 @@ from ..errors import UserError
 from ..files import read_bytes
 from ..recipes import Recipe, recipe_from_dict
 from ..terminal import printable
+from ..thresholds.decisions import Rules
 from .recipe_checks import check_recipe
 
 NEW = ".new"  # folder in a model folder; see `whole_model`
@@ -67,6 +68,8 @@ class Description:
     member_thresholds : float64 (members, classes)
     priors : float64 (classes,)
         Share of the training recordings that have each class.
+    rules : Rules or None
+        What else decides about labels; None if nothing does.
     """
 
     folder: Path
@@ -78,6 +81,7 @@ class Description:
     thresholds: np.ndarray
     member_thresholds: np.ndarray
     priors: np.ndarray
+    rules: Rules | None
 
 
 def whole_model(folder: Path) -> Path:
@@ -151,7 +155,7 @@ def read_description(folder: Path) -> Description:
     members = _members(path, manifest, recipe)
     digests = _digests(path, manifest, members)
     classes, priors = _classes(folder / "classes.json", digests, recipe)
-    thresholds, member_thresholds = _thresholds(folder / "thresholds.json", digests, recipe, classes, members)
+    thresholds, member_thresholds, rules = _thresholds(folder / "thresholds.json", digests, recipe, classes, members)
     return Description(
         folder,
         manifest["format"],
@@ -162,6 +166,7 @@ def read_description(folder: Path) -> Description:
         thresholds,
         member_thresholds,
         priors,
+        rules,
     )
 
 
@@ -291,8 +296,11 @@ def _numbers(path: Path, name: str, values: Any, count: int, least: float = 0.0,
 
 def _thresholds(
     path: Path, digests: Mapping[str, str], recipe: Recipe, classes: Classes, members: tuple[int, ...]
-) -> tuple[np.ndarray, np.ndarray]:
-    """Thresholds (classes,) of the mean score and (members, classes) of each member's, in the order of the classes."""
+) -> tuple[np.ndarray, np.ndarray, Rules | None]:
+    """Thresholds (classes,) of the mean score and (members, classes) of each member's, in the order of the classes.
+
+    And the rules, which only recalibrated models have.
+    """
     values = _read_json(path, digests)
     if values.get("used", recipe.voting.thresholds) != recipe.voting.thresholds:
         damaged(path, f"it says that the thresholds of the {values['used']} are used, the recipe says otherwise")
@@ -308,7 +316,20 @@ def _thresholds(
         return _numbers(path, name, list(cuts.values()), len(cuts), most=1)
 
     each = [in_order(f"member {member}", of_members[str(member)]) for member in members]
-    return in_order("ensemble", values.get("ensemble")), np.stack(each)
+    rules = _rules(path, values["rules"], classes) if "rules" in values else None
+    return in_order("ensemble", values.get("ensemble")), np.stack(each), rules
+
+
+def _rules(path: Path, values: Any, classes: Classes) -> Rules:
+    """The rules from `{"never": [codes], "alone": [codes]}`."""
+    if not isinstance(values, dict) or set(values) != {"never", "alone"}:
+        damaged(path, "rules must have never and alone, two lists of codes")
+    for name, codes in values.items():
+        if not isinstance(codes, list) or not all(code in classes.codes for code in codes):
+            damaged(path, f"the codes of {name} are not those of classes.json")
+    if set(values["never"]) >= set(classes.codes):
+        damaged(path, "by its rules no class is ever written")
+    return Rules(*(np.array([code in values[name] for code in classes.codes]) for name in ("never", "alone")))
 
 
 # ------------------------------------------------------------------------------------------------------------- weights
