@@ -38,10 +38,9 @@ from twelvelead.recalibration.posterior import (
     Prior,
     decide_with,
     learn,
-    margins_of,
     no_habits,
 )
-from twelvelead.thresholds.uncertainty import overlap, uncertainty
+from twelvelead.thresholds.uncertainty import margins_of, overlap, uncertainty
 
 LABELLED = (20, 50, 100)
 UNLABELLED = 100

@@ -26,6 +26,7 @@ from ..models.network import accelerated, fuse, new_model
 from ..recipes import Recipe
 from ..terminal import printable, warn
 from ..thresholds.decisions import Rules, at_least_one_label, decide, vote
+from ..thresholds.uncertainty import disagreement, margins_of, uncertainty
 from .model_files import Description, damaged, member_path, read_description, read_weights, whole_model
 from .notes import Tally
 from .predict import PackedRecordings, predict_each
@@ -100,7 +101,9 @@ def _threads(count: int) -> ThreadPoolExecutor:
 
 
 def labels_of(ensemble: Ensemble, scores: np.ndarray) -> np.ndarray:
-    """Labels bool (recordings, classes) from member scores, by their mean or by majority, as the recipe says, and by the rules."""
+    """Labels bool (recordings, classes) from member scores: by their mean or by majority, as the recipe says, and by
+    the model's rules.
+    """
     voting, mean = ensemble.recipe.voting, scores.mean(axis=0)
     if voting.thresholds == "members":
         each = decide(scores, ensemble.member_thresholds[:, None, :])
@@ -110,6 +113,30 @@ def labels_of(ensemble: Ensemble, scores: np.ndarray) -> np.ndarray:
     if ensemble.rules is not None:
         return ensemble.rules.apply(labels, mean, cuts, voting.at_least_one)
     return at_least_one_label(labels, mean, cuts) if voting.at_least_one else labels
+
+
+def doubts_of(ensemble: Ensemble, scores: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """How uncertain the labels are, and how far the members disagree, each float64 (recordings,) in [0, 1].
+
+    Parameters
+    ----------
+    scores : float32 (members, recordings, classes)
+    labels : bool (recordings, classes)
+        See `labels_of`; thresholds/uncertainty.py says what the figures mean.
+    """
+    by_member = ensemble.recipe.voting.thresholds == "members"
+    margins = margins_of(scores, ensemble.thresholds, ensemble.member_thresholds if by_member else None)
+    if ensemble.rules is not None:
+        margins = np.where(ensemble.rules.never, -np.inf, margins)
+    return uncertainty(margins, labels), disagreement(member_labels(ensemble, scores), labels)
+
+
+def member_labels(ensemble: Ensemble, scores: np.ndarray) -> np.ndarray:
+    """Labels bool (members, recordings, classes) that each member would give alone, from scores of the same shape."""
+    voting, rules = ensemble.recipe.voting, ensemble.rules
+    cuts = ensemble.member_thresholds[:, None, :] if voting.thresholds == "members" else ensemble.thresholds
+    labels = decide(scores, cuts, voting.at_least_one and rules is None)
+    return labels if rules is None else rules.apply(labels, scores, cuts, voting.at_least_one)
 
 
 # -------------------------------------------------------------------------------------------------------------- load

@@ -17,7 +17,8 @@ import numpy as np
 from scipy.special import expit, logit
 
 from ..recipe import Training
-from .posterior import Habits, log_odds
+from ..thresholds.uncertainty import log_odds
+from .posterior import Habits
 
 WEIGHTED_LOSSES = ("weighted_cross_entropy",)
 _STILL = 1e-6

@@ -29,11 +29,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import expit, logit, ndtr, ndtri
+from scipy.special import expit, ndtr, ndtri
 
 from ..thresholds.decisions import Rules
+from ..thresholds.uncertainty import log_odds
 
-_NEAREST = 1e-9  # to 0 or 1, so that log-odds are finite
 _MOST_ROUNDS = 60
 _STILL = 0.01  # rounds end when no shift changes by more, in log-odds
 
@@ -55,8 +55,8 @@ class Prior:
         Probability that sinus rhythm is written only where no other class is.
     """
 
-    strength_of_data: float = 4.0
-    spread: float = 0.7
+    strength_of_data: float = 6.0
+    spread: float = 0.4
     never: tuple[float, float] = (0.5, 9.5)
     alone: float = 0.3
 
@@ -72,7 +72,7 @@ class Local:
     ----------
     margins : float64 (recordings, classes)
         A class gets its label where the margin is at least its shift; at shift 0 these are the model's own labels
-        before any rule. See `margins_of`.
+        before any rule. See thresholds.uncertainty.margins_of.
     scores : float64 (recordings, classes)
         Mean of the members.
     cuts : float64 (classes,)
@@ -135,34 +135,6 @@ class Habits:
 def no_habits(classes: int) -> Habits:
     """The habits that change nothing."""
     return Habits(np.zeros(classes), np.zeros(classes, dtype=bool), False)
-
-
-def log_odds(values: np.ndarray) -> np.ndarray:
-    """Log-odds of scores or thresholds; those within 1e-9 of 0 or 1 are taken to be so far away from it."""
-    return logit(np.clip(np.asarray(values, dtype=np.float64), _NEAREST, 1 - _NEAREST))
-
-
-def margins_of(
-    member_scores: np.ndarray, thresholds: np.ndarray, member_thresholds: np.ndarray | None = None
-) -> np.ndarray:
-    """How far each class of each recording is above its threshold, in log-odds.
-
-    Parameters
-    ----------
-    member_scores : float (members, recordings, classes)
-    thresholds : float64 (classes,)
-        Of the mean score.
-    member_thresholds : float64 (members, classes), or None
-        Given for models that vote: more than half of the members must reach their thresholds.
-
-    Returns
-    -------
-    float64 (recordings, classes)
-    """
-    if member_thresholds is None:
-        return log_odds(np.asarray(member_scores).mean(axis=0)) - log_odds(thresholds)
-    each = np.sort(log_odds(member_scores) - log_odds(member_thresholds)[:, None, :], axis=0)[::-1]
-    return each[len(each) // 2]  # more than half of the members have at least this margin
 
 
 def decide_with(local: Local, habits: Habits) -> np.ndarray:

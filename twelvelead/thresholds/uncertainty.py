@@ -8,7 +8,37 @@ marked = to_look_at(uncertainties, share=0.1)
 from __future__ import annotations
 
 import numpy as np
-from scipy.special import expit
+from scipy.special import expit, logit
+
+_NEAREST = 1e-9  # to 0 or 1, so that log-odds are finite
+
+
+def log_odds(values: np.ndarray) -> np.ndarray:
+    """Log-odds of scores or thresholds; those within 1e-9 of 0 or 1 are taken to be so far away from it."""
+    return logit(np.clip(np.asarray(values, dtype=np.float64), _NEAREST, 1 - _NEAREST))
+
+
+def margins_of(
+    member_scores: np.ndarray, thresholds: np.ndarray, member_thresholds: np.ndarray | None = None
+) -> np.ndarray:
+    """How far each class of each recording is above its threshold, in log-odds.
+
+    Parameters
+    ----------
+    member_scores : float (members, recordings, classes)
+    thresholds : float64 (classes,)
+        Of the mean score.
+    member_thresholds : float64 (members, classes), or None
+        Given for models that vote: more than half of the members must reach their thresholds.
+
+    Returns
+    -------
+    float64 (recordings, classes)
+    """
+    if member_thresholds is None:
+        return log_odds(np.asarray(member_scores).mean(axis=0)) - log_odds(thresholds)
+    each = np.sort(log_odds(member_scores) - log_odds(member_thresholds)[:, None, :], axis=0)[::-1]
+    return each[len(each) // 2]  # more than half of the members have at least this margin
 
 
 def uncertainty(margins: np.ndarray, labels: np.ndarray) -> np.ndarray:
