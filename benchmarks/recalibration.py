@@ -10,7 +10,7 @@ model as it is and with the recalibrated one. Sources with few recordings are ta
 model has learned (other recordings of it) is marked with an asterisk: there it should lose nothing.
 
 --choose shows how the prior of twelvelead/recalibration/posterior.py was chosen: every candidate on every source, and
-for each source the candidate that is best on all others.
+for each source the candidate that is chosen by all others, by a one-standard-error rule towards the model's own.
 
 The second table is risk against coverage: the error of the labels (1 minus the Jaccard index of labels and truth) of
 those recordings that are left if the most uncertain ones are given to a person.
@@ -169,12 +169,7 @@ def choice_tables(found: list[Case], draws: int) -> str:
         others = [case for case in possible if case.source.rstrip("*") != source]
         if not others:
             continue
-
-        def worth(k: int, others: list[Case] = others) -> float:
-            means = np.array([np.mean(values[k, case.name]) for case in others])
-            return float(means.mean() + 10 * np.minimum(means + 0.01, 0).sum())  # a loss of over 0.01 is not allowed
-
-        best = max(range(len(CANDIDATES)), key=worth)
+        best = chosen(np.array([[values[k, case.name] for case in others] for k in range(len(CANDIDATES))]))
         nested += [
             [
                 case.name,
@@ -184,7 +179,20 @@ def choice_tables(found: list[Case], draws: int) -> str:
             for case in possible
             if case.source.rstrip("*") == source
         ]
-    return text + "\nPrior chosen on the other sources:\n\n" + markdown(["source", "prior", "gain"], nested)
+    return text + "\nPrior chosen on the other sources:\n\n" + markdown(["source", "strength, spread", "gain"], nested)
+
+
+def chosen(values: np.ndarray) -> int:
+    """The candidate to take by gains (candidates, cases, draws): among those within one standard error of the best
+    mean gain, the ones with the smallest spread, whose thresholds stay nearest to the model's; of these the best.
+    """
+    means = values.mean(axis=(1, 2))
+    best = int(means.argmax())
+    by_draw = (values - values[best]).mean(axis=1)  # candidates, draws
+    error = by_draw.std(axis=1, ddof=1) / np.sqrt(by_draw.shape[1])
+    within = [k for k in range(len(means)) if means[k] >= means[best] - error[k]]
+    least = min(CANDIDATES[k].spread for k in within)
+    return max((k for k in within if CANDIDATES[k].spread == least), key=lambda k: means[k])
 
 
 def coverage_table(found: list[Case]) -> str:

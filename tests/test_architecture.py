@@ -30,6 +30,7 @@ LAYERS = [  # from the ground up
     {"inference"},
     {"prediction"},
     {"training"},
+    {"recalibration"},
     {"experiments"},
     {"preflight"},
     {"commands"},

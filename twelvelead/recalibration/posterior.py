@@ -15,7 +15,7 @@ centred on the model's own decision:
 
 - the shift of each class is normal around 0;
 - a class is never written with a probability that is the same for all classes and has a Beta prior, so that a hospital
-  that leaves out many classes is expected to leave out more;
+  that leaves out many classes is expected to leave out more; a class that is among the local labels is written;
 - sinus rhythm is written only alone with a small prior probability.
 
 For each class the posterior of its threshold given all other decisions is exact: the reward is constant between two
@@ -26,7 +26,7 @@ stays near the prior's, which is the model's own threshold. Nothing here is draw
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.special import expit, ndtr, ndtri
@@ -34,6 +34,7 @@ from scipy.special import expit, ndtr, ndtri
 from ..thresholds.decisions import Rules
 from ..thresholds.uncertainty import log_odds
 
+FEW = 20  # fewer recordings count less than in proportion to their number
 _MOST_ROUNDS = 60
 _STILL = 0.01  # rounds end when no shift changes by more, in log-odds
 
@@ -173,6 +174,7 @@ def learn(local: Local, prior: Prior = DEFAULT_PRIOR) -> Habits:
     """
     if not len(local):
         return no_habits(local.margins.shape[1])
+    prior = replace(prior, strength_of_data=prior.strength_of_data * min(1.0, len(local) / FEW))
     fits = [_fit(local, prior, alone) for alone in (False, True)[: 1 if local.sinus_rhythm is None else 2]]
     return max(fits, key=lambda fit: fit[0])[1]  # of two equal ones the first, which is the model's own
 
@@ -192,7 +194,9 @@ def _fit(local: Local, prior: Prior, alone: bool) -> tuple[float, Habits]:
         gains = np.take_along_axis(on - off, order, axis=0)
         value = np.vstack([np.zeros((1, count)), np.cumsum(gains, axis=0)])
         weight = prior.strength_of_data * value + np.log(_normal_mass(low, high))
-        weight_never = prior.strength_of_data * (muted - off).sum(axis=0)
+        weight_never = np.where(
+            local.labels.any(axis=0), -np.inf, prior.strength_of_data * (muted - off).sum(axis=0)
+        )
         most = np.maximum(weight.max(axis=0), weight_never)
         weight, weight_never = np.exp(weight - most) * (1 - share), np.exp(weight_never - most) * share
         total = weight.sum(axis=0) + weight_never

@@ -28,11 +28,10 @@ from ..terminal import printable
 from ..thresholds.uncertainty import margins_of
 from .frequencies import adapted
 from .model_folder import check_out, write_recalibrated
-from .posterior import DEFAULT_PRIOR, Habits, Local, decide_with, learn, no_habits, rewards
+from .posterior import DEFAULT_PRIOR, FEW, Habits, Local, decide_with, learn, no_habits, rewards
 
 CHUNK = 64  # recordings that are scored together
 PARTS = 5  # of the check on recordings that were not learned from
-FEW = 20  # labelled recordings, from which on it was measured what recalibration gains
 UNLABELLED_RISK = (
     "class frequencies were estimated without labels: where a hospital does not write what its patients have, or the "
     "model is wrong about its devices, this makes the model worse, and nothing here would show it; "
@@ -102,7 +101,7 @@ def recalibrate(
         habits = learn(local)
         checked = _checked(local, seed)
         if len(local) < FEW:
-            log(f"only {len(local)} labelled recordings; with fewer than {FEW} hardly anything can be learned")
+            log(f"only {len(local)} labelled recordings; with fewer than {FEW} little can be learned")
     lines = described(habits, ensemble.classes)
     for line in filter(None, (*lines, checked)):
         log(line)
