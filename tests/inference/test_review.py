@@ -30,7 +30,7 @@ def test_the_most_uncertain_share_is_marked(tmp_path):
 
 
 def test_a_file_that_cannot_be_written_is_one_line(tmp_path):
-    with pytest.raises(UserError, match="review.csv: the file cannot be written") as error:
+    with pytest.raises(UserError, match=r"review\.csv: the file cannot be written") as error:
         write_review(tmp_path / "absent" / "review.csv", ["a"], [(0.1, 0.0)], 0.5)
     assert "\n" not in str(error.value)
 
