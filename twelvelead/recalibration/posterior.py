@@ -16,12 +16,13 @@ centred on the model's own decision:
 - the shift of each class is normal around 0;
 - a class is never written with a probability that is the same for all classes and has a Beta prior, so that a hospital
   that leaves out many classes is expected to leave out more; a class that is among the local labels is written;
-- sinus rhythm is written only alone with a small prior probability.
+- sinus rhythm is written only where no other class is with a prior probability of 0.3.
 
 For each class the posterior of its threshold given all other decisions is exact: the reward is constant between two
 neighbouring scores. Its median is taken, all classes are moved half of the way, and that is repeated until nothing
 moves. The median says for each score whether the class is more likely written than not, and with few recordings it
-stays near the prior's, which is the model's own threshold. Nothing here is drawn at random.
+stays near the prior's, which is nearly the model's own threshold (a little above it, since the class may also be one
+that is never written). Nothing here is drawn at random.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ from scipy.special import expit, ndtr, ndtri
 from ..thresholds.decisions import Rules
 from ..thresholds.uncertainty import log_odds
 
-FEW = 20  # fewer recordings count less than in proportion to their number
+FEW = 20  # if there are fewer recordings, the strength of the data falls in proportion to their number
 _MOST_ROUNDS = 60
 _STILL = 0.01  # rounds end when no shift changes by more, in log-odds
 
@@ -194,9 +195,7 @@ def _fit(local: Local, prior: Prior, alone: bool) -> tuple[float, Habits]:
         gains = np.take_along_axis(on - off, order, axis=0)
         value = np.vstack([np.zeros((1, count)), np.cumsum(gains, axis=0)])
         weight = prior.strength_of_data * value + np.log(_normal_mass(low, high))
-        weight_never = np.where(
-            local.labels.any(axis=0), -np.inf, prior.strength_of_data * (muted - off).sum(axis=0)
-        )
+        weight_never = np.where(local.labels.any(axis=0), -np.inf, prior.strength_of_data * (muted - off).sum(axis=0))
         most = np.maximum(weight.max(axis=0), weight_never)
         weight, weight_never = np.exp(weight - most) * (1 - share), np.exp(weight_never - most) * share
         total = weight.sum(axis=0) + weight_never
