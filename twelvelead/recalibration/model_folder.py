@@ -103,7 +103,8 @@ def _thresholds(source: Path, habits: Habits, about: dict[str, Any]) -> dict[str
     parts = [values["ensemble"], *values["members"].values()]
     for part in parts:
         before = np.array(list(part["thresholds"].values()), dtype=np.float64)
-        after = np.where(habits.shift == 0, before, expit(log_odds(before) + habits.shift))
+        stays = (habits.shift == 0) | (before <= 0) | (before >= 1)  # for such a class every or no recording, as before
+        after = np.where(stays, before, expit(log_odds(before) + habits.shift))
         part["thresholds"] = dict(zip(part["thresholds"], after.tolist()))
         part.pop("metric_after", None)  # of the thresholds before
     codes = description.classes.codes
