@@ -132,8 +132,11 @@ def _gru(
         reset, update, new = op.Split(values, num_outputs=3, axis=0)
         return op.Concat(update, reset, new, axis=0)
 
+    first: Any = op.Constant(value_ints=[0])  # `Any`: onnxscript's types know numbers only, where it takes values, too
+    second: Any = op.Constant(value_ints=[1])
+
     def one_direction(values: Any) -> Any:
-        return op.Unsqueeze(values, op.Constant(value_ints=[0]))
+        return op.Unsqueeze(values, first)
 
     inputs, recurrent, *biases = [in_onnx_order(values) for values in weights]
     # With linear_before_reset the reset gate works on the recurrent product and its bias, as in torch.
@@ -147,5 +150,5 @@ def _gru(
         hidden_size=int(state.shape[-1]),
         linear_before_reset=1,
     )
-    steps = op.Squeeze(steps, op.Constant(value_ints=[1]))  # steps, batch, units
+    steps = op.Squeeze(steps, second)  # steps, batch, units
     return op.Transpose(steps, perm=[1, 0, 2]), last

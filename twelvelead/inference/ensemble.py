@@ -154,7 +154,7 @@ def as_probabilities(ensemble: Ensemble, scores: np.ndarray) -> np.ndarray:
 
 
 def labels_of(ensemble: Ensemble, scores: np.ndarray) -> np.ndarray:
-    """Labels bool (recordings, classes) from member scores: by their mean or by votes, as the recipe says, and by rules."""
+    """Labels bool (recordings, classes) from member scores: by their mean or by votes, and by the model's rules."""
     voting, mean = ensemble.recipe.voting, joined_scores(ensemble, scores)
     if voting.thresholds == "members":
         each = decide(scores, ensemble.member_thresholds[:, None, :])
