@@ -198,6 +198,6 @@ def _input_nodes() -> tuple[list[Any], list[Any]]:
         number(np.array([0]), "first_axis"),
         number(np.array([1]), "second_axis"),
         number(np.array([2]), "third_axis"),
-        number(np.float32(0).reshape(()), "silence"),
+        number(np.array(0, dtype=np.float32), "silence"),
     ]
     return nodes, constants
