@@ -123,8 +123,9 @@ def _gru(
     pair of ONNX values
         (batch, steps, units) and (1, batch, units).
     """
-    from onnxscript import opset18 as op
+    from onnxscript import opset18
 
+    op: Any = opset18  # what its operations take and return is no tensor here, but a value of the graph in the making
     if not (has_biases and batch_first) or layers != 1 or bidirectional or training:
         raise NotImplementedError("only a GRU of one layer and one direction, with biases and batches first")
 
