@@ -32,6 +32,7 @@ LAYERS = [  # from the ground up
     {"report"},
     {"export"},
     {"training"},
+    {"recalibration"},
     {"experiments"},
     {"preflight"},
     {"commands"},

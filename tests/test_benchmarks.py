@@ -219,6 +219,18 @@ def test_experiments_that_differ_in_more_than_the_seed_are_not_taken_together(be
         over_seeds.read([one, other])
 
 
+def test_the_prior_is_chosen_near_the_models_own_where_gains_are_alike(benchmark):
+    """Gains (candidates, sources, draws) of benchmarks/recalibration.py."""
+    recalibration = benchmark("recalibration")
+    spreads = [prior.spread for prior in recalibration.CANDIDATES]
+    noise = np.random.default_rng(0).normal(0, 0.05, (len(spreads), 3, 5))
+    alike = recalibration.chosen(noise - noise.mean(axis=(1, 2), keepdims=True))
+    assert spreads[alike] == min(spreads)
+    clear = np.zeros_like(noise)
+    clear[5] = 1.0
+    assert recalibration.chosen(clear) == 5
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("script", sorted(path.stem for path in FOLDER.glob("*.py")))
 def test_every_script_starts_from_another_folder(script, tmp_path):

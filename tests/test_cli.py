@@ -79,14 +79,15 @@ def test_the_completion_script_of_a_shell_names_every_command(shell, capsys):
     pytest.importorskip("shtab", reason="needs the extra `completion`")
     assert main(["completion", shell]) == 0
     script = capsys.readouterr().out
-    assert all(command in script for command in EXAMPLES) and "--time-budget-hours" in script
+    assert all(command in script for command in EXAMPLES)
+    assert "--time-budget-hours" in script or shell == "tcsh"  # where shtab completes no options of commands
 
 
 def test_bash_completes_a_command_by_the_script(tmp_path, capsys):
     pytest.importorskip("shtab", reason="needs the extra `completion`")
     assert main(["completion", "bash"]) == 0
     (tmp_path / "script").write_text(capsys.readouterr().out)
-    ask = 'source script; COMP_WORDS=(twelvelead pref); COMP_CWORD=1; _shtab_twelvelead; echo "${COMPREPLY[@]}"'
+    ask = 'source ./script; COMP_WORDS=(twelvelead pref); COMP_CWORD=1; _shtab_twelvelead; echo "${COMPREPLY[@]}"'
     run = subprocess.run(["bash", "-c", ask], cwd=tmp_path, capture_output=True, text=True)
     assert run.stdout.split() == ["preflight"], run.stderr
 

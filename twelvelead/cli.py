@@ -35,7 +35,12 @@ EXAMPLES = {
     "classify": """
   twelvelead classify model test_data outputs
   twelvelead classify test_data outputs
-  twelvelead classify model test_data outputs --notes repaired.csv --device cpu --jobs 4""",
+  twelvelead classify model test_data outputs --notes repaired.csv --device cpu --jobs 4
+  twelvelead classify model test_data outputs --review review.csv --abstain 0.1""",
+    "recalibrate": """
+  twelvelead recalibrate model our_recordings our_model
+  twelvelead recalibrate model our_recordings our_model --recordings 50
+  twelvelead recalibrate model our_recordings our_model --unlabelled""",
     "predict": """
   twelvelead predict A0001
   twelvelead predict A0001.hea A0002.mat --model model --out results
@@ -129,6 +134,7 @@ def build_parser() -> argparse.ArgumentParser:
         return command
 
     _add_train_and_classify(add)
+    _add_recalibrate(add)
     _add_predict(add)
     _add_evaluate(add)
     _add_report(add)
@@ -168,7 +174,41 @@ def _add_train_and_classify(add: Add) -> None:
     classify.add_argument(
         "--notes", type=Path, metavar="FILE.csv", help="gets recording,note of all recordings that had to be repaired"
     )
+    classify.add_argument(
+        "--review",
+        type=Path,
+        metavar="FILE.csv",
+        help="gets recording,uncertainty,disagreement,look: how sure the model is, and how far its members differ",
+    )
+    classify.add_argument(
+        "--abstain",
+        type=float,
+        default=0.0,
+        metavar="SHARE",
+        help="with --review: the share of the recordings, 0 to 1, to mark as those that a person should look at (0)",
+    )
     configuration.add_options(classify, ("device", "jobs"))
+
+
+def _add_recalibrate(add: Add) -> None:
+    recalibrate = add(
+        "recalibrate", "make a model write diagnoses as a hospital does, from a few labelled recordings", _recalibrate
+    )
+    recalibrate.add_argument("model", type=Path, metavar="MODEL", help="folder that training wrote; it stays as it is")
+    recalibrate.add_argument(
+        "data", type=Path, metavar="DATA", help="the hospital's recordings, with their diagnoses in the headers"
+    )
+    recalibrate.add_argument("out", type=Path, metavar="OUT", help="new folder for the recalibrated model")
+    recalibrate.add_argument(
+        "--recordings", type=int, metavar="N", help="use N of them, drawn at random (all that can be used)"
+    )
+    recalibrate.add_argument(
+        "--unlabelled",
+        action="store_true",
+        help="use no labels, only the class frequencies that the recordings suggest. RISKY: where a hospital does not "
+        "write what its patients have, or the model is wrong about its devices, this makes the model worse, unseen",
+    )
+    configuration.add_options(recalibrate, ("seed", "device", "jobs"))
 
 
 def _add_predict(add: Add) -> None:
@@ -346,7 +386,30 @@ def _classify(arguments: argparse.Namespace) -> int:
     folders = [arguments.first, arguments.second, arguments.third]
     model, data, outputs = folders if arguments.third else [default_model(), *folders[:2]]
     settings = configuration.from_options(arguments)
-    return commands.classify(model, data, outputs, settings, arguments.notes)
+    if not 0 <= arguments.abstain <= 1:
+        raise UserError(f"--abstain {arguments.abstain:g}: a share is a number from 0 to 1")
+    if arguments.abstain and arguments.review is None:
+        raise UserError("--abstain marks recordings in the file of --review FILE.csv; name one")
+    return commands.classify(model, data, outputs, settings, arguments.notes, arguments.review, arguments.abstain)
+
+
+def _recalibrate(arguments: argparse.Namespace) -> int:
+    from .recalibration.recalibrate import recalibrate
+    from .terminal import say
+
+    settings = configuration.from_options(arguments)
+    recalibrate(
+        arguments.model,
+        arguments.data,
+        arguments.out,
+        recordings=arguments.recordings,
+        unlabelled=arguments.unlabelled,
+        seed=settings.seed,
+        device=configuration.find_device(settings.device),
+        jobs=settings.jobs,
+        log=say,
+    )
+    return 0
 
 
 def _predict(arguments: argparse.Namespace) -> int:

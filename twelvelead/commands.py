@@ -217,8 +217,16 @@ def find_patients(data: Path, file: str | None) -> dict[str, str]:
     return {}
 
 
-def classify(model: Path, data: Path, outputs: Path, settings: Settings, notes: Path | None = None) -> int:
-    """Writes a CSV file for each recording, and with `notes` one of recording,note for those that were repaired.
+def classify(
+    model: Path,
+    data: Path,
+    outputs: Path,
+    settings: Settings,
+    notes: Path | None = None,
+    review: Path | None = None,
+    abstain: float = 0.0,
+) -> int:
+    """Writes a CSV file for each recording; see inference.classify.classify_folder for `notes`, `review`, `abstain`.
 
     Returns
     -------
@@ -235,7 +243,9 @@ def classify(model: Path, data: Path, outputs: Path, settings: Settings, notes: 
     from .inference.ensemble import load_ensemble
 
     ensemble = load_ensemble(model, find_device(settings.device))
-    report = classify_folder(ensemble, data, outputs, jobs=settings.jobs, notes=notes, log=warn)
+    report = classify_folder(
+        ensemble, data, outputs, jobs=settings.jobs, notes=notes, review=review, abstain=abstain, log=warn
+    )
     say(
         f"{report.recordings} recordings classified into {printable(outputs)}, "
         f"{len(report.faults)} of them fell back to {ensemble.tally.fallback}"

@@ -28,9 +28,12 @@ from twelvelead.inference.predict import stack
 from twelvelead.models.network import FilledLeads, fuse, new_model
 from twelvelead.preprocessing.prepare import prepare, windows_of
 from twelvelead.recipes import RECIPES, Input
+from twelvelead.thresholds.probabilities import LogisticMap
 
 ROOT = Path(__file__).resolve().parents[2]
-EXPORTABLE = [name for name, recipe in RECIPES.items() if recipe.model not in NOT_EXPORTABLE]
+EXPORTABLE = [
+    name for name, recipe in RECIPES.items() if len(recipe.parts) == 1 and recipe.parts[0].model not in NOT_EXPORTABLE
+]
 
 
 def small_ensemble(name: str, members: int = 2) -> Ensemble:
@@ -51,7 +54,9 @@ def small_ensemble(name: str, members: int = 2) -> Ensemble:
             model(torch.randn(8, recipe.input.channels, 640) * 2 + 1, torch.ones(8, 640, dtype=torch.bool))
         models.append(fuse(model.eval()))
     each = np.full(len(classes.codes), 0.3)
-    return Ensemble(recipe, classes, models, each, np.stack([each] * members), each, torch.device("cpu"))
+    line = LogisticMap(each + 0.5, each - 2) if recipe.voting.calibrated else None
+    own = np.stack([each] * members)
+    return Ensemble(recipe, classes, models, (0,) * members, each, own, each, None, line, torch.device("cpu"))
 
 
 def covariance_of_leads(seed: int) -> torch.Tensor:
@@ -172,6 +177,7 @@ def test_the_properties_are_those_of_the_model():
     assert about["codes"] == list(ensemble.classes.codes) and len(about["names"]) == len(about["codes"]) == 24
     assert about["names"][about["abbreviations"].index("AF")] == "atrial fibrillation"
     assert about["thresholds"] == ensemble.thresholds.tolist() and len(about["member_thresholds"]) == 1
+    assert about["slopes"] == ensemble.probabilities.slopes.tolist() and len(about["intercepts"]) == 24
     assert (about["voting"], about["at_least_one"], len(about["metadata"])) == ("ensemble", True, 7)
     restored = {key: tuple(value) if isinstance(value, list) else value for key, value in about["preparation"].items()}
     assert Input(**restored) == ensemble.recipe.input

@@ -97,6 +97,10 @@ JSON_CHANGES = {
     "a member too few": ("thresholds.json", lambda values: values["members"].pop("1")),
     "a member too many": ("thresholds.json", lambda values: values["members"].update({"7": values["members"]["1"]})),
     "other thresholds are used": ("thresholds.json", set_at("used", to="members")),
+    "rules a text": ("thresholds.json", set_at("rules", to="never")),
+    "rules without alone": ("thresholds.json", set_at("rules", to={"never": []})),
+    "rules of an unknown code": ("thresholds.json", set_at("rules", to={"never": ["1"], "alone": []})),
+    "rules of a number": ("thresholds.json", set_at("rules", to={"never": [], "alone": [[1]]})),
     "codes exchanged": ("classes.json", set_at("codes", to=exchanged)),
     "codes and abbreviations exchanged": (
         "thresholds.json",

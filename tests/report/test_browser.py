@@ -28,7 +28,7 @@ OPTIONS = [
     "--disable-component-update",
     "--disable-sync",
 ]
-MOST_SECONDS = 500  # for axe-core, which needs some seconds on a machine that does nothing else
+MOST_SECONDS = 100  # for axe-core, which needs one on a machine that does nothing else
 SIZES = [(1280, 900), (360, 740)]
 
 
@@ -80,6 +80,18 @@ def open_page(driver, address):
 
     yield opened
     driver.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", dict(value=False))
+
+
+# axe-core takes minutes for thousands of cells. Three of a kind stand for the rest: rows of a table, charts of a grid,
+# columns of the matrix, one of whose cells gets the strongest colour that there is.
+FEWER_OF_A_KIND = """
+document.querySelectorAll("tbody").forEach((body) => [...body.rows].slice(3).forEach((row) => row.remove()));
+document.querySelectorAll(".panels").forEach((grid) => [...grid.children].slice(3).forEach((each) => each.remove()));
+document.querySelectorAll(".matrix tr").forEach((row) => [...row.cells].slice(4, -3).forEach((cell) => cell.remove()));
+document.querySelectorAll("details").forEach((each) => { each.open = true; });
+document.querySelector(".matrix .cell").style.setProperty("--shade", 1);
+document.querySelector(".matrix .cell").textContent = "9";
+"""
 
 
 def column(driver, number: int) -> list[str]:
@@ -184,10 +196,10 @@ def test_axe_finds_nothing(open_page, scheme, size):
         pytest.skip("needs axe-core; scripts/browser.sh installs it")
     driver = open_page(size, scheme)
     driver.set_script_timeout(MOST_SECONDS)
-    driver.execute_script(AXE.read_text(encoding="utf-8"))
+    driver.execute_script(FEWER_OF_A_KIND + AXE.read_text(encoding="utf-8"))
     result = driver.execute_async_script(
-        "const done = arguments[0]; axe.run({resultTypes: ['violations', 'incomplete']})"
-        ".then((found) => done({violations: found.violations, passes: found.passes.length}))"
+        "axe.run({resultTypes: ['violations']}).then("
+        "(found) => arguments[0]({violations: found.violations, passes: found.passes.length}))"
     )
     assert result["passes"] > 20
     assert [

@@ -18,7 +18,7 @@ from twelvelead.evaluation import metrics
 from twelvelead.report.command import write_report
 from twelvelead.report.figures import Figure
 from twelvelead.report.inputs import read_inputs
-from twelvelead.report.page import build_page, direction, number, percent, render, signed
+from twelvelead.report.page import build_page, direction, number, percent, render, signed, spoken
 
 
 @pytest.fixture(scope="module")
@@ -182,6 +182,17 @@ def test_missing_and_broken_outputs_are_named_and_count_as_negative(case, tmp_pa
         assert words in notes and stem in notes
 
 
+def test_a_set_of_sinus_rhythm_alone_costs_reward_and_no_metric(case, tmp_path):
+    """The labels are what the metric calls 0, so that no cost can be a part of it."""
+    request = small(case, tmp_path, 4)
+    for header in request.labels.glob("*.hea"):
+        header.write_text(re.sub(r"Dx: .*", f"Dx: {SINUS_RHYTHM}", header.read_text()))
+    for output in sorted(request.outputs.glob("*.csv"))[:2]:
+        write_row(output, np.linspace(0, 1, 24), np.arange(24) == 3)
+    mistakes = tree_of(request).all("section", id="mistakes")[0].text
+    assert "of the reward" in mistakes and "wrong classes" not in mistakes
+
+
 def test_a_set_without_any_label_makes_a_page(case, tmp_path):
     request = small(case, tmp_path, 4)
     for header in request.labels.glob("*.hea"):
@@ -336,6 +347,7 @@ def test_numbers_have_a_true_minus_and_no_negative_zero():
     assert [number(x) for x in (0.5, -0.25, -0.0001, 0.0)] == ["0.500", "−0.250", "0.000", "0.000"]
     assert [signed(x) for x in (0.5, -0.25, 0.0001)] == ["+0.500", "−0.250", "0.000"]
     assert "undefined" in number(float("nan")) and "undefined" in percent(float("nan"))
+    assert (spoken(0.5, 2), spoken(float("nan"))) == ("0.50", "undefined")
     assert [percent(x) for x in (0.0, 0.034, 0.34)] == ["0.0 %", "3.4 %", "34 %"]
 
 

@@ -123,8 +123,9 @@ def _gru(
     pair of ONNX values
         (batch, steps, units) and (1, batch, units).
     """
-    from onnxscript import opset18 as op
+    from onnxscript import opset18
 
+    op: Any = opset18  # what its operations take and return is no tensor here, but a value of the graph in the making
     if not (has_biases and batch_first) or layers != 1 or bidirectional or training:
         raise NotImplementedError("only a GRU of one layer and one direction, with biases and batches first")
 
@@ -132,9 +133,11 @@ def _gru(
         reset, update, new = op.Split(values, num_outputs=3, axis=0)
         return op.Concat(update, reset, new, axis=0)
 
+    first: Any = op.Constant(value_ints=[0])  # `Any`: onnxscript's types know numbers only, where it takes values, too
+    second: Any = op.Constant(value_ints=[1])
+
     def one_direction(values: Any) -> Any:
-        axes: Any = op.Constant(value_ints=[0])  # onnxscript's types know only the values that it had
-        return op.Unsqueeze(values, axes)
+        return op.Unsqueeze(values, first)
 
     inputs, recurrent, *biases = [in_onnx_order(values) for values in weights]
     # With linear_before_reset the reset gate works on the recurrent product and its bias, as in torch.
@@ -148,6 +151,5 @@ def _gru(
         hidden_size=int(state.shape[-1]),
         linear_before_reset=1,
     )
-    directions: Any = op.Constant(value_ints=[1])
-    steps = op.Squeeze(steps, directions)  # steps, batch, units
+    steps = op.Squeeze(steps, second)  # steps, batch, units
     return op.Transpose(steps, perm=[1, 0, 2]), last

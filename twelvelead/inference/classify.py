@@ -27,10 +27,11 @@ from ..preprocessing.loading import load
 from ..preprocessing.prepare import Prepared, prepare
 from ..recipes import Input
 from ..terminal import as_utf8, printable, warn
-from .ensemble import Ensemble, joined_scores, labels_of, member_scores
+from .ensemble import Ensemble, doubts_of, joined_scores, labels_of, member_scores
 from .notes import MOST_LINES, NotesFile
 from .outputs import first_line_name, make_output_folder, old_outputs, output_names, write_output
 from .predict import stack
+from .review import write_review
 
 CHUNK = 64  # recordings that are scored together
 ROUND = 2  # chunks that are read at a time
@@ -54,6 +55,8 @@ class Row:
         If this is the fallback row, one line that says why.
     notes : tuple of str
         What reading the recording had to repair.
+    uncertainty, disagreement : float
+        See thresholds/uncertainty.py; 1 for the fallback row.
     """
 
     codes: tuple[str, ...]
@@ -61,6 +64,8 @@ class Row:
     scores: np.ndarray
     fault: str | None = None
     notes: tuple[str, ...] = ()
+    uncertainty: float = 1.0
+    disagreement: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -119,7 +124,11 @@ def classify(ensemble: Ensemble, prepared: list[Prepared]) -> list[Row]:
         fault = f"it could not be scored ({type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''})"
     if fault is None:
         labels = labels_of(ensemble, scores)
-        return [_row(ensemble, labels[k], mean) for k, mean in enumerate(joined_scores(ensemble, scores))]
+        doubts = zip(*doubts_of(ensemble, scores, labels))
+        return [
+            replace(_row(ensemble, labels[k], mean), uncertainty=float(uncertain), disagreement=float(apart))
+            for k, (mean, (uncertain, apart)) in enumerate(zip(joined_scores(ensemble, scores), doubts))
+        ]
     if len(prepared) == 1:
         return [fallback_row(ensemble, fault)]
     return [classify(ensemble, [item])[0] for item in prepared]
@@ -198,6 +207,8 @@ def classify_folder(
     *,
     jobs: int = -1,
     notes: str | Path | None = None,
+    review: str | Path | None = None,
+    abstain: float = 0.0,
     log: Callable[[str], None] = warn,
 ) -> Report:
     """Classifies every recording of a tree and writes one CSV for each into `outputs`, as it goes.
@@ -212,6 +223,10 @@ def classify_folder(
         See `classified`.
     notes : str or Path, optional
         CSV file for all notes on repaired recordings.
+    review : str or Path, optional
+        CSV file for the uncertainty of every recording, see review.py; written when all are classified.
+    abstain : float
+        In [0, 1]: the share of the recordings that `review` marks as those that a person should look at.
     log : callable
         Told one line at a time what somebody should know: recordings that were repaired (the first 20), that fell back
         to sinus rhythm or whose output could not be written, and CSV files that lay in the output folder before.
@@ -238,6 +253,7 @@ def classify_folder(
         )
     notes_file = NotesFile(Path(notes)) if notes else None
     faults, unwritten, repaired = [], [], 0
+    doubts: list[tuple[float, float]] = []
     try:
         with tqdm(total=len(headers), desc="classifying", unit="rec", file=sys.stderr, disable=None) as bar:
             for name, (header, row) in zip(names, classified(ensemble, headers, jobs)):
@@ -249,6 +265,7 @@ def classify_folder(
                         log(f"repaired: {printable(header)}: {printable('; '.join(row_notes))}")
                     if notes_file:
                         notes_file.add(name, row_notes)
+                doubts.append((row.uncertainty, row.disagreement))
                 if row.fault:
                     faults.append(printable(row.fault))
                     log(f"fell back to {ensemble.tally.fallback}: {faults[-1]}")
@@ -263,6 +280,8 @@ def classify_folder(
             log(f"repaired: {repaired - MOST_LINES} more recordings{more}")
         if notes_file:
             notes_file.close()
+    if review is not None:
+        write_review(Path(review), names, doubts, abstain)
     return Report(len(headers), tuple(faults), tuple(unwritten), repaired)
 
 

@@ -25,8 +25,9 @@ from ..errors import UserError
 from ..models.network import accelerated, fuse, new_model
 from ..recipes import AnyRecipe, Input, Recipe
 from ..terminal import printable, warn
-from ..thresholds.decisions import at_least_one_label, decide, vote
+from ..thresholds.decisions import Rules, at_least_one_label, decide, vote
 from ..thresholds.probabilities import LogisticMap
+from ..thresholds.uncertainty import disagreement, margins_of, margins_of_votes, uncertainty
 from .model_files import Description, damaged, member_path, read_description, read_weights, whole_model
 from .notes import Tally
 from .predict import PackedRecordings, predict_each
@@ -54,6 +55,8 @@ class Ensemble:
     probabilities : LogisticMap or None
         From scores to probabilities. Thresholds are of probabilities then.
     device : torch.device
+    rules : Rules or None
+        What else decides about labels; None for a model that decides by thresholds alone.
     tally : Tally
         What happened to the recordings that team_code.run_model classified with it.
     """
@@ -68,6 +71,7 @@ class Ensemble:
     votes: int | None
     probabilities: LogisticMap | None
     device: torch.device
+    rules: Rules | None = None
     tally: Tally = field(default_factory=Tally, compare=False)
 
     @property
@@ -141,19 +145,56 @@ def joined_scores(ensemble: Ensemble, scores: np.ndarray) -> np.ndarray:
     -------
     float (recordings, classes)
     """
-    mean = scores.mean(axis=0)
-    return mean if ensemble.probabilities is None else ensemble.probabilities(mean)
+    return as_probabilities(ensemble, scores.mean(axis=0))
+
+
+def as_probabilities(ensemble: Ensemble, scores: np.ndarray) -> np.ndarray:
+    """What scores (…, classes) of one or more members stand for; themselves if the recipe is not calibrated."""
+    return scores if ensemble.probabilities is None else ensemble.probabilities(scores)
 
 
 def labels_of(ensemble: Ensemble, scores: np.ndarray) -> np.ndarray:
-    """Labels bool (recordings, classes) from member scores, as the recipe says: by their mean or by votes."""
+    """Labels bool (recordings, classes) from member scores: by their mean or by votes, and by the model's rules."""
     voting, mean = ensemble.recipe.voting, joined_scores(ensemble, scores)
     if voting.thresholds == "members":
         each = decide(scores, ensemble.member_thresholds[:, None, :])
         labels, cuts = vote(each, ensemble.votes), ensemble.member_thresholds.mean(axis=0)
     else:
         labels, cuts = decide(mean, ensemble.thresholds), ensemble.thresholds
+    if ensemble.rules is not None:
+        return ensemble.rules.apply(labels, mean, cuts, voting.at_least_one)
     return at_least_one_label(labels, mean, cuts) if voting.at_least_one else labels
+
+
+def doubts_of(ensemble: Ensemble, scores: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """How uncertain the labels are, and how far the members disagree, each float64 (recordings,) in [0, 1].
+
+    Parameters
+    ----------
+    scores : float32 (members, recordings, classes)
+    labels : bool (recordings, classes)
+        See `labels_of`; thresholds/uncertainty.py says what the figures mean.
+    """
+    margins = margins_to_thresholds(ensemble, scores)
+    if ensemble.rules is not None:
+        margins = np.where(ensemble.rules.never, -np.inf, margins)
+    return uncertainty(margins, labels), disagreement(member_labels(ensemble, scores), labels)
+
+
+def margins_to_thresholds(ensemble: Ensemble, scores: np.ndarray) -> np.ndarray:
+    """How far each class is above what decides, in log-odds: float64 (recordings, classes), from member scores."""
+    if ensemble.recipe.voting.thresholds == "members":
+        return margins_of_votes(scores, ensemble.member_thresholds, ensemble.votes)
+    return margins_of(joined_scores(ensemble, scores), ensemble.thresholds)
+
+
+def member_labels(ensemble: Ensemble, scores: np.ndarray) -> np.ndarray:
+    """Labels bool (members, recordings, classes) that each member would give alone, from scores of the same shape."""
+    voting, rules = ensemble.recipe.voting, ensemble.rules
+    cuts = ensemble.member_thresholds[:, None, :] if voting.thresholds == "members" else ensemble.thresholds
+    scores = as_probabilities(ensemble, scores)
+    labels = decide(scores, cuts, voting.at_least_one and rules is None)
+    return labels if rules is None else rules.apply(labels, scores, cuts, voting.at_least_one)
 
 
 # -------------------------------------------------------------------------------------------------------------- load
@@ -221,6 +262,7 @@ def load_ensemble(
         description.votes,
         description.probabilities,
         device,
+        description.rules,
         Tally(fallback="no class" if description.classes.are_own else "sinus rhythm"),
     )
 

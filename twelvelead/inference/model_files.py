@@ -33,6 +33,7 @@ from ..errors import UserError
 from ..files import read_bytes
 from ..recipes import AnyRecipe, JoinedRecipe, recipe_from_dict
 from ..terminal import printable
+from ..thresholds.decisions import Rules
 from ..thresholds.objectives import OWN_METRICS
 from ..thresholds.probabilities import LogisticMap
 from .recipe_checks import check_recipe
@@ -74,6 +75,8 @@ class Description:
         So many members have to give a class, where members vote. None is more than half of them.
     probabilities : LogisticMap or None
         From the mean score to probabilities. `thresholds` are of probabilities then.
+    rules : Rules or None
+        What else decides about labels; None if nothing does.
     """
 
     folder: Path
@@ -87,6 +90,7 @@ class Description:
     priors: np.ndarray
     votes: int | None
     probabilities: LogisticMap | None
+    rules: Rules | None
 
 
 def whole_model(folder: Path) -> Path:
@@ -183,6 +187,7 @@ def read_description(folder: Path) -> Description:
         priors,
         decision.votes,
         decision.probabilities,
+        decision.rules,
     )
 
 
@@ -333,6 +338,7 @@ class _Decision(NamedTuple):
     member_thresholds: np.ndarray
     votes: int | None
     probabilities: LogisticMap | None
+    rules: Rules | None
 
 
 def _decision(
@@ -364,7 +370,20 @@ def _decision(
     if recipe.voting.calibrated:
         slopes = in_order("the slopes", ensemble, "slopes", 1e-6, 1e6)
         line = LogisticMap(slopes, in_order("the intercepts", ensemble, "intercepts", -1e6, 1e6))
-    return _Decision(thresholds, np.stack(each), votes, line)
+    rules = _rules(path, values["rules"], classes) if "rules" in values else None
+    return _Decision(thresholds, np.stack(each), votes, line, rules)
+
+
+def _rules(path: Path, values: Any, classes: Classes) -> Rules:
+    """The rules from `{"never": [codes], "alone": [codes]}`."""
+    if not isinstance(values, dict) or set(values) != {"never", "alone"}:
+        damaged(path, "rules must have never and alone, two lists of codes")
+    for name, codes in values.items():
+        if not isinstance(codes, list) or not all(code in classes.codes for code in codes):
+            damaged(path, f"the codes of {name} are not those of classes.json")
+    if set(values["never"]) >= set(classes.codes):
+        damaged(path, "by its rules no class is ever written")
+    return Rules(*(np.array([code in values[name] for code in classes.codes]) for name in ("never", "alone")))
 
 
 # ------------------------------------------------------------------------------------------------------------- weights

@@ -22,7 +22,16 @@ from ..errors import RecordingError, UserError
 from ..formats.arrays import recording_of, with_person
 from ..formats.read import read_file
 from ..formats.told import Told, checked
-from ..inference.ensemble import Ensemble, joined_scores, labels_of, load_ensemble, member_scores
+from ..inference.ensemble import (
+    Ensemble,
+    as_probabilities,
+    doubts_of,
+    joined_scores,
+    labels_of,
+    load_ensemble,
+    member_labels,
+    member_scores,
+)
 from ..inference.predict import stack
 from ..preprocessing.prepare import prepare
 from ..pretrained import default_model
@@ -121,7 +130,8 @@ class Model:
         labels = labels_of(self.ensemble, scores[:, None])[0]
         results = _class_results(self.ensemble, scores, labels)
         notes, warnings = self._remarks(seen, results)
-        return Prediction(recording.name, results, notes, warnings, self.words, seen.recording)
+        uncertain, apart = (float(value[0]) for value in doubts_of(self.ensemble, scores[:, None], labels[None]))
+        return Prediction(recording.name, results, notes, warnings, self.words, seen.recording, uncertain, apart)
 
     def explain(self, result: Prediction, name: str, *, start_s: float = 0.0) -> Explanation:
         """Where in the recording the score of a class comes from; see prediction/explain.py.
@@ -168,8 +178,14 @@ class Model:
             unknown = ["age"] * bool(np.isnan(recording.age_years)) + ["sex"] * (recording.sex == "unknown")
             if unknown:
                 notes.append(f"unknown, though the model uses it: {' and '.join(unknown)}")
-        voting = self.ensemble.recipe.voting
-        if voting.at_least_one and not any(each.found and each.probability >= each.threshold for each in results):
+        rules, voting = self.ensemble.rules, self.ensemble.recipe.voting
+        if rules is not None:
+            codes = self.ensemble.classes.codes
+            ruled = {code for code, by_rule in zip(codes, rules.never | rules.alone) if by_rule}
+            left_out = [each.name for each in results if each.code in ruled and not each.found and each.reached]
+            if left_out:
+                notes.append(f"reached, but not written by the habits that the model learned: {', '.join(left_out)}")
+        if voting.at_least_one and not any(each.found and each.reached for each in results):
             notes.append("no class reaches its threshold; the one that comes nearest was taken")
         return tuple(notes), tuple(warnings)
 
@@ -216,10 +232,11 @@ def _class_results(ensemble: Ensemble, scores: np.ndarray, labels: np.ndarray) -
     """The results of all classes from the members' scores (members, classes) and the labels (classes,)."""
     classes, voting = ensemble.classes, ensemble.recipe.voting
     by_member = voting.thresholds == "members"
-    cuts = ensemble.member_thresholds if by_member else ensemble.thresholds
     joint = joined_scores(ensemble, scores[:, None])[0]
-    each = scores if ensemble.probabilities is None else ensemble.probabilities(scores)
-    agreeing = (decide(each, cuts) == labels).sum(axis=0)
+    cuts = ensemble.member_thresholds if by_member else ensemble.thresholds
+    each = as_probabilities(ensemble, scores)
+    alone = decide(each, cuts) if ensemble.rules is None else member_labels(ensemble, scores[:, None])[:, 0]
+    agreeing = (alone == labels).sum(axis=0)
     shown = ensemble.member_thresholds.mean(axis=0) if by_member else ensemble.thresholds
     names = {code: label for label, code in CPSC.items()}
     results = [

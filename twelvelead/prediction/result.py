@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -51,6 +52,11 @@ class ClassResult:
     agreeing: int
     members: int
 
+    @property
+    def reached(self) -> bool:
+        """Whether the probability reaches the threshold."""
+        return self.probability >= self.threshold
+
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
         return {**vars(self), "same_as": list(self.same_as)}
@@ -74,6 +80,9 @@ class Prediction:
         The model in words: recipe and number of members.
     recording : Recording
         The recording as the model saw it: with all leads turned over if they were certainly upside down.
+    uncertainty, disagreement : float
+        How unsure the model is, and how far its members' labels are apart, 0 to 1; see thresholds/uncertainty.py. They
+        serve to compare recordings with each other.
     """
 
     name: str
@@ -82,6 +91,8 @@ class Prediction:
     warnings: tuple[str, ...]
     model: str
     recording: Recording = field(repr=False, compare=False)
+    uncertainty: float = math.nan
+    disagreement: float = math.nan
 
     @property
     def found(self) -> tuple[ClassResult, ...]:
@@ -126,6 +137,8 @@ class Prediction:
                 "frequency_hz": recording.frequency_hz,
                 "seconds": recording.signal_mv.shape[1] / recording.frequency_hz,
                 "leads": list(recording.leads),
+                "uncertainty": self.uncertainty,
+                "disagreement": self.disagreement,
                 "classes": [each.to_dict() for each in self.classes],
                 "disclaimer": NOT_A_DEVICE,
             }

@@ -21,6 +21,8 @@ COLUMNS = (
     "agreeing",
     "members",
     "trustworthy",
+    "uncertainty",
+    "disagreement",
 )
 _HEAD = ("", "diagnosis", "SNOMED CT", "probability", "threshold", "agreeing")
 
@@ -61,6 +63,8 @@ def as_csv(results: Sequence[Prediction]) -> str:
                     each.agreeing,
                     each.members,
                     int(result.trustworthy),
+                    f"{result.uncertainty:.6g}",
+                    f"{result.disagreement:.6g}",
                 )
             )
     return file.getvalue()

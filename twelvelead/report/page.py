@@ -160,7 +160,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters.update(
-        number=number, signed=signed, percent=percent, printable=printable, finite=math.isfinite, about=about
+        number=number, spoken=spoken, signed=signed, percent=percent, about=about, printable=printable
     )
     environment.tests.update(finite=math.isfinite)
     environment.globals.update(charts=charts, direction=direction)
@@ -176,6 +176,11 @@ def number(value: float, digits: int = 3) -> str:
         return UNDEFINED
     text = f"{value:.{digits}f}"
     return f"−{text[1:]}" if float(text) < 0 else text.lstrip("-")
+
+
+def spoken(value: float, digits: int = 3) -> str:
+    """A number for titles and text alternatives, which hold no elements."""
+    return number(value, digits) if math.isfinite(value) else "undefined"
 
 
 def signed(value: float, digits: int = 3) -> str:

@@ -6,7 +6,57 @@ outputs = vote(decide(member_scores, member_thresholds[:, None, :]))       # or 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What thresholds cannot say about how a hospital writes diagnoses.
+
+    Attributes
+    ----------
+    never : ndarray, bool, (classes,)
+        Classes that are not written, whatever their score.
+    alone : ndarray, bool, (classes,)
+        Classes that are written only where no class but these is; some hospitals write sinus rhythm like that.
+    """
+
+    never: np.ndarray
+    alone: np.ndarray
+
+    @property
+    def change_nothing(self) -> bool:
+        """Whether labels stay as they are."""
+        return not (self.never.any() or self.alone.any())
+
+    def apply(self, labels: np.ndarray, scores: np.ndarray, thresholds: np.ndarray, at_least_one: bool) -> np.ndarray:
+        """The labels by these rules; with `at_least_one` no recording stays without a class, unless all are in `never`.
+
+        Parameters
+        ----------
+        labels : ndarray, bool, (recordings, classes) or (classes,)
+            Not changed.
+        scores : ndarray, float, of the same shape
+        thresholds : ndarray, float, (classes,)
+        at_least_one : bool
+            See `at_least_one_label`; classes that are never written are not taken.
+
+        Returns
+        -------
+        ndarray, bool, of the same shape
+        """
+        labels = np.asarray(labels, dtype=bool) & ~self.never
+        if at_least_one:
+            labels = at_least_one_label(labels, np.where(self.never, -1.0, scores), thresholds) & ~self.never
+        other = np.any(labels & ~self.alone, axis=-1, keepdims=True)
+        return labels & ~(self.alone & other)
+
+
+def no_rules(classes: int) -> Rules:
+    """The rules that change nothing."""
+    return Rules(np.zeros(classes, dtype=bool), np.zeros(classes, dtype=bool))
 
 
 def decide(scores: np.ndarray, thresholds: np.ndarray, at_least_one: bool = False) -> np.ndarray:

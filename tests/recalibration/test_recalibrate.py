@@ -1,0 +1,160 @@
+"""A recalibrated folder is an ordinary model folder, written whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import team_code
+import twelvelead
+from twelvelead.cli import main
+from twelvelead.data.folders import find_recordings
+from twelvelead.errors import UserError
+from twelvelead.inference.classify import classified
+from twelvelead.inference.ensemble import labels_of, load_ensemble, member_labels
+from twelvelead.inference.model_files import manifest_of, member_path
+from twelvelead.recalibration import model_folder
+from twelvelead.recalibration.model_folder import write_recalibrated
+from twelvelead.recalibration.posterior import Habits, no_habits
+from twelvelead.recalibration.recalibrate import described, recalibrate
+from twelvelead.thresholds.uncertainty import log_odds
+from twelvelead.training.model_card import CARD
+
+pytestmark = pytest.mark.slow  # they need a trained model
+
+ABOUT = dict(recordings=3)
+
+
+def habits_of(model: Path, **changes) -> Habits:
+    """Habits that raise each threshold, with sinus rhythm alone and the first class never."""
+    count = len(load_ensemble(model).thresholds)
+    values = dict(shift=np.full(count, 0.3), never=np.arange(count) == 0, alone=True)
+    values["shift"][0] = 0.0
+    return Habits(**{**values, **changes})
+
+
+@pytest.fixture
+def recalibrated(tiny_model, tmp_path) -> Path:
+    write_recalibrated(tiny_model, tmp_path / "new", habits_of(tiny_model), ABOUT, "## Recalibrated\n\nhere")
+    return tmp_path / "new"
+
+
+def test_the_folder_loads_everywhere_and_decides_by_its_habits(tiny_model, recalibrated, hospital):
+    before, after = load_ensemble(tiny_model), load_ensemble(recalibrated)
+    sinus = after.classes.sinus_rhythm
+    np.testing.assert_array_equal(after.rules.never, np.arange(24) == 0)
+    np.testing.assert_array_equal(after.rules.alone, np.arange(24) == sinus)
+    shifted = (np.arange(24) > 0) & (before.thresholds > 0) & (before.thresholds < 1)
+    moved = log_odds(after.thresholds) - log_odds(before.thresholds)
+    np.testing.assert_allclose(moved[shifted], 0.3, atol=1e-6)
+    np.testing.assert_array_equal(after.thresholds[~shifted], before.thresholds[~shifted])
+    model = twelvelead.load(recalibrated, "cpu")
+    organizers = team_code.load_model(str(recalibrated), ("I", "II"))
+    np.testing.assert_array_equal(organizers.rules.never, after.rules.never)
+    for (header, row), (_, row_before) in zip(
+        classified(after, find_recordings(hospital), 1), classified(before, find_recordings(hospital), 1)
+    ):
+        np.testing.assert_array_equal(row.scores, row_before.scores)
+        labels = after.classes.of_output(row.labels, after.classes.codes)
+        assert labels[0] == 0 and labels.sum() >= 1 and (labels[sinus] == 0 or labels.sum() == 1)
+        found = {each.code for each in model.predict(header).found}
+        assert found == {code for code, label in zip(after.classes.codes, labels) if label}
+
+
+def test_members_alone_decide_by_the_rules_too(recalibrated):
+    ensemble = load_ensemble(recalibrated)
+    scores = np.random.default_rng(0).random((2, 30, 24)).astype(np.float32)
+    each = member_labels(ensemble, scores)
+    assert not each[:, :, 0].any() and each.any(axis=2).all()
+    np.testing.assert_array_equal(member_labels(ensemble, scores[[0, 0]])[0], labels_of(ensemble, scores[[0, 0]]))
+
+
+def test_weights_stay_the_card_says_so_and_the_source_is_untouched(tiny_model, recalibrated):
+    assert member_path(recalibrated, 0).read_bytes() == member_path(tiny_model, 0).read_bytes()
+    assert (recalibrated / CARD).read_text().endswith("## Recalibrated\n\nhere\n")
+    assert "Recalibrated" not in (tiny_model / CARD).read_text()
+    assert load_ensemble(tiny_model).rules is None
+    assert manifest_of(recalibrated)["recalibrated"] and "key" not in manifest_of(recalibrated)
+
+
+def test_habits_that_change_nothing_leave_every_label(tiny_model, tmp_path):
+    write_recalibrated(tiny_model, tmp_path / "new", no_habits(24), ABOUT, "")
+    before, after = load_ensemble(tiny_model), load_ensemble(tmp_path / "new")
+    assert after.rules is None
+    np.testing.assert_array_equal(after.thresholds, before.thresholds)
+    np.testing.assert_array_equal(after.member_thresholds, before.member_thresholds)
+
+
+@pytest.mark.parametrize("step", ["write_json", "write_text", "link_or_copy", "hashes_of"])
+def test_a_run_that_is_killed_leaves_no_folder_and_the_next_one_works(step, tiny_model, tmp_path, monkeypatch):
+    def killed(*arguments):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(model_folder, step, killed)
+        write_recalibrated(tiny_model, tmp_path / "new", habits_of(tiny_model), ABOUT, "")
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / ".new.part").mkdir()  # what a run leaves that has no time to clean up
+    (tmp_path / ".new.part" / "rest").write_text("half")
+    write_recalibrated(tiny_model, tmp_path / "new", habits_of(tiny_model), ABOUT, "")
+    load_ensemble(tmp_path / "new")
+    assert [path.name for path in tmp_path.iterdir()] == ["new"] and not (tmp_path / "new" / "rest").exists()
+
+
+def test_the_command_learns_from_headers_and_writes_a_model(tiny_model, hospital, tmp_path, capsys):
+    out = tmp_path / "ours"
+    assert main(["recalibrate", str(tiny_model), str(hospital), str(out), "--recordings", "30", "--device", "cpu"]) == 0
+    text = capsys.readouterr().out
+    about = json.loads((out / "thresholds.json").read_text())["recalibrated"]
+    assert about["recordings"] == 30 and about["of_folder"] == hospital.name and "each fifth of them" in text
+    assert "30 recordings" in (out / CARD).read_text()
+    assert main(["classify", str(out), str(hospital), str(tmp_path / "outputs"), "--device", "cpu"]) == 0
+
+
+def test_without_labels_the_output_and_the_card_tell_the_risk(tiny_model, hospital, tmp_path, capsys):
+    data = tmp_path / "data"
+    shutil.copytree(hospital, data)
+    for header in find_recordings(data):
+        header.write_text("\n".join(line for line in header.read_text().splitlines() if "Dx" not in line) + "\n")
+    words = ["recalibrate", str(tiny_model), str(data), str(tmp_path / "new"), "--device", "cpu"]
+    assert main(words) == 2
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert "none has a diagnosis in its header" in error
+    assert main([*words, "--unlabelled"]) == 0
+    assert "makes the model worse" in capsys.readouterr().out
+    assert "makes the model worse" in (tmp_path / "new" / CARD).read_text()
+
+
+def test_bad_input_is_one_line(tiny_model, hospital, recalibrated, tmp_path):
+    taken = tmp_path / "taken"
+    taken.mkdir()
+    (taken / "file").write_text("")
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    for model, data, out, options, words in (
+        (tiny_model, hospital, taken, {}, "it exists already"),
+        (tiny_model, hospital, tiny_model, {}, "that is the model itself"),
+        (tiny_model, empty, tmp_path / "absent", {}, "there are no recordings"),
+        (empty, hospital, tmp_path / "absent", {}, "there is no trained model"),
+        (recalibrated, hospital, tmp_path / "other", {}, "recalibrated before"),
+        (tiny_model, hospital, tmp_path / "absent", dict(recordings=0), "at least one"),
+    ):
+        with pytest.raises(UserError, match=words) as error:
+            recalibrate(model, data, out, jobs=1, **options)
+        assert "\n" not in str(error.value)
+    assert not (tmp_path / "absent").exists() and list(taken.iterdir()) == [taken / "file"]
+
+
+def test_what_was_learned_is_said_in_plain_words(tiny_model):
+    classes = load_ensemble(tiny_model).classes
+    shift = np.zeros(24)
+    shift[1], shift[2] = 0.5, -0.5
+    lines = described(Habits(shift, np.arange(24) == 3, True), classes)
+    assert lines[0] == "sinus rhythm is written only where nothing else is"
+    assert lines[1].startswith("never written: ") and classes.abbreviations[3] in lines[1]
+    assert classes.abbreviations[1] in lines[2] and classes.abbreviations[2] in lines[3]
+    assert described(no_habits(24), classes) == ["nothing that differs from the model's own habits"]

@@ -1,0 +1,1 @@
+"""A trained model made to write diagnoses as another hospital does, without training: `twelvelead recalibrate`."""
