@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import types
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from twelvelead.data.classes import Classes, classes_for, load_weights
 from twelvelead.data.own_labels import own_classes
 from twelvelead.errors import UserError
 from twelvelead.models.network import new_model
-from twelvelead.recipes import RECIPES, get_recipe
+from twelvelead.recipes import RECIPES, Recipe, get_recipe
 from twelvelead.settings import Settings, from_environment
 from twelvelead.training import fine_tuning
 from twelvelead.training.fine_tuning import (
@@ -26,12 +27,16 @@ from twelvelead.training.fine_tuning import (
     copy_weights,
     head_parameters,
     parameter_groups,
+    read_start,
 )
 from twelvelead.training.member import train_member
 from twelvelead.training.training_state import TrainingState
 
 OLD = ("426783006", "164889003", "270492004")
 CLASSES = Classes(OLD, np.eye(3))
+
+
+SINGLE = [name for name, recipe in RECIPES.items() if isinstance(recipe, Recipe)]
 
 
 def small(name: str):
@@ -61,7 +66,7 @@ def trained(monkeypatch):
     return make
 
 
-@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.parametrize("name", SINGLE)
 def test_classes_in_another_order_keep_the_scores_of_the_trained_model(name, trained):
     recipe = small(name)
     start, networks = trained(recipe, matched=(2, NEW, 0, 1))
@@ -78,7 +83,7 @@ def test_classes_in_another_order_keep_the_scores_of_the_trained_model(name, tra
     assert torch.allclose(ours[:, [0, 2, 3]], theirs[:, [2, 0, 1]], atol=1e-5)
 
 
-@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.parametrize("name", SINGLE)
 def test_the_head_is_a_small_part_with_everything_that_depends_on_the_classes(name):
     recipe = small(name)
     dimensions = class_dimensions(recipe)
@@ -207,6 +212,14 @@ def test_training_from_random_weights_has_the_identity_that_it_always_had(tiny_m
 def test_what_does_not_fit_the_model_to_start_from_is_one_line(hospital, tiny_model, tmp_path, changes, words):
     with pytest.raises(UserError, match=words) as error:
         train(hospital, tmp_path / "model", dataclasses.replace(Settings(init=str(tiny_model)), **changes))
+    assert "\n" not in str(error.value)
+
+
+def test_a_model_of_several_recipes_is_not_started_from(monkeypatch):
+    description = types.SimpleNamespace(recipe=get_recipe("vote"), classes=CLASSES)
+    monkeypatch.setattr(fine_tuning, "read_description", lambda folder: description)
+    with pytest.raises(UserError, match="m: its members are of several recipes") as error:
+        read_start(Path("m"), freeze=False)
     assert "\n" not in str(error.value)
 
 

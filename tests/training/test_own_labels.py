@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from comparing import contents
+from training.test_joined_training import composed
 
 from twelvelead.cli import main
 from twelvelead.commands import train
@@ -19,8 +20,11 @@ from twelvelead.data.folders import find_recordings
 from twelvelead.data.own_labels import OwnLabels, own_classes
 from twelvelead.data.recording import read_recording
 from twelvelead.errors import UserError
+from twelvelead.export.onnx_file import export
 from twelvelead.inference.ensemble import load_ensemble
 from twelvelead.recipes import RECIPES, Synthetic, get_recipe
+from twelvelead.thresholds.probabilities import fit_probabilities
+from twelvelead.training import model_folder
 from twelvelead.training.label_check import check_own_labels
 from twelvelead.training.losses import LOSSES
 from twelvelead.training.member_data import MemberData, validate
@@ -98,16 +102,16 @@ def test_a_recipe_for_own_labels_keeps_its_network_and_loses_what_is_the_challen
     own = OwnLabels(own_classes(["LVH", "AF"], "f1"), {}, "labels.csv", (frozenset(), frozenset({"164889003"})))
     lines: list[str] = []
     recipe = for_own_labels(get_recipe(name), own, lines.append)
-    assert (recipe.model, recipe.network, recipe.input) == (
-        (base := get_recipe(name)).model,
-        base.network,
-        base.input,
-    )
-    assert recipe.training.epochs == base.training.epochs and recipe.label_set == "own"
-    assert not {phase.loss for phase in recipe.training.phases} & REPLACED
+    assert recipe.label_set == "own"
     assert not (recipe.voting.at_least_one or recipe.voting.rate_labels or recipe.voting.convention_recordings)
-    assert recipe.synthetic == Synthetic()
-    assert [line for line in lines if "LVH" in line] == lines and len(lines) == bool(base.synthetic.recordings)
+    bases = get_recipe(name).parts
+    for part, base in zip(recipe.parts, bases, strict=True):
+        assert (part.model, part.network, part.input) == (base.model, base.network, base.input)
+        assert part.training.epochs == base.training.epochs and part.voting.members == base.voting.members
+        assert not {phase.loss for phase in part.training.phases} & REPLACED
+        assert part.synthetic == Synthetic()
+    makes_synthetic = any(base.synthetic.recordings for base in bases)
+    assert [line for line in lines if "LVH" in line] == lines and len(lines) == makes_synthetic
 
 
 def test_synthetic_recordings_are_kept_where_every_class_is_one_that_they_show():
@@ -214,3 +218,89 @@ def test_settings_that_do_not_go_together_are_one_line(hospital, tiny_settings, 
     with pytest.raises(UserError, match=words) as error:
         train(hospital, tmp_path / "model", dataclasses.replace(tiny_settings, **changes))
     assert "\n" not in str(error.value)
+
+
+# -- together with the rest ------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_probabilities_are_fitted_to_known_cells_alone(hospital, own_settings, tmp_path, monkeypatch):
+    given = []
+
+    def noting(labels, scores, known=None):
+        given.append((labels, known))
+        return fit_probabilities(labels, scores, known)
+
+    monkeypatch.setattr(model_folder, "fit_probabilities", noting)
+    ensemble = train(hospital, tmp_path / "model", dataclasses.replace(own_settings, epochs=1))
+    assert ensemble.probabilities is not None and ensemble.probabilities.slopes.shape == (3,)
+    labels, known = given[-1]
+    assert known[:, [0, 2]].all() and not known[:, 1].all() and not labels[~known].any()
+
+
+@pytest.mark.slow
+def test_a_recipe_whose_members_vote_learns_own_labels_without_a_map(hospital, own_settings, tmp_path):
+    settings = dataclasses.replace(own_settings, recipe="butt-2020", members=3, epochs=1)
+    ensemble = train(hospital, tmp_path / "model", settings)
+    assert ensemble.probabilities is None and ensemble.recipe.voting.thresholds == "members"
+    assert ensemble.classes.codes == tuple(NAMES) and ensemble.member_thresholds.shape == (3, 3)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("thresholds", ["ensemble", "members"])
+def test_members_of_several_recipes_learn_own_labels(thresholds, hospital, own_settings, tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(RECIPES, "ours", composed(thresholds))
+    settings = dataclasses.replace(
+        own_settings, recipe="ours", members=3, epochs=1, workers=2
+    )  # processes read the run
+    ensemble = train(hospital, tmp_path / "model", settings)
+    assert ensemble.part_of_model == (0, 1, 0) and ensemble.classes.codes == tuple(NAMES)
+    assert json.loads((tmp_path / "model" / "recipe.json").read_text())["recordings"] == 47
+    assert "Labels: labels.csv" in (tmp_path / "model" / "MODEL_CARD.md").read_text(encoding="utf-8")
+    capsys.readouterr()
+    assert main(["predict", str(find_recordings(hospital)[0]), "--model", str(tmp_path / "model"), "--csv"]) == 0
+    assert {row["code"] for row in csv.DictReader(capsys.readouterr().out.splitlines())} == set(NAMES)
+    train(hospital, tmp_path / "model", settings)
+    assert "already trained" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_the_file_of_an_exported_model_names_own_classes(own_model, tmp_path):
+    onnx = pytest.importorskip("onnx", reason="needs the extra `export`")
+    pytest.importorskip("onnxscript", reason="needs the extra `export`")
+    export(own_model, tmp_path / "model.onnx", log=lambda line: None)
+    values = {each.key: json.loads(each.value) for each in onnx.load(tmp_path / "model.onnx").metadata_props}
+    assert values["codes"] == NAMES and values["names"] == ['LVH, "strain"', "µ|#1", "atrial fibrillation"]
+    assert len(values["thresholds"]) == len(values["slopes"]) == 3 and values["at_least_one"] is False
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "command, words",
+    [
+        ("distil MODEL DATA OUT", "train one member on your labels"),
+        ("measure MODEL DATA", "twelvelead evaluate --labels"),
+        ("recalibrate MODEL DATA OUT", "with --init"),
+        ("report DATA OUTPUTS --model MODEL --out OUT", "twelvelead evaluate --labels"),
+        ("report DATA OUTPUTS --out OUT", "no output file has any of the classes"),
+    ],
+)
+def test_what_needs_the_diagnoses_of_headers_refuses_own_labels_in_one_line(
+    command, words, hospital, own_model, tmp_path, capsys
+):
+    outputs = tmp_path / "outputs"
+    if "OUTPUTS" in command:
+        assert main(["classify", str(own_model), str(hospital), str(outputs), "--jobs", "1"]) == 0
+    places = dict(MODEL=own_model, DATA=hospital, OUT=tmp_path / "out", OUTPUTS=outputs)
+    capsys.readouterr()
+    assert main([str(places.get(word, word)) for word in command.split()]) == 2
+    error = capsys.readouterr().err
+    assert words in error and "of your own" in error and error.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("name", ["LABELS", "LABEL_FIELD", "CLASSES", "METRIC", "INIT", "FREEZE"])
+def test_a_setting_of_training_alone_is_not_overlooked_by_distil(name, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv(f"TWELVELEAD_{name}", "1")
+    assert main(["distil", str(tmp_path), str(tmp_path), str(tmp_path / "student")]) == 2
+    assert "for training alone" in (error := capsys.readouterr().err) and error.count("\n") == 1

@@ -91,8 +91,8 @@ def recalibrate(
     ensemble = load_ensemble(model, device)
     if ensemble.classes.are_own:
         raise UserError(
-            f"{printable(model)}: the model has learned labels of your own, and recalibrate learns from the diagnoses in "
-            "the headers; train again on your labels, from this model with --init"
+            f"{printable(model)}: the model has learned labels of your own, and recalibrate learns from the diagnoses "
+            "in the headers; train again on your labels, from this model with --init"
         )
     if manifest_of(whole_model(model)).get("recalibrated"):
         raise UserError(f"{printable(model)}: this model was recalibrated before; start from the one that was trained")
