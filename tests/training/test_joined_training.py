@@ -43,6 +43,7 @@ def composed(thresholds: str):
         small[0].voting,
         train_fraction=0.6,
         thresholds=thresholds,
+        calibrated=thresholds == "ensemble",
         threshold_method="common",
         threshold_options={},
         at_least_one=False,
