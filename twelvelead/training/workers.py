@@ -37,8 +37,9 @@ from .lock import Lock, locked
 from .member import train_member
 from .member_files import write_result
 from .model_folder import ModelFolder
+from .preparing import prepare_run
 from .processes import follow_parent, run_processes
-from .run import AnyRun, TrainingRun, open_run, prepare_run
+from .run import AnyRun, TrainingRun, open_run
 from .store import Store
 from .teacher import joined_targets, score_recordings, teacher_key
 from .time_budget import Deadline, EpochBudget, deadline, with_synthetic_in_time
