@@ -17,8 +17,7 @@ from twelvelead.data.classes import WEIGHTS, classes_for, load_weights
 from twelvelead.data.folders import find_recordings
 from twelvelead.errors import UserError
 from twelvelead.inference.ensemble import load_ensemble
-from twelvelead.recipe import Synthetic, recipe_from_dict, to_dict
-from twelvelead.recipes import get_recipe
+from twelvelead.recipes import Synthetic, get_recipe, recipe_from_dict, to_dict
 from twelvelead.synthetic import draw_recording
 from twelvelead.training.member_data import MemberData
 from twelvelead.training.run import FIRST_OF_CONVENTIONS, prepare_run
