@@ -15,14 +15,16 @@ from twelvelead.recipes import RECIPES, get_recipe, recipe_from_dict, scale_phas
 from twelvelead.settings import FIELDS, Settings, find_device, from_environment, from_options, settings_table
 
 ROOT = Path(__file__).resolve().parent.parent
-TEXTS = {str: "x", int: "3", float: "0.5"}  # a value of each kind of setting, as text
+TEXTS = {str: "x", int: "3", float: "0.5", bool: "1"}  # a value of each kind of setting, as text
 
 
 def test_every_setting_is_a_variable_and_an_option():
     texts = {name: TEXTS[field.metadata["kind"]] for name, field in FIELDS.items()}
     expected = Settings(**{name: FIELDS[name].metadata["kind"](text) for name, text in texts.items()})
     assert from_environment({f"TWELVELEAD_{name.upper()}": text for name, text in texts.items()}) == expected
-    options = [part for name, text in texts.items() for part in (f"--{name.replace('_', '-')}", text)]
+    given = [(f"--{name.replace('_', '-')}", text) for name, text in texts.items()]
+    flags = [name for name, field in FIELDS.items() if field.metadata["kind"] is bool]
+    options = [part for name, pair in zip(texts, given) for part in pair[: 1 if name in flags else 2]]
     assert from_options(build_parser().parse_args(["train", "D", "M", *options])) == expected
     assert all(getattr(expected, name) != field.default for name, field in FIELDS.items())
 

@@ -26,7 +26,9 @@ EXAMPLES = {
   twelvelead train training_data model --members 3 --epochs 10 --time-budget-hours 2
   TWELVELEAD_RECIPE=se-resnet twelvelead train training_data model
   twelvelead train training_data model --synthetic 4000
-  twelvelead train model --no-data --synthetic 20000""",
+  twelvelead train model --no-data --synthetic 20000
+  twelvelead train our_data model --labels labels.csv --init pretrained
+  twelvelead train our_data model --label-field Dx --classes LVH=164873001,MI=164865005 --metric auroc""",
     "distil": """
   twelvelead distil model training_data student
   twelvelead distil model training_data student --epochs 30 --time-budget-hours 2""",
@@ -296,7 +298,8 @@ def _add_experiments(add: Add) -> None:
             metavar="NAME",
             help="system to train; give the option once for each (TWELVELEAD_RECIPE)",
         )
-        configuration.add_options(command, (name for name in configuration.FIELDS if name not in ("recipe", "tracker")))
+        left_out = ("recipe", "tracker", *configuration.ONLY_TRAINING)
+        configuration.add_options(command, (name for name in configuration.FIELDS if name not in left_out))
         command.add_argument(
             "--parameters",
             type=int,

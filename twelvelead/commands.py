@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .data.classes import WEIGHTS, Classes, classes_for, load_weights
+from .data.classes import LABEL_SETS, WEIGHTS, Classes, classes_for, load_weights
 from .data.folders import find_recordings, orphan_signals
 from .data.groups import column_names, read_groups
+from .data.label_tables import LabelTable, labels_of_field, read_label_table
+from .data.own_labels import OwnLabels, chosen, own_labels
 from .errors import UserError
-from .settings import Settings, find_device
+from .pretrained import default_model
+from .settings import ONLY_TRAINING, Settings, check_together, find_device, option
 from .terminal import printable, say, warn
 
 if TYPE_CHECKING:
     from .inference.ensemble import Ensemble
     from .inference.model_files import Description
     from .recipes import AnyRecipe
+    from .training.fine_tuning import Start
 
 PATIENT_FILES = ("patients.csv", "recordings.csv")
 MOST_FAULTS = 0.05  # larger share of recordings without a classification: something is wrong with the data or the model
@@ -31,9 +36,20 @@ def train(data: Path | None, model: Path, settings: Settings) -> Ensemble:
     UserError
         See training.workers.train_ensemble; also if the data folder is missing or holds no recordings.
     """
-    recipe = settings.recipe_value()
+    check_together(settings)
+    recipe, start = _recipe_and_start(settings)
     classes = classes_for(recipe.label_set, load_weights(settings.weights or WEIGHTS))
-    return _train(data, model, recipe, classes, settings)
+    has_own_labels = bool(settings.labels or settings.label_field)
+    if has_own_labels and data is None:
+        raise UserError("your own labels are of recordings; give DATA, not --no-data")
+    headers = _headers(data, recipe)
+    own: OwnLabels | None = None
+    if has_own_labels and data is not None:
+        own = _own_labels(settings, headers, data)
+        classes, recipe = own.classes, _without_challenge(recipe, own)
+        headers = [header for header in headers if str(header.relative_to(data)) in own.cells]
+    start = None if start is None else _matched(start, classes, own)
+    return _train(headers, data, model, recipe, classes, settings, own=own, start=start)
 
 
 def distil(teacher: Path, data: Path, model: Path, settings: Settings) -> Ensemble:
@@ -49,12 +65,13 @@ def distil(teacher: Path, data: Path, model: Path, settings: Settings) -> Ensemb
     Raises
     ------
     UserError
-        As `train`; also if `teacher` holds no model, or is the folder to write.
+        As `train`; also if `teacher` holds no model, or one of labels of the user's own, or is the folder to write.
     """
     from .inference.model_files import read_description, whole_model
     from .recipes import JoinedRecipe
     from .training.teacher import student_recipe
 
+    _refuse_settings_of_train(settings, "distil takes labels and network from the teacher and the headers")
     description = read_description(whole_model(teacher))
     if model.resolve() == teacher.resolve():
         raise UserError(f"{printable(model)}: the student needs a folder of its own, this one is the teacher's")
@@ -62,31 +79,50 @@ def distil(teacher: Path, data: Path, model: Path, settings: Settings) -> Ensemb
         raise UserError(
             f"{printable(teacher)}: its members are of several recipes; a student is one network of one recipe"
         )
+    if description.classes.are_own:
+        raise UserError(
+            f"{printable(teacher)}: the model has learned labels of your own, and a student learns from the diagnoses "
+            "in the headers too; train one member on your labels instead"
+        )
     recipe = student_recipe(description.recipe).scaled(epochs=settings.epochs, synthetic=settings.synthetic)
-    return _train(data, model, recipe, description.classes, settings, description)
+    return _train(_headers(data, recipe), data, model, recipe, description.classes, settings, teacher=description)
+
+
+def _refuse_settings_of_train(settings: Settings, why: str) -> None:
+    """Raises UserError if a setting is given that `train` alone can follow; it may be a forgotten variable."""
+    for name in ONLY_TRAINING:
+        if getattr(settings, name):
+            raise UserError(f"{option(name)} is for training alone, {why}; unset it")
+
+
+def _headers(data: Path | None, recipe: AnyRecipe) -> list[Path]:
+    """The headers below `data`; none without data, which is an error unless the recipe makes recordings."""
+    if data is None:
+        if any(part.synthetic.recordings == 0 for part in recipe.parts):
+            raise UserError("without data, training needs synthetic recordings; say how many with --synthetic")
+        return []
+    headers = find_recordings(data)
+    for path in orphan_signals(data):
+        say(f"left out: {path}: a signal without a header")
+    if not headers:
+        raise UserError(f"{data}: there are no recordings here (no .hea files); point at a folder of Challenge data")
+    return headers
 
 
 def _train(
+    headers: list[Path],
     data: Path | None,
     model: Path,
     recipe: AnyRecipe,
     classes: Classes,
     settings: Settings,
+    *,
     teacher: Description | None = None,
+    own: OwnLabels | None = None,
+    start: Start | None = None,
 ) -> Ensemble:
-    """Trains a recipe on every recording below `data`."""
-    headers: list[Path] = []
-    if data is not None:
-        headers = find_recordings(data)
-        for path in orphan_signals(data):
-            say(f"left out: {path}: a signal without a header")
-        if not headers:
-            raise UserError(
-                f"{data}: there are no recordings here (no .hea files); point at a folder of Challenge data"
-            )
-    elif any(part.synthetic.recordings == 0 for part in recipe.parts):
-        raise UserError("without data, training needs synthetic recordings; say how many with --synthetic")
-    # Imported here, since it imports torch, which takes seconds: the errors above should not wait for it.
+    """Trains a recipe on recordings below `data`, with the settings' budget, device and seed."""
+    # Imported here, since it imports torch, which takes seconds: errors of the settings should not wait for it.
     from .training.workers import train_ensemble
 
     return train_ensemble(
@@ -103,9 +139,54 @@ def _train(
         jobs=settings.jobs,
         workers=settings.workers,
         teacher=teacher,
+        own=own,
+        start=start,
         tracker=settings.tracker,
         log=say,
     )
+
+
+def _recipe_and_start(settings: Settings) -> tuple[AnyRecipe, Start | None]:
+    """The recipe, and the trained model to start from if the settings name one; then the recipe is that model's."""
+    if not settings.init:
+        return settings.recipe_value(), None
+    from .training.fine_tuning import read_start
+
+    start, trained = read_start(
+        default_model() if settings.init == "pretrained" else Path(settings.init), settings.freeze
+    )
+    recipe = settings.recipe_from(trained)
+    if recipe.label_set not in LABEL_SETS:  # a model of someone's own labels; what is trained now is decided anew
+        recipe = replace(recipe, label_set=LABEL_SETS[0])
+    return recipe, start
+
+
+def _own_labels(settings: Settings, headers: list[Path], data: Path) -> OwnLabels:
+    """The classes and labels that the settings ask for."""
+    table = read_labels(settings.labels, settings.label_field, settings.classes, headers, data)
+    return own_labels(table, headers, data, settings.metric or "f1", are_chosen=bool(settings.classes), log=say)
+
+
+def _without_challenge(recipe: AnyRecipe, own: OwnLabels) -> AnyRecipe:
+    from .training.own_recipe import for_own_labels
+
+    return for_own_labels(recipe, own, say)
+
+
+def _matched(start: Start, classes: Classes, own: OwnLabels | None) -> Start:
+    """The start with the classes matched, which is also told."""
+    start = start.matched_to(classes, None if own is None else own.codes)
+    new = [name for name, place in zip(classes.codes, start.matched) if place < 0]
+    say(f"init: {start.words}" + (f" New: {', '.join(new[:10])}{', ...' if len(new) > 10 else ''}." if new else ""))
+    return start
+
+
+def read_labels(
+    file: str | None, field: str | None, classes: str | None, headers: list[Path], root: Path
+) -> LabelTable:
+    """Labels from a CSV file or else from a field of the headers; with a list of classes, these alone."""
+    table = read_label_table(file) if file else labels_of_field(headers, root, field or "Dx")
+    return chosen(table, classes) if classes else table
 
 
 def find_patients(data: Path, file: str | None) -> dict[str, str]:
@@ -167,7 +248,7 @@ def classify(
     )
     say(
         f"{report.recordings} recordings classified into {printable(outputs)}, "
-        f"{len(report.faults)} of them fell back to sinus rhythm"
+        f"{len(report.faults)} of them fell back to {ensemble.tally.fallback}"
     )
     if report.unwritten:
         warn(f"{len(report.unwritten)} outputs could not be written")
@@ -209,6 +290,7 @@ def experiment(
     """
     from .experiments.design import cross_validation, get_recipes, holdout, leave_one_source_out, read_cohort
 
+    _refuse_settings_of_train(settings, f"{command} compares recipes without it")
     get_recipes(recipes)  # a wrong name is an error at once, before torch is imported and recordings are read
     groups = {} if isinstance(argument, int) else read_groups(argument, "group")
     table = load_weights(settings.weights or WEIGHTS)
@@ -256,7 +338,8 @@ def measure(
     Raises
     ------
     UserError
-        If the model or a file cannot be read, or no recording is left to test on.
+        If the model or a file cannot be read, the model is one of labels of the user's own, or no recording is left to
+        test on.
     """
     from .experiments.design import read_cohort
     from .experiments.measure import answers_of, measurements
@@ -270,6 +353,11 @@ def measure(
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"a table cannot be read: {error}") from None
     ensemble = load_ensemble(model, find_device(settings.device))
+    if ensemble.classes.are_own:
+        raise UserError(
+            f"{printable(model)}: the model has learned labels of your own, and measure compares with the diagnoses in "
+            "the headers; use `twelvelead classify` and `twelvelead evaluate --labels` instead"
+        )
     tested = answers_of(model, ensemble, read_cohort(data, find_patients(data, settings.patients), say), settings.jobs)
     for fault in tested.faults:
         warn(f"fell back to sinus rhythm: {fault}")

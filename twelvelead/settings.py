@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .errors import UserError
-from .recipes import AnyRecipe, get_recipe
+from .recipes import AnyRecipe, Recipe, get_recipe
 
 if TYPE_CHECKING:  # torch takes seconds to import, and most commands do not need it
     import torch
@@ -145,9 +145,37 @@ class Settings:
         metavar="FILE",
         shown="`weights.csv`",
     )
-
     tracker: str | None = _setting(
         None, "`tensorboard` or `mlflow`, if installed, is told every epoch while `train` runs", shown="none"
+    )
+    labels: str | None = _setting(
+        None,
+        "CSV file of your own labels to learn, recording,label or one column for each class",
+        metavar="FILE",
+        shown="the Challenge's classes",
+    )
+    label_field: str | None = _setting(
+        None, "in place of a file: the comment field of the headers that holds your labels, such as Dx", shown="none"
+    )
+    classes: str | None = _setting(
+        None,
+        "which of your labels are learned, as LABEL,LABEL or NAME=LABEL+LABEL for one class of several",
+        metavar="LIST",
+        shown="all that are frequent enough",
+    )
+    metric: str | None = _setting(
+        None,
+        "by which your label set is scored and its thresholds are chosen: `f1` or `auroc`, the mean over the classes",
+        shown="`f1`",
+    )
+    init: str | None = _setting(
+        None,
+        "trained model to start from: a model folder, or `pretrained` for the one that comes with the package",
+        metavar="MODEL",
+        shown="random weights",
+    )
+    freeze: bool = _setting(
+        False, "with a model to start from: train its last layer alone", kind=bool, metavar="", shown="no"
     )
 
     def recipe_value(self) -> AnyRecipe:
@@ -156,7 +184,28 @@ class Settings:
             epochs=self.epochs, members=self.members, width=self.width, synthetic=self.synthetic
         )
 
+    def recipe_from(self, trained: Recipe) -> Recipe:
+        """The recipe of a trained model at the budget asked for, for a training that starts from that model.
 
+        Raises
+        ------
+        UserError
+            If the settings ask for another recipe or another width, which would be another network.
+        """
+        if self.recipe not in (Settings().recipe, trained.name):
+            raise UserError(
+                f"the model to start from has recipe '{trained.name}', not '{self.recipe}'; leave --recipe out"
+            )
+        if self.width not in (None, trained.network.get("width")):
+            raise UserError(
+                f"the model to start from has width {trained.network.get('width')}, not {self.width}; leave --width out"
+            )
+        return trained.scaled(epochs=self.epochs, members=self.members, synthetic=self.synthetic)
+
+
+# Settings of `train` alone: experiments compare recipes on the Challenge's classes, from random weights.
+ONLY_TRAINING = ("labels", "label_field", "classes", "metric", "init", "freeze")
+METRICS = ("f1", "auroc")  # of label sets of the user's own; the keys of thresholds.objectives.OWN_METRICS
 FIELDS = {field.name: field for field in dataclasses.fields(Settings)}
 
 
@@ -186,6 +235,9 @@ def from_environment(environment: Mapping[str, str] = os.environ) -> Settings:
         if key not in names:
             raise UserError(f"unknown environment variable {key}; there are: {', '.join(names)}")
         kind = FIELDS[names[key]].metadata["kind"]
+        if kind is bool:
+            values[names[key]] = _yes_or_no(key, text.strip())
+            continue
         try:
             values[names[key]] = kind(text.strip())
         except ValueError:
@@ -194,16 +246,24 @@ def from_environment(environment: Mapping[str, str] = os.environ) -> Settings:
     return checked(Settings(**values))
 
 
+def _yes_or_no(key: str, text: str) -> bool:
+    words = {"1": True, "yes": True, "true": True, "0": False, "no": False, "false": False}
+    if text.lower() not in words:
+        raise UserError(f"{key} is '{text}', which is neither 1 nor 0")
+    return words[text.lower()]
+
+
 def add_options(parser: argparse.ArgumentParser, names: Iterable[str] = tuple(FIELDS)) -> None:
     """Adds the options of some settings to a parser; `from_options` reads them."""
     for name in names:
         description = FIELDS[name].metadata
+        is_flag = description["kind"] is bool
+        how: dict[str, Any] = dict(type=description["kind"], metavar=description["metavar"])
         parser.add_argument(
             option(name),
-            type=description["kind"],
             default=None,
-            metavar=description["metavar"],
             help=f"{description['meaning']} ({variable(name)})",
+            **(dict(action="store_const", const=True) if is_flag else how),
         )
 
 
@@ -220,6 +280,18 @@ def checked(settings: Settings) -> Settings:
         if value is not None and allowed is not None and not allowed.allows(value):
             raise UserError(f"{name} must be {allowed.words}, not {value}")
     return settings
+
+
+def check_together(settings: Settings) -> None:
+    """Checks the settings of `train` alone against each other. Raises UserError if one asks for what is not given."""
+    if settings.labels and settings.label_field:
+        raise UserError("labels are read from a file or from a field of the headers; give --labels or --label-field")
+    if (settings.classes or settings.metric) and not (settings.labels or settings.label_field):
+        raise UserError("--classes and --metric are for your own labels; give --labels or --label-field too")
+    if settings.metric not in (None, *METRICS):
+        raise UserError(f"unknown metric '{settings.metric}'; there are: {', '.join(METRICS)}")
+    if settings.freeze and not settings.init:
+        raise UserError("--freeze trains the last layer of a trained model; name it with --init")
 
 
 def settings_table() -> str:

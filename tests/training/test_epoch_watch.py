@@ -158,13 +158,13 @@ def test_durations_are_written_for_people(seconds, words):
 
 
 def test_what_is_left_counts_this_member_and_those_after_it():
-    budget = EpochBudget([0, 2, 4], 10, Deadline(), print)
+    budget = EpochBudget([0, 2, 4], [0, 0, 0], [10, 10, 10], Deadline(), print)
     assert budget.seconds_left(0, 4, 10, 5.0) == 5.0 * (6 + 20)
     assert budget.seconds_left(2, 10, 10, 5.0) == 0
     for seconds in (5.0, 5.0, 5.0, 5.0):
         budget.epochs_allowed(0, 1, seconds)
     assert budget.seconds_left(2, 9, 10, 500.0) == 5.0  # one slow epoch does not change what is typical
-    short = EpochBudget([0, 2, 4], 10, Deadline(0.0), print)
+    short = EpochBudget([0, 2, 4], [0, 0, 0], [10, 10, 10], Deadline(0.0), print)
     assert short.seconds_left(0, 4, 10, 5.0) == 0  # the deadline is over
 
 

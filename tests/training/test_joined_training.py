@@ -28,7 +28,8 @@ from twelvelead.recipes import RECIPES, join
 from twelvelead.thresholds.decisions import decide
 from twelvelead.training import workers
 from twelvelead.training.model_folder import ModelFolder
-from twelvelead.training.run import TrainingRun, open_run, prepare_run
+from twelvelead.training.preparing import prepare_run
+from twelvelead.training.run import TrainingRun, open_run
 from twelvelead.training.workers import train_ensemble
 
 pytestmark = pytest.mark.slow
@@ -43,6 +44,7 @@ def composed(thresholds: str):
         small[0].voting,
         train_fraction=0.6,
         thresholds=thresholds,
+        calibrated=thresholds == "ensemble",
         threshold_method="common",
         threshold_options={},
         at_least_one=False,

@@ -20,7 +20,7 @@ from twelvelead.inference.ensemble import load_ensemble
 from twelvelead.recipes import Synthetic, get_recipe, recipe_from_dict, to_dict
 from twelvelead.synthetic import draw_recording
 from twelvelead.training.member_data import MemberData
-from twelvelead.training.run import FIRST_OF_CONVENTIONS, prepare_run
+from twelvelead.training.preparing import FIRST_OF_CONVENTIONS, prepare_run
 from twelvelead.training.store import Drawn, build_store
 from twelvelead.training.time_budget import with_synthetic_in_time
 from twelvelead.training.workers import train_ensemble

@@ -84,6 +84,9 @@ CPSC_EQUIVALENT = {
     "733534002": "164909002",
 }
 LABEL_SETS = ("challenge", "cpsc")
+# The label set of a model whose classes come from the user's own labels; see own_labels.py. It is also the `year` of
+# such classes, since none of the Challenges' rules apply to them.
+OWN = "own"
 
 # Codes that say which rhythm a recording has. A recording without any of them leaves its rhythm unstated: annotators of
 # CPSC and Georgia write sinus rhythm only where there is nothing else to write. Single extra beats are no rhythm.
@@ -185,30 +188,45 @@ def load_weights(path: str | Path) -> WeightTable:
 
 @dataclass(frozen=True)
 class Classes:
-    """The classes of a model: one SNOMED CT code for each, and the rewards between them.
+    """The classes of a model: one SNOMED CT code or name for each, and the rewards between them.
 
     Attributes
     ----------
     codes : tuple of str
-        Canonical code of each class; an equivalent code belongs to the same class.
+        Canonical code of each class; an equivalent code belongs to the same class. With a label set of the user's own,
+        the names of its classes, which may be any text.
     weights : ndarray, float64, (classes, classes)
-        Rewards of the Challenge metric. The nine classes of the unofficial phase have no rewards; for them this is the
-        identity.
+        Rewards of the Challenge metric. The nine classes of the unofficial phase and the user's own classes have no
+        rewards; for them this is the identity.
     outputs : tuple of str
-        The columns of an output row: codes, or text labels of the unofficial phase.
+        The columns of an output row: codes, text labels of the unofficial phase, or names as own_labels.written gives
+        them.
     year : str
-        Whose metrics score the classes: "2020" or "unofficial".
+        Whose metrics score the classes: "2020", "unofficial", or "own" for a label set of the user's own.
+    metric : str
+        With the year "own", the name of the metric in thresholds.objectives.OWN_METRICS; otherwise empty.
     """
 
     codes: tuple[str, ...]
     weights: np.ndarray
     outputs: tuple[str, ...] = OUTPUT_CODES
     year: str = "2020"
+    metric: str = ""
+
+    @property
+    def are_own(self) -> bool:
+        """Whether the classes are those of a label set of the user's own."""
+        return self.year == OWN
 
     @cached_property
     def index(self) -> dict[str, int]:
-        """Position of the class of each code, equivalent codes and the labels of the unofficial phase included."""
+        """Position of the class of each code, equivalent codes and the labels of the unofficial phase included.
+
+        The user's own classes are what they are called, and nothing is equivalent to them.
+        """
         index = {code: k for k, code in enumerate(self.codes)}
+        if self.are_own:
+            return index
         if self.year == "unofficial":
             others = {**CPSC, **CPSC_EQUIVALENT}
         else:
@@ -218,8 +236,13 @@ class Classes:
         return index
 
     @property
+    def _index_of_outputs(self) -> dict[str, int]:
+        """Position of the class of each column of an output row."""
+        return {column: k for k, column in enumerate(self.outputs)} if self.are_own else self.index
+
+    @property
     def sinus_rhythm(self) -> int:
-        """Position of sinus rhythm."""
+        """Position of sinus rhythm. Raises KeyError where the classes have none."""
         return self.index[SINUS_RHYTHM]
 
     @property
@@ -246,23 +269,19 @@ class Classes:
 
         Equivalent codes get the same value; a code of no class gets `missing`.
         """
-        values = np.asarray(values)
-        out = np.full((*values.shape[:-1], len(codes)), missing, dtype=values.dtype)
-        for column, code in enumerate(codes):
-            if code in self.index:
-                out[..., column] = values[..., self.index[code]]
-        return out
+        return _laid_out(values, [self.index.get(code) for code in codes], missing)
 
     def as_output(self, values: np.ndarray, missing) -> np.ndarray:
         """Values of the classes, (…, classes), rearranged as an output row, (…, outputs)."""
-        return self.laid_out(values, self.outputs, missing)
+        return _laid_out(values, [self._index_of_outputs.get(column) for column in self.outputs], missing)
 
     def of_output(self, values: np.ndarray, codes: tuple[str, ...]) -> np.ndarray:
         """Values of output rows, (…, outputs), rearranged as columns for `codes`, (…, codes).
 
         A code for which there is no output gets 0.
         """
-        column_of = {self.index[code]: k for k, code in enumerate(self.outputs) if code in self.index}
+        of_outputs = self._index_of_outputs
+        column_of = {of_outputs[code]: k for k, code in enumerate(self.outputs) if code in of_outputs}
         padded = np.concatenate([values, np.zeros_like(values[..., :1])], axis=-1)  # the last column, -1, is 0
         columns = [column_of.get(self.index[code], -1) if code in self.index else -1 for code in codes]
         return padded[..., columns]
@@ -280,7 +299,8 @@ class Classes:
 
     def to_dict(self) -> dict:
         """Plain JSON values."""
-        return dict(codes=self.codes, weights=self.weights.tolist(), outputs=self.outputs, year=self.year)
+        values = dict(codes=self.codes, weights=self.weights.tolist(), outputs=self.outputs, year=self.year)
+        return {**values, "metric": self.metric} if self.are_own else values
 
     @staticmethod
     def from_dict(values: dict) -> Classes:
@@ -290,7 +310,18 @@ class Classes:
             np.array(values["weights"], dtype=np.float64),
             tuple(values["outputs"]),
             values["year"],
+            values.get("metric", ""),
         )
+
+
+def _laid_out(values: np.ndarray, places: Sequence[int | None], missing) -> np.ndarray:
+    """Columns of values, (…, classes), at these places, (…, places); `missing` where a place is None."""
+    values = np.asarray(values)
+    out = np.full((*values.shape[:-1], len(places)), missing, dtype=values.dtype)
+    for column, place in enumerate(places):
+        if place is not None:
+            out[..., column] = values[..., place]
+    return out
 
 
 def classes_for(label_set: str, table: WeightTable) -> Classes:

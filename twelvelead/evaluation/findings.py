@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from ..data.classes import OWN
 from ..errors import UserError
 
 KINDS = {  # kind of finding → its words in a note, in the order of the report
@@ -75,10 +76,8 @@ class Findings:
         """Raises one UserError if the official script would have stopped."""
         for path, why in self.stops.items():
             more = f" (and so at {len(self.stops) - 1} more)" if len(self.stops) > 1 else ""
-            raise UserError(
-                f"{path}: {why}{more}; the official script of {year} stops here, --lenient takes such a "
-                "recording as all-negative"
-            )
+            stops = "" if year == OWN else f"the official script of {year} stops here, "
+            raise UserError(f"{path}: {why}{more}; {stops}--lenient takes such a recording as all-negative")
 
 
 def _first(names: Iterable[str], before: str, after: str) -> str:

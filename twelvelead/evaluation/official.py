@@ -21,6 +21,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from ..data.classes import OWN
 from .cells import Layout, cells_of, note_scores, outputs_and_scores
 from .files import Files
 from .findings import Findings
@@ -135,7 +136,7 @@ class _MalformedError(Exception):
 
 def read_outputs(task: Task, files: Files, findings: Findings) -> tuple[np.ndarray, np.ndarray]:
     """Binary outputs, bool, and scores, float64, (recordings, classes) each, of the output files."""
-    rows_of = _rows_2020 if task.year == "2020" else _rows_2021
+    rows_of = _rows_2020 if task.year in ("2020", OWN) else _rows_2021
     # By the text of a row: most rows of codes and of labels occur in many files, and are parsed once.
     layouts: dict[str, Layout] = {}
     flags: dict[str, tuple[bytes, bool]] = {}
@@ -170,7 +171,7 @@ def read_outputs(task: Task, files: Files, findings: Findings) -> tuple[np.ndarr
             findings.add(kind, name)
             if stops:
                 findings.stop(path, why)
-            elif task.year == "2020":
+            elif task.year in ("2020", OWN):
                 findings.printed.append(
                     f"- The output file {path} has formatting errors, so all outputs are assumed "
                     "to be negative for this recording."

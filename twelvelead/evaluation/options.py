@@ -45,6 +45,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="differences of OUTPUTS from these, with intervals from paired resamples "
         f"({DEFAULT_RESAMPLES} unless --bootstrap says)",
     )
+    add("--labels", dest="label_table", metavar="CSV", help="score your own labels, as in `twelvelead train --labels`")
+    add("--label-field", metavar="NAME", help="score your own labels, as in `twelvelead train --label-field`")
+    add("--classes", metavar="LIST", help="of your own labels: which are scored, by default those that outputs have")
     add("--json", metavar="FILE", help="write everything here, at full precision and with undefined values as null")
     add("--strict", action="store_true", help="exit with code 2 if there is anything to note about the files")
     add(
@@ -71,6 +74,12 @@ def complete(parser: argparse.ArgumentParser, options: argparse.Namespace) -> ar
         parser.error("--bootstrap: a number of resamples cannot be negative")
     if options.compare and not options.bootstrap:
         options.bootstrap = DEFAULT_RESAMPLES
+    if options.label_table and options.label_field:
+        parser.error("--labels and --label-field: give one of them")
+    if options.classes and not (options.label_table or options.label_field):
+        parser.error("--classes: it is for your own labels; give --labels or --label-field too")
+    if (options.label_table or options.label_field) and (options.year or options.weights):
+        parser.error("--year and --weights are the Challenge's; leave them out with --labels and --label-field")
     if options.resample_by == "source" and not options.by_source:
         parser.error("--resample-by source: say with --by-source what the sources are")
     return options

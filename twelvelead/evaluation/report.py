@@ -4,10 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ..data.classes import OWN
+from ..data.own_labels import written
 from ..errors import UserError
 from .findings import Findings
+from .masked import OWN_METRICS
 from .metrics import METRICS
 from .task import Task
+
+
+def metrics_of(task: Task) -> dict[str, str]:
+    """The metrics of a task: keys of its scores, and names in the heads of tables."""
+    return OWN_METRICS if task.year == OWN else METRICS[task.year]
 
 
 @dataclass(frozen=True)
@@ -40,10 +48,11 @@ def write_official(
 
     Like theirs, the files end without a newline. Raises UserError if a file cannot be written.
     """
-    names = {key: name for key, name in METRICS[task.year].items() if key != "geometric_mean"}
+    names = {key: name for key, name in metrics_of(task).items() if key != "geometric_mean"}
     separator = "|" if task.year == "unofficial" else ","
     table = separator.join(names.values()) + "\n" + separator.join(f"{scores[key]:.3f}" for key in names)
-    by_class = "Classes," + ",".join(task.classes)
+    # Names of the user's own may hold commas, which the organizers' codes never do.
+    by_class = "Classes," + ",".join(map(written, task.classes) if task.year == OWN else task.classes)
     for key in ("auroc", "auprc", "f_measure"):
         by_class += f"\n{names[key]}," + ",".join(f"{value:.3f}" for value in scores[f"{key}_classes"])
     if scores_path:
@@ -56,7 +65,7 @@ def write_official(
 
 def print_table(task: Task, figures: list[tuple[str, Figures]]) -> None:
     """Prints a row of scores for each (name, Figures), and rows for intervals and differences if there are any."""
-    metrics = METRICS[task.year]
+    metrics = metrics_of(task)
     print("Source,Recordings,Figure," + ",".join(metrics.values()))
     for name, result in figures:
         rows = {"score": result.scores, **_interval_rows("", result.intervals)}

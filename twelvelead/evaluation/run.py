@@ -16,13 +16,15 @@ from functools import partial
 
 import numpy as np
 
-from ..data.classes import WEIGHTS
+from ..data.classes import OWN, WEIGHTS
 from ..files import json_ready
 from . import bootstrap
 from .files import Files, find_files, find_outputs, groups_by_folder, groups_by_table
 from .findings import Findings
+from .masked import evaluate_known, resampled_known
 from .metrics import evaluate
 from .official import read_labels, read_outputs
+from .own_labels import only_given, read_own_labels
 from .report import Figures, as_json, print_table, write_official, write_text
 from .task import Task, load_task
 
@@ -42,15 +44,21 @@ def evaluate_folders(options: argparse.Namespace) -> int:
     UserError
         If a file or folder cannot be read, or where the official script would stop, unless `options.lenient` is set.
     """
-    official = options.year != "unofficial"  # that year's script prints the recordings' names and no progress
+    own = bool(options.label_table or options.label_field)
+    # The unofficial phase's script prints the recordings' names and no progress.
+    official = options.year != "unofficial" and not own
     if official:
         print("Loading weights...")
-    task = load_task(options.year, options.weights or WEIGHTS)
+    task = Task(OWN) if own else load_task(options.year, options.weights or WEIGHTS)
     if official:
         print("Loading label and output files...")
     findings, other_findings = Findings(), Findings()
     files = find_files(task, options.labels, options.outputs, findings)
-    task, labels = read_labels(task, files, findings)
+    known: np.ndarray | None = None
+    if own:
+        task, labels, known = read_own_labels(files, options)
+    else:
+        task, labels = read_labels(task, files, findings)
     systems = [read_outputs(task, files, findings)]
     _print_findings(findings, task, options)
     if options.compare:
@@ -60,7 +68,18 @@ def evaluate_folders(options: argparse.Namespace) -> int:
     units = sources if options.resample_by == "source" else _groups(options.resample_by, files, options)
 
     _print_progress(task, findings)
-    score = partial(score_systems, task, labels, systems, resamples=options.bootstrap, seed=options.seed, units=units)
+    if own and not options.classes:
+        task, labels, known, systems = only_given(task, labels, known, systems, findings)
+    score = partial(
+        score_systems,
+        task,
+        labels,
+        systems,
+        known=known,
+        resamples=options.bootstrap,
+        seed=options.seed,
+        units=units,
+    )
     overall = score()
     by_source = {
         str(source): score(chosen=np.flatnonzero(sources == source))
@@ -78,7 +97,7 @@ def _print_progress(task: Task, findings: Findings) -> None:
     """The lines that the official script prints while it reads outputs and computes metrics."""
     for line in findings.printed:
         print(line)
-    if task.year == "unofficial":
+    if task.year in ("unofficial", OWN):
         return
     print("Evaluating model...", "- AUROC and AUPRC...", "- Accuracy...", "- F-measure...", sep="\n")
     if task.year == "2020":
@@ -110,10 +129,10 @@ def _print_findings(findings: Findings, task: Task, options: argparse.Namespace,
         findings.raise_stops(task.year)
     for line in findings.lines():
         print(f"note: {prefix}{line}", file=sys.stderr)
+    where = "without a usable output" if task.year == OWN else f"where the official script of {task.year} stops"
     for path, why in list(findings.stops.items())[:1]:
         print(
-            f"note: {prefix}files where the official script of {task.year} stops, taken as all-negative (--lenient): "
-            f"{len(findings.stops)} ({path}: {why})",
+            f"note: {prefix}files {where}, taken as all-negative (--lenient): {len(findings.stops)} ({path}: {why})",
             file=sys.stderr,
         )
 
@@ -133,6 +152,7 @@ def score_systems(
     resamples: int,
     seed: int = 0,
     units: np.ndarray | None = None,
+    known: np.ndarray | None = None,
     chosen: np.ndarray | slice = slice(None),
 ) -> Figures:
     """Scores, intervals and differences for the chosen recordings.
@@ -148,19 +168,27 @@ def score_systems(
         Of the resamples.
     units : (recordings,) or None
         Groups that are resampled as a whole.
+    known : bool (recordings, classes) or None
+        With labels of the user's own, those that are known.
     chosen : int (chosen recordings,) or slice
         At least one recording.
     """
     labels, systems = labels[chosen], [(outputs[chosen], scores[chosen]) for outputs, scores in systems]
+    known = None if known is None else known[chosen]
     scores = [
         evaluate(labels, outputs, probabilities, task.weights, task.sinus_rhythm, task.year)
+        if known is None
+        else evaluate_known(labels, outputs, probabilities, known)
         for outputs, probabilities in systems
     ]
     if not resamples:
         return Figures(len(labels), scores[0])
     groups = None if units is None else units[chosen]
     counts = bootstrap.draw_counts(len(labels), resamples, seed, groups)
-    resampled = bootstrap.resampled_metrics(labels, systems, counts, task.weights, task.sinus_rhythm, task.year)
+    if known is None:
+        resampled = bootstrap.resampled_metrics(labels, systems, counts, task.weights, task.sinus_rhythm, task.year)
+    else:
+        resampled = resampled_known(labels, systems, known, counts)
     intervals = {key: bootstrap.interval(values) for key, values in resampled[0].items()}
     if len(systems) == 1:
         return Figures(len(labels), scores[0], intervals)

@@ -38,13 +38,15 @@ class Task:
 
     Attributes
     ----------
-    year : {"2020", "2021", "unofficial"}
+    year : {"2020", "2021", "unofficial", "own"}
+        "own" for labels of the user's own, to which none of the organizers' rules apply; see own_labels.py.
     classes : tuple of str
         Names of the classes in the order of the metrics. In the unofficial phase they come from the labels.
     index : dict of str to int
         Position in `classes` of every code, merged codes included.
     weights : ndarray, float64, (classes, classes), or None
-        Rewards of the Challenge metric; None in the unofficial phase, which has no such metric.
+        Rewards of the Challenge metric; None in the unofficial phase and with labels of the user's own, which have no
+        such metric.
     sinus_rhythm : int or None
         Position of sinus rhythm in `classes`.
     """

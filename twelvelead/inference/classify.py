@@ -3,8 +3,9 @@
     row = classify_recording(ensemble, recording_from(header, signal))
     report = classify_folder(ensemble, data_folder, output_folder)
 
-A recording that cannot be read or scored gets the fallback row (sinus rhythm, with the class frequencies of the
-training set as scores) and is named. It never costs another recording its result.
+A recording that cannot be read or scored gets the fallback row (sinus rhythm, or no class with labels of the user's
+own, with the class frequencies of the training set as scores) and is named. It never costs another recording its
+result.
 """
 
 from __future__ import annotations
@@ -97,9 +98,9 @@ class Report:
 
 
 def fallback_row(ensemble: Ensemble, fault: str) -> Row:
-    """Sinus rhythm, with the class frequencies of the training set as scores."""
+    """Sinus rhythm, or no class of the user's own, with the class frequencies of the training set as scores."""
     classes = ensemble.classes
-    labels = np.arange(len(classes.codes)) == classes.sinus_rhythm
+    labels = np.arange(len(classes.codes)) == (-1 if classes.are_own else classes.sinus_rhythm)
     return _row(ensemble, labels, ensemble.priors, fault)
 
 
@@ -267,7 +268,7 @@ def classify_folder(
                 doubts.append((row.uncertainty, row.disagreement))
                 if row.fault:
                     faults.append(printable(row.fault))
-                    log(f"fell back to sinus rhythm: {faults[-1]}")
+                    log(f"fell back to {ensemble.tally.fallback}: {faults[-1]}")
                 fault = _write(outputs, name, row_text(title, row), len(headers))
                 if fault:
                     unwritten.append(fault)

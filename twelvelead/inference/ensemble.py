@@ -263,6 +263,7 @@ def load_ensemble(
         description.probabilities,
         device,
         description.rules,
+        Tally(fallback="no class" if description.classes.are_own else "sinus rhythm"),
     )
 
 

@@ -27,12 +27,14 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 
-from ..data.classes import CPSC, OUTPUT_CODES, SINUS_RHYTHM, Classes
+from ..data.classes import CPSC, OUTPUT_CODES, OWN, SINUS_RHYTHM, Classes
+from ..data.own_labels import MOST_CLASSES, written
 from ..errors import UserError
 from ..files import read_bytes
 from ..recipes import AnyRecipe, JoinedRecipe, recipe_from_dict
 from ..terminal import printable
 from ..thresholds.decisions import Rules
+from ..thresholds.objectives import OWN_METRICS
 from ..thresholds.probabilities import LogisticMap
 from .recipe_checks import check_recipe
 
@@ -48,7 +50,6 @@ RENAMED_SINCE_2 = {
 }
 MOST_JSON_BYTES = 16 * 2**20  # of recipe.json, classes.json and thresholds.json, which have some kilobytes
 MOST_HEADER_BYTES = 4 * 2**20  # of a weights file, for the names and shapes of its tensors
-MOST_CLASSES = 1000
 
 
 @dataclass(frozen=True)
@@ -272,25 +273,37 @@ def _classes(path: Path, digests: Mapping[str, str], recipe: AnyRecipe) -> tuple
         if (
             not isinstance(texts, list)
             or not 0 < len(texts) <= MOST_CLASSES
-            or not all(isinstance(text, str) and text.isprintable() and "," not in text and text for text in texts)
+            or not all(isinstance(text, str) and text.isprintable() and text for text in texts)
+            or (any("," in text for text in texts) and (recipe.label_set != OWN or key == "outputs"))
             or len(set(texts)) != len(texts)
         ):
             damaged(path, f"{key} must be different codes, {MOST_CLASSES} at most")
     codes = values["codes"]
     weights = np.array([_numbers(path, "weights", row, len(codes)) for row in _rows(path, values, len(codes))])
-    classes = Classes(tuple(codes), weights, tuple(values["outputs"]), values.get("year", ""))
-    challenge = recipe.label_set == "challenge"
-    outputs = [list(OUTPUT_CODES)] if challenge else [sorted(CPSC), sorted(CPSC.values())]
-    if values["outputs"] not in outputs or classes.year != ("2020" if challenge else "unofficial"):
-        damaged(path, f"outputs and year are not those of the label set '{recipe.label_set}'")
-    if not challenge and codes != list(CPSC.values()):
-        damaged(path, f"codes are not those of the label set '{recipe.label_set}'")
-    if SINUS_RHYTHM not in classes.index:
-        damaged(path, f"codes lack sinus rhythm, {SINUS_RHYTHM}")
+    classes = Classes(tuple(codes), weights, tuple(values["outputs"]), values.get("year", ""), values.get("metric", ""))
+    _check_label_set(path, classes, recipe.label_set)
     if values.get("abbreviations", list(classes.abbreviations)) != list(classes.abbreviations):
         damaged(path, "codes and abbreviations do not belong together")
     priors = _numbers(path, "priors", values.get("priors"), len(codes), most=1)
     return classes, priors
+
+
+def _check_label_set(path: Path, classes: Classes, label_set: str) -> None:
+    """Whether codes, outputs and year are those that a label set has."""
+    if label_set == OWN:
+        if classes.year != OWN or classes.metric not in OWN_METRICS:
+            damaged(path, f"year and metric are not those of the label set '{OWN}'")
+        if classes.outputs != tuple(map(written, classes.codes)):
+            damaged(path, "codes and outputs do not belong together")
+        return
+    challenge = label_set == "challenge"
+    outputs = [list(OUTPUT_CODES)] if challenge else [sorted(CPSC), sorted(CPSC.values())]
+    if list(classes.outputs) not in outputs or classes.year != ("2020" if challenge else "unofficial"):
+        damaged(path, f"outputs and year are not those of the label set '{label_set}'")
+    if not challenge and list(classes.codes) != list(CPSC.values()):
+        damaged(path, f"codes are not those of the label set '{label_set}'")
+    if SINUS_RHYTHM not in classes.index:
+        damaged(path, f"codes lack sinus rhythm, {SINUS_RHYTHM}")
 
 
 def _rows(path: Path, values: dict[str, Any], count: int) -> list:

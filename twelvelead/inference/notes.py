@@ -36,13 +36,16 @@ class Tally:
     Attributes
     ----------
     faults : int
-        Recordings that fell back to sinus rhythm.
+        Recordings that could not be classified.
     kinds : Counter
         How many notes of each kind there were.
+    fallback : str
+        What such a recording got, in words.
     """
 
     faults: int = 0
     kinds: Counter[str] = field(default_factory=Counter)
+    fallback: str = "sinus rhythm"
 
     def add(self, name: str, fault: str | None, notes: Sequence[str]) -> list[str]:
         """Counts a recording; returns the lines that are to be printed about it now.
@@ -54,7 +57,7 @@ class Tally:
         name : str
             The recording's name, "?" if it is not known.
         fault : str or None
-            Why the recording fell back to sinus rhythm, if it did.
+            Why the recording could not be classified, if it could not.
         notes : sequence of str
             Recording.notes.
         """
@@ -69,14 +72,14 @@ class Tally:
         if fault:
             self.faults += 1
             named = fault if name in fault or not name.strip("?") else f"{name}: {fault}"
-            lines.append(f"fell back to sinus rhythm: {printable(named)}")
+            lines.append(f"fell back to {self.fallback}: {printable(named)}")
         return lines
 
     def summary(self) -> list[str]:
         """One line for each kind of note, and one for the recordings that fell back; none if nothing happened."""
         lines = [f"repaired: {count} times: {printable(kind)}" for kind, count in self.kinds.most_common()]
         if self.faults:
-            lines.append(f"{self.faults} recording{'s' * (self.faults > 1)} fell back to sinus rhythm")
+            lines.append(f"{self.faults} recording{'s' * (self.faults > 1)} fell back to {self.fallback}")
         return lines
 
 

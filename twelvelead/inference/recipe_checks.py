@@ -14,7 +14,7 @@ import types
 import typing
 from typing import Any
 
-from ..data.classes import LABEL_SETS
+from ..data.classes import LABEL_SETS, OWN
 from ..data.leads import LEADS
 from ..errors import UserError
 from ..recipe import Augmentation, Input, Phase, Recipe, Synthetic, Training, Voting
@@ -67,7 +67,7 @@ CHOICES: dict[type, dict[str, tuple[str, ...]]] = {
     Phase: {"schedule": ("constant", "cosine")},
     Training: {"select": ("metric", "auprc", "loss", "last"), "unknown_labels": ("negative", "masked", "unstated")},
     Voting: {"thresholds": ("ensemble", "members")},
-    Recipe: {"label_set": LABEL_SETS},
+    Recipe: {"label_set": (*LABEL_SETS, OWN)},
 }
 # Options of the networks. Those that say how many layers there are may not be large: each layer takes time to build.
 MOST_LAYERS, LARGEST_OPTION, LONGEST_TEXT = 200, 1_000_000, 1000

@@ -178,14 +178,14 @@ class Model:
             unknown = ["age"] * bool(np.isnan(recording.age_years)) + ["sex"] * (recording.sex == "unknown")
             if unknown:
                 notes.append(f"unknown, though the model uses it: {' and '.join(unknown)}")
-        rules = self.ensemble.rules
+        rules, voting = self.ensemble.rules, self.ensemble.recipe.voting
         if rules is not None:
             codes = self.ensemble.classes.codes
             ruled = {code for code, by_rule in zip(codes, rules.never | rules.alone) if by_rule}
             left_out = [each.name for each in results if each.code in ruled and not each.found and each.reached]
             if left_out:
                 notes.append(f"reached, but not written by the habits that the model learned: {', '.join(left_out)}")
-        if not any(each.found and each.reached for each in results):
+        if voting.at_least_one and not any(each.found and each.reached for each in results):
             notes.append("no class reaches its threshold; the one that comes nearest was taken")
         return tuple(notes), tuple(warnings)
 
@@ -245,7 +245,9 @@ def _class_results(ensemble: Ensemble, scores: np.ndarray, labels: np.ndarray) -
             abbreviation=classes.abbreviations[k],
             name=DIAGNOSES[code][1] if code in DIAGNOSES else _CPSC_NAMES.get(code, names.get(code, code)),
             same_as=tuple(
-                twin for twin, canonical in EQUIVALENT.items() if canonical == code and twin in classes.outputs
+                twin
+                for twin, canonical in EQUIVALENT.items()
+                if canonical == code and twin in classes.outputs and not classes.are_own
             ),
             probability=float(joint[k]),
             threshold=float(shown[k]),

@@ -27,7 +27,9 @@ def draw_result(
     UserError
         If the suffix or the layout is not known, the start is outside the recording, or the file cannot be written.
     """
-    found = ", ".join(f"{each.abbreviation} ({each.name})" for each in result.found)
+    found = ", ".join(
+        each.name if each.name == each.abbreviation else f"{each.abbreviation} ({each.name})" for each in result.found
+    )
     title = f"found: {found or 'nothing'}"
     notes, shading = list(result.notes), None
     if explanation is not None:

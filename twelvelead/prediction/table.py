@@ -36,7 +36,9 @@ def as_text(result: Prediction) -> str:
         lines += [f"    - {warning}" for warning in result.warnings]
     lines.append("")
     lines += _aligned([_HEAD, *(_row(each) for each in result.classes)])
-    found = ", ".join(f"{each.name} ({each.abbreviation})" for each in result.found)
+    found = ", ".join(
+        each.name if each.name == each.abbreviation else f"{each.name} ({each.abbreviation})" for each in result.found
+    )
     lines += ["", f"found: {found or 'nothing'}"]
     lines += [f"model: {result.model}", NOT_A_DEVICE]
     return "\n".join(printable(line) for line in lines)
@@ -80,8 +82,8 @@ def _described(result: Prediction) -> str:
 def _row(each: ClassResult) -> tuple[str, ...]:
     return (
         "found" if each.found else "",
-        f"{each.abbreviation:<7} {each.name}",
-        each.code,
+        each.name if each.abbreviation == each.name else f"{each.abbreviation:<7} {each.name}",
+        each.code if each.code.isdigit() else "",
         f"{each.probability:.3f}",
         f"{each.threshold:.3f}",
         f"{each.agreeing} of {each.members}",

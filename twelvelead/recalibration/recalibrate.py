@@ -78,7 +78,8 @@ def recalibrate(
     Raises
     ------
     UserError
-        If there is no model, no recording (with labels), or `out` exists or cannot be written.
+        If there is no model or one of labels of the user's own, no recording (with labels), or `out` exists or cannot
+        be written.
     """
     model, data, out = Path(model), Path(data), Path(out)
     check_out(model, out)
@@ -88,6 +89,11 @@ def recalibrate(
     if not headers:
         raise UserError(f"{printable(data)}: there are no recordings here (no .hea files)")
     ensemble = load_ensemble(model, device)
+    if ensemble.classes.are_own:
+        raise UserError(
+            f"{printable(model)}: the model has learned labels of your own, and recalibrate learns from the diagnoses "
+            "in the headers; train again on your labels, from this model with --init"
+        )
     if manifest_of(whole_model(model)).get("recalibrated"):
         raise UserError(f"{printable(model)}: this model was recalibrated before; start from the one that was trained")
     headers = [headers[row] for row in np.random.default_rng(seed).permutation(len(headers))]

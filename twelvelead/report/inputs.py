@@ -25,6 +25,8 @@ from ..evaluation.official import read_labels, read_outputs
 from ..evaluation.run import Predictions
 from ..evaluation.task import Task, load_task
 
+_OWN_LABELS = "a report is about the Challenge's classes, and `twelvelead evaluate --labels` scores labels of your own"
+
 
 @dataclass(frozen=True)
 class Request:
@@ -119,14 +121,18 @@ def read_inputs(request: Request) -> Inputs:
     Raises
     ------
     UserError
-        If a folder, the weights table, the sources or the model cannot be read, or no recording has an output file.
+        If a folder, the weights table, the sources or the model cannot be read, no recording has an output file, or
+        no output file has a class that is scored, which is so with a model of the user's own labels.
     """
     task = load_task(request.year, request.weights or WEIGHTS)
     findings, other_findings = Findings(), Findings()
     files = find_files(task, str(request.labels), str(request.outputs), findings)
     _check_any_output(files, request.outputs, request.labels)
     task, labels = read_labels(task, files, findings)
+    thresholds = _thresholds(request.model, task)
     systems = [read_outputs(task, files, findings)]
+    if task.classes and set(task.classes) <= set(findings.names["absent"]):
+        raise UserError(f"{request.outputs}: no output file has any of the classes that are scored; {_OWN_LABELS}")
     notes = _notes(findings, task)
     if request.compare:
         other = find_outputs(task, files, str(request.compare), other_findings)
@@ -146,7 +152,7 @@ def read_inputs(request: Request) -> Inputs:
         sources=_sources(files, request),
         sexes=sexes,
         ages=ages,
-        thresholds=_thresholds(request.model, task),
+        thresholds=thresholds,
         notes=notes,
     )
 
@@ -210,6 +216,8 @@ def _thresholds(model: Path | None, task: Task) -> np.ndarray:
     from ..inference.model_files import read_description, whole_model  # here, since it imports torch
 
     description = read_description(whole_model(model))
+    if description.classes.are_own:
+        raise UserError(f"{model}: {_OWN_LABELS}")
     index = description.classes.index
     for place, entry in enumerate(task.classes):
         known = [index[code] for code in entry.split("|") if code in index]

@@ -172,10 +172,92 @@ def joined(first: Objective, second: Objective, part: float) -> Objective:
     return Objective(scores, order, first.positives + second.positives, value, along, labels)
 
 
-METRIC_OF = {"2020": "Challenge metric", "unofficial": "√(F2·G2)"}  # name of the metric of `objective_of`, by year
+def f1_objective(labels: np.ndarray, scores: np.ndarray, known: np.ndarray | None = None) -> Objective:
+    """Macro F1: the mean over the classes of 2 TP / (2 TP + FP + FN), counted over the known labels of each class.
+
+    A class without a known positive has no F1 that a threshold could change, so it is left out of the mean.
+
+    Parameters
+    ----------
+    labels : ndarray, bool, (recordings, classes)
+    scores : ndarray, float, (recordings, classes), in [0, 1]
+    known : ndarray, bool, (recordings, classes), optional
+        Labels that count; all by default.
+    """
+    return _mean_of_classes(labels, scores, known, lambda tp, fp, p, n: 2 * tp / np.maximum(tp + fp + p, 1), False)
 
 
-def objective_of(classes: Classes, labels: np.ndarray, scores: np.ndarray) -> Objective:
+def auroc_objective(labels: np.ndarray, scores: np.ndarray, known: np.ndarray | None = None) -> Objective:
+    """Macro AUROC of the outputs, which are 1 and 0: the mean over the classes of (sensitivity + specificity) / 2.
+
+    The AUROC of scores does not depend on thresholds. That of outputs does: with two values it is the balanced
+    accuracy, and the thresholds that make it largest are those of Youden's index. A class without both kinds of known
+    labels is left out of the mean.
+
+    Parameters
+    ----------
+    labels, scores, known
+        As for `f1_objective`.
+    """
+
+    def balanced_accuracy(tp, fp, positives, negatives):
+        return (tp / np.maximum(positives, 1) + 1 - fp / np.maximum(negatives, 1)) / 2
+
+    return _mean_of_classes(labels, scores, known, balanced_accuracy, True)
+
+
+def _mean_of_classes(
+    labels: np.ndarray,
+    scores: np.ndarray,
+    known: np.ndarray | None,
+    of_class: Callable[[np.ndarray, np.ndarray, np.ndarray, np.ndarray], np.ndarray],
+    needs_negatives: bool,
+) -> Objective:
+    """The mean over the classes of a measure of one class, which is computed from counts over its known labels.
+
+    Parameters
+    ----------
+    of_class : callable
+        From true positives, false positives, all positives and all negatives, float64 arrays that broadcast, to the
+        measure.
+    needs_negatives : bool
+        Whether the measure is undefined for a class without negatives.
+    """
+    labels, scores, order = _by_class(labels, scores, known)
+    known = np.ones_like(labels) if known is None else np.ascontiguousarray(np.asarray(known, dtype=bool).T)
+    absent = known & ~labels
+    positives, negatives = labels.sum(axis=1, dtype=np.float64), absent.sum(axis=1, dtype=np.float64)
+    counts = (positives > 0) & ((negatives > 0) | (not needs_negatives))
+    number = max(int(counts.sum()), 1)
+
+    def measures(outputs):
+        tp, fp = (outputs & labels).sum(axis=1), (outputs & absent).sum(axis=1)
+        return np.where(counts, of_class(tp, fp, positives, negatives), 0.0)
+
+    def along(k, outputs):
+        others = measures(outputs)
+        others[k] = 0.0
+        if not counts[k]:
+            return np.full(len(order[k]) + 1, others.sum() / number)
+        tp, fp = _running_sum(labels[k, order[k]]), _running_sum(absent[k, order[k]])
+        return (others.sum() + of_class(tp, fp, positives[k], negatives[k])) / number
+
+    return Objective(scores, order, labels.sum(axis=1), lambda outputs: measures(outputs).sum() / number, along, labels)
+
+
+# The metrics for label sets of the user's own, by the value of the setting `metric`.
+OWN_METRICS = {"f1": f1_objective, "auroc": auroc_objective}
+_NAMES = {"2020": "Challenge metric", "unofficial": "√(F2·G2)", "f1": "macro F1", "auroc": "macro AUROC of the outputs"}
+
+
+def metric_name(classes: Classes) -> str:
+    """The name of the metric that `objective_of` computes."""
+    return _NAMES[classes.metric if classes.are_own else classes.year]
+
+
+def objective_of(
+    classes: Classes, labels: np.ndarray, scores: np.ndarray, known: np.ndarray | None = None
+) -> Objective:
     """The metric by which these classes are scored.
 
     Parameters
@@ -183,14 +265,26 @@ def objective_of(classes: Classes, labels: np.ndarray, scores: np.ndarray) -> Ob
     classes : Classes
     labels : ndarray, bool, (recordings, classes)
     scores : ndarray, float, (recordings, classes), in [0, 1]
+    known : ndarray, bool, (recordings, classes), optional
+        Labels that count; all by default. The metrics of the Challenges take an unknown label for absent, and do not
+        look at it.
     """
+    if classes.are_own:
+        return OWN_METRICS[classes.metric](labels, scores, known)
     if classes.year == "unofficial":
         return unofficial_objective(labels, scores)
     return challenge_objective(labels, scores, classes.weights, classes.sinus_rhythm)
 
 
-def _by_class(labels: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Labels and scores transposed to (classes, recordings), and for each class the recordings by falling score."""
+def _by_class(
+    labels: np.ndarray, scores: np.ndarray, known: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Labels and scores transposed to (classes, recordings), and for each class the recordings by falling score.
+
+    Where `known` is False the label is absent and the score 0, so that nothing depends on what stood there.
+    """
+    if known is not None:
+        labels, scores = np.asarray(labels, dtype=bool) & known, np.where(known, scores, 0.0)
     labels = np.ascontiguousarray(np.asarray(labels, dtype=bool).T)
     scores = np.ascontiguousarray(np.asarray(scores, dtype=np.float64).T)  # float64 holds every float32 exactly
     if labels.shape != scores.shape:

@@ -39,23 +39,24 @@ def average(state: TrainingState, schedule: list[tuple[Phase, int]], phase: Phas
     current = copy.deepcopy(state.model.state_dict())
     mean = {name: (total / state.summed).to(current[name].dtype) for name, total in state.sum.items()}
     state.model.load_state_dict({**current, **mean})
-    _update_batch_norm(state.model, member_data.data, member_data.train_rows, member_data.recipe)
+    _update_batch_norm(state, member_data.data, member_data.train_rows, member_data.recipe)
     state.keep_best(validate(state.model, member_data, state.loss))
     state.model.load_state_dict(current)
 
 
 @torch.no_grad()
-def _update_batch_norm(model: torch.nn.Module, data: PackedRecordings, rows: np.ndarray, recipe: Recipe) -> None:
+def _update_batch_norm(state: TrainingState, data: PackedRecordings, rows: np.ndarray, recipe: Recipe) -> None:
     """Measures the statistics of batch normalisation anew, for weights that no batch was trained with.
 
     They become the mean over batches of unaugmented recordings.
     """
-    norms = [module for module in model.modules() if isinstance(module, MaskedBatchNorm)]
+    model = state.model
+    state.train_mode()  # a layer that it leaves in evaluation mode keeps its statistics
+    norms = [module for module in model.modules() if isinstance(module, MaskedBatchNorm) and module.training]
     momenta = [norm.momentum for norm in norms]
     for norm in norms:
         norm.reset_running_stats()
         norm.momentum = None
-    model.train()
     rng = np.random.default_rng(0)
     rows = rng.permutation(rows)[:BATCH_NORM_RECORDINGS]
     for batch in epoch_order(data.lengths, rows, recipe.training.batch_size, rng):

@@ -64,7 +64,7 @@ def train_epoch(
     torch.manual_seed(seed_of(*seeds))  # for dropout
     rng = np.random.default_rng(seeds)
     data, recipe = member_data.data, member_data.recipe
-    state.model.train()
+    state.train_mode()
     total = torch.zeros((), device=data.device)
     seen, whole = 0, True
     rows = member_data.rows_of_epoch(position, rng)

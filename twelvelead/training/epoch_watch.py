@@ -127,7 +127,7 @@ def _tensorboard(folder: Path) -> Tracker:
 
 
 def _mlflow(folder: Path) -> Tracker:
-    import mlflow  # type: ignore[import-not-found]  # optional
+    import mlflow  # optional
 
     mlflow.start_run(run_name=folder.name)  # ended by mlflow itself when the process ends
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from ..data.classes import CPSC, CPSC_EQUIVALENT, DIAGNOSES, Classes
+from ..data.own_labels import LEAST
 from ..data.sources import source_of
 from ..errors import UserError
 from ..evaluation.task import UNSCORED
@@ -60,6 +61,33 @@ def check_labels(store: Store, rows: np.ndarray, classes: Classes, recipe: str, 
         raise UserError(
             f"none of the {len(rows)} recordings has one of the {len(classes.codes)} classes of recipe '{recipe}'; "
             f"their diagnoses (#Dx) are {_listed(codes)}; training would learn nothing"
+        )
+
+
+def check_own_labels(labels: np.ndarray, known: np.ndarray, classes: Classes, log: Callable[[str], None]) -> None:
+    """Names the classes of a label set of the user's own that are too rare among the recordings that could be read.
+
+    Parameters
+    ----------
+    labels, known : bool (recordings, classes)
+        Of the recordings that training uses.
+
+    Raises
+    ------
+    UserError
+        If every class is so rare.
+    """
+    positives, negatives = labels.sum(axis=0), (known & ~labels).sum(axis=0)
+    rare = [code for code, few in zip(classes.codes, np.minimum(positives, negatives) < LEAST) if few]
+    if len(rare) == len(classes.codes):
+        raise UserError(
+            f"none of the {len(classes.codes)} classes has {LEAST} recordings with it and {LEAST} without it among the "
+            f"{len(labels)} that training uses; training would learn nothing"
+        )
+    if rare:
+        log(
+            f"WARNING: classes with fewer than {LEAST} recordings with or without them among the {len(labels)} that "
+            f"training uses are hardly learned: {', '.join(map(printable, rare))}"
         )
 
 

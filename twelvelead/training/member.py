@@ -28,6 +28,7 @@ from ..models.network import accelerated, new_model
 from ..recipes import Recipe, scale_phases
 from .averaging import average
 from .epoch import seed_of, train_epoch
+from .fine_tuning import Start, copy_weights
 from .member_data import MemberData, fit_input_statistics, validate
 from .schedule import epochs_of
 from .time_budget import in_words
@@ -81,6 +82,7 @@ def train_member(
     out_of_time: Callable[[], bool] = lambda: False,
     seconds_left: Callable[[int, int, float], float] | None = None,
     after_epoch: Callable[[list[dict[str, Any]]], None] | None = None,
+    start: Start | None = None,
     log: Callable[[str], None] = print,
 ) -> TrainedMember:
     """Trains a member, or goes on where its checkpoint stands.
@@ -118,6 +120,8 @@ def train_member(
         left, which the log then says.
     after_epoch : callable, optional
         Is given the history after every epoch, when its checkpoint is written.
+    start : Start, optional
+        The trained model from which the member starts; by default it starts from random weights.
 
     Raises
     ------
@@ -127,9 +131,7 @@ def train_member(
         If the checkpoint cannot be written.
     """
     member_data = MemberData(data, labels, train_rows, validation_rows, recipe, classes, known, synthetic_rows)
-    if targets is not None:
-        member_data.learn(targets)
-    state, epochs = _start_or_resume(member_data, seed, member, checkpoint, key, log)
+    state, epochs = _start_or_resume(member_data, seed, member, checkpoint, key, start, log)
     while state.epoch < epochs:
         epochs = _next_epoch(state, member_data, epochs, seed, member, epochs_allowed, out_of_time, seconds_left, log)
         state.save(checkpoint, key, epochs)
@@ -139,11 +141,17 @@ def train_member(
 
 
 def _start_or_resume(
-    member_data: MemberData, seed: int, member: int, checkpoint: Path, key: str, log: Callable[[str], None]
+    member_data: MemberData,
+    seed: int,
+    member: int,
+    checkpoint: Path,
+    key: str,
+    start: Start | None,
+    log: Callable[[str], None],
 ) -> tuple[TrainingState, int]:
     """The state after the last epoch that has a checkpoint, or a new one; and how many epochs the member is to have."""
     if checkpoint.is_file():
-        state = _new_state(member_data, seed, member)
+        state = _new_state(member_data, seed, member, start)
         try:
             epochs = state.load(checkpoint, key)
             log(f"member {member}: going on after epoch {state.epoch} of {epochs}")
@@ -151,16 +159,20 @@ def _start_or_resume(
         except CheckpointError as error:
             log(f"{checkpoint}: the checkpoint cannot be used ({error}); member {member} starts anew")
             checkpoint.unlink()
-    return _new_state(member_data, seed, member), sum(phase.epochs for phase in member_data.recipe.training.phases)
+    epochs = sum(phase.epochs for phase in member_data.recipe.training.phases)
+    return _new_state(member_data, seed, member, start), epochs
 
 
-def _new_state(member_data: MemberData, seed: int, member: int) -> TrainingState:
-    """A network with random weights, which knows the statistics of its input."""
+def _new_state(member_data: MemberData, seed: int, member: int, start: Start | None) -> TrainingState:
+    """A network with random weights, which knows the statistics of its input, or with those of a trained model."""
     recipe, data = member_data.recipe, member_data.data
     torch.manual_seed(seed_of(seed, member))
     model = accelerated(new_model(recipe, member_data.labels.shape[1]).to(data.device), training=True)
-    fit_input_statistics(model, data, np.concatenate([member_data.train_rows, member_data.synthetic_rows]))
-    return TrainingState(model, recipe)
+    if start is None:
+        fit_input_statistics(model, data, np.concatenate([member_data.train_rows, member_data.synthetic_rows]))
+    else:  # with the statistics of the input that its weights are used to
+        copy_weights(model, start, member, recipe)
+    return TrainingState(model, recipe, start)
 
 
 def _next_epoch(

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from ..data.classes import Classes
+from ..evaluation.masked import evaluate_known
 from ..evaluation.metrics import auprc, macro
 from ..inference.predict import PackedRecordings, predict
 from ..models.network import FilledLeads, Standardised
@@ -65,6 +66,8 @@ class MemberData:
         self.weighting = Weighting(*(self._tensor(array) for array in (*weights, classes.weights)))
         self.targets = self._tensor(labels)
         self.known = None if known is None else self._tensor(known)
+        # Only the user's own labels leave unknown ones out of metrics; the Challenge takes them for absent.
+        self.scored = known if classes.are_own else None
 
     def learn(self, targets: np.ndarray) -> None:
         """From now on the loss is that of these targets, (recordings, classes) from 0 to 1, in the place of the labels.
@@ -139,7 +142,7 @@ class Validation:
     loss : float
         Of the loss in training.
     metric : float
-        The recipe's metric with the best common threshold.
+        The classes' metric with the best common threshold, or the AUROC of the scores if that is the metric.
     threshold : float
         That threshold.
     auprc : float
@@ -160,11 +163,19 @@ def validate(model: torch.nn.Module, member_data: MemberData, loss: str) -> Vali
         return Validation(0, math.nan, math.nan, math.nan, math.nan)
     model.eval()
     scores = predict(model, member_data.data, rows, member_data.recipe.input)
-    best = common(objective_of(member_data.classes, member_data.labels[rows], scores))
+    scored = None if member_data.scored is None else member_data.scored[rows]
+    best = common(objective_of(member_data.classes, member_data.labels[rows], scores, scored))
     logits = torch.from_numpy(scores).to(member_data.data.device).logit(1e-7)
     value = float(member_data.loss(loss, logits, rows))
-    precision_recall = math.nan if np.isnan(scores).any() else macro(auprc(member_data.labels[rows], scores))
-    return Validation(len(rows), value, best.stages[-1][1], float(best.values[0]), precision_recall)
+    metric, precision_recall = best.stages[-1][1], math.nan
+    if not np.isnan(scores).any() and member_data.classes.are_own:
+        figures = evaluate_known(member_data.labels[rows], scores >= best.values, scores, scored)
+        precision_recall = figures["auprc"]
+        if member_data.classes.metric == "auroc":
+            metric = figures["auroc"]
+    elif not np.isnan(scores).any():
+        precision_recall = macro(auprc(member_data.labels[rows], scores))
+    return Validation(len(rows), value, metric, float(best.values[0]), precision_recall)
 
 
 def fit_input_statistics(model: torch.nn.Module, data: PackedRecordings, rows: np.ndarray) -> None:

@@ -108,6 +108,12 @@ class Facts:
         From so many recordings.
     version : str
         Of this package.
+    known : bool (recordings, classes) or None
+        Labels that are known, with a label set of the user's own; None: all of them.
+    origin : str
+        Where labels of the user's own were read, in words; otherwise empty.
+    start : str or None
+        The model from which the members started, in words.
     """
 
     recipe: AnyRecipe
@@ -121,6 +127,9 @@ class Facts:
     threshold_stages: Sequence[tuple[str, float]]
     threshold_recordings: int
     version: str
+    known: np.ndarray | None = None
+    origin: str = ""
+    start: str | None = None
 
 
 def model_card(facts: Facts) -> str:
@@ -135,6 +144,7 @@ def model_card(facts: Facts) -> str:
     stages = ", ".join(f"{stage} {value:.3f}" for stage, value in facts.threshold_stages)
     if voting.thresholds == "members" and len(facts.parts) > 1:
         used = "each member; how many of them have to agree is in `thresholds.json`"
+    start = f"{facts.start} " if facts.start else ""
     sections = [
         "# Model card",
         f"An ensemble of {_count(members, 'neural network')} that names diagnoses in 12-lead ECGs: recipe "
@@ -148,7 +158,7 @@ def model_card(facts: Facts) -> str:
         "## What it learned from",
         _data(facts),
         "## How it was trained",
-        f"{_members(facts.parts)}, "
+        f"{start}{_members(facts.parts)}, "
         f"seed {facts.seed}; every number is in `recipe.json`, every epoch in `history.csv`, and who trained on what "
         f"in `splits.json`. Source of the method: {recipe.source}.",
         f"Thresholds are of {used}. They were searched by the method `{voting.threshold_method}` with "
@@ -207,7 +217,8 @@ def _data(facts: Facts) -> str:
     synthetic = facts.synthetic
     if synthetic:
         lines.append(f"| synthetic recordings of this package (docs/synthetic.md) | {synthetic:,} | BSD-2-Clause | — |")
-    return "\n".join([*lines, "", _people(facts.metadata), "", *_class_table(facts)])
+    own = [f"Labels: {facts.origin}. Empty cells were unknown and taught nothing.", ""] if facts.origin else []
+    return "\n".join([*lines, "", _people(facts.metadata), "", *own, *_class_table(facts)])
 
 
 def _people(metadata: np.ndarray) -> str:
@@ -225,11 +236,21 @@ def _people(metadata: np.ndarray) -> str:
 
 
 def _class_table(facts: Facts) -> list[str]:
+    if facts.known is not None:
+        counts = zip(facts.classes.codes, (facts.labels & facts.known).sum(axis=0), facts.known.sum(axis=0))
+        rows = [f"| {in_cell(name)} | {positives:,} | {known:,} |" for name, positives, known in counts]
+        return ["| class | recordings | of those where it is known |", "|---|---:|---:|", *rows]
     lines = ["| class | diagnosis | recordings |", "|---|---|---:|"]
     positives = facts.labels.sum(axis=0)
     for abbreviation, code, count in zip(facts.classes.abbreviations, facts.classes.codes, positives.tolist()):
-        lines.append(f"| {abbreviation} | {DIAGNOSES[code][1] if code in DIAGNOSES else code} | {int(count):,} |")
+        diagnosis = DIAGNOSES[code][1] if code in DIAGNOSES else in_cell(code)
+        lines.append(f"| {in_cell(abbreviation)} | {diagnosis} | {int(count):,} |")
     return lines
+
+
+def in_cell(text: str) -> str:
+    """A text in a cell of a Markdown table, where a bar would begin the next cell."""
+    return text.replace("|", "\\|")
 
 
 def _limits(facts: Facts) -> str:
@@ -247,7 +268,8 @@ def _limits(facts: Facts) -> str:
         "Holter and monitor recordings, exercise tests, electrodes elsewhere than at the standard places, pictures and "
         "printed sheets of 2.5 s a lead.",
         "Scores are no calibrated probabilities unless the tables above show it.",
-        "The Challenge forbids to submit a model that was trained elsewhere: `train_model.py` never starts from one.",
+        "The Challenge forbids to submit a model that was trained elsewhere: "
+        + ("this one started from such a model." if facts.start else "`train_model.py` never starts from one."),
     ]
     if rare:
         points.insert(1, f"Classes with fewer than {FEW_RECORDINGS} recordings are hardly learned: {', '.join(rare)}.")

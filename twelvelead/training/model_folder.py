@@ -28,7 +28,7 @@ from ..models.network import parameters_of
 from ..plots.progress import draw_progress, write_history
 from ..recipes import JoinedRecipe, to_dict
 from ..thresholds.decisions import decide
-from ..thresholds.objectives import METRIC_OF, Objective, joined, objective_of
+from ..thresholds.objectives import Objective, joined, metric_name, objective_of
 from ..thresholds.probabilities import LogisticMap, fit_probabilities
 from ..thresholds.search import Thresholds, optimise, shrink
 from .losses import WEIGHTED, frequency_log_odds
@@ -60,7 +60,10 @@ class ModelFolder:
     def __init__(self, run: AnyRun, seconds_used: float, started: float, until: Deadline, log: Callable[[str], None]):
         self.run, self.seconds_used, self.started, self.until, self.log = run, seconds_used, started, until, log
         self.first = run.parts[0]
-        self.labels = run.classes.labels(self.first.store.codes)
+        self.labels = self.first.labels()
+        self.known = self.first.known_labels(self.labels)
+        # Metrics of the user's own classes count known labels alone. The Challenge's take unknown ones for absent.
+        self.scored = self.known if run.classes.are_own else None
         self.truth = self.first.threshold_labels(self.labels)
         added = (self.truth & ~self.labels)[self.first.rows].sum(axis=0)
         self.added = {code: int(count) for code, count in zip(run.classes.codes, added) if count}
@@ -98,7 +101,7 @@ class ModelFolder:
                 continue
             self.results[member] = trained
             part = self.run.part_of(member)
-            own_rows = part.member_rows(part.classes.labels(part.store.codes), member)[1]
+            own_rows = part.member_rows(part.labels(), member)[1]
             rows = self.validation[member] = self.run.in_first(part, own_rows)
             self.thresholds[member] = self._optimise(
                 rows, trained.scores, trained.convention_scores, [member], f"member {member}"
@@ -139,7 +142,7 @@ class ModelFolder:
         And the part that the convention rows have in it, from 0 to 1.
         """
         classes, conventions = self.run.classes, self.first.convention_rows
-        objective = objective_of(classes, self.truth[rows], scores)
+        objective = objective_of(classes, self.truth[rows], scores, None if self.scored is None else self.scored[rows])
         part = self.run.recipe.voting.convention_part(len(rows))
         if part:
             of_conventions = objective_of(classes, self.labels[conventions], convention_scores)
@@ -159,7 +162,7 @@ class ModelFolder:
         thresholds = shrink(objective, thresholds, (1 - part) * voting.shrinkage, log_odds)
         beside = f" and {len(self.first.convention_rows)} synthetic ones" if part else ""
         self.log(
-            f"{title}: thresholds from {len(rows)} recordings{beside}, {METRIC_OF[self.run.classes.year]} there: "
+            f"{title}: thresholds from {len(rows)} recordings{beside}, {metric_name(self.run.classes)} there: "
             + ", ".join(f"{stage} {value:.3f}" for stage, value in thresholds.stages)
         )
         return thresholds
@@ -180,8 +183,8 @@ class ModelFolder:
             thresholds = self._optimise(rows, scores, of_conventions, members, title)
             line = None
             if self.run.recipe.voting.calibrated:
-                known = self.first.known_labels(self.labels)
-                line = fit_probabilities(self.labels[rows], scores, None if known is None else known[rows])
+                known = None if self.known is None else self.known[rows]
+                line = fit_probabilities(self.labels[rows], scores, known)
                 thresholds = replace(thresholds, values=line(thresholds.values))
             self.ensemble = members, thresholds, len(rows), line
         return self.ensemble[1:]
@@ -227,7 +230,7 @@ class ModelFolder:
             dict(
                 **classes.to_dict(),
                 abbreviations=classes.abbreviations,
-                priors=self.labels[rows].mean(axis=0).tolist(),
+                priors=self._priors().tolist(),
             ),
         )
         write_json(
@@ -254,6 +257,13 @@ class ModelFolder:
         replace_file(snapshot / "progress.png", lambda partial: draw_progress(history, partial))
         write_text(snapshot / CARD, model_card(self._facts(ensemble, recordings)))
 
+    def _priors(self) -> np.ndarray:
+        """Share of the recordings that have each class, of the user's own of those where it is known; (classes,)."""
+        rows = self.first.rows
+        if self.scored is None:
+            return self.labels[rows].mean(axis=0)
+        return (self.labels & self.scored)[rows].sum(axis=0) / np.maximum(self.scored[rows].sum(axis=0), 1)
+
     def _facts(self, ensemble: Thresholds, recordings: int) -> Facts:
         """What the model card says of the members that are done."""
         run, store, rows = self.run, self.first.store, self.first.rows
@@ -272,6 +282,9 @@ class ModelFolder:
             headers=[store.headers[row] for row in rows if not store.synthetic[row]],
             synthetic=max(int((each.synthetic & ~each.conventions).sum()) for each in stores),
             labels=self.labels[rows],
+            known=None if self.scored is None else self.scored[rows],
+            origin=self.first.origin,
+            start=None if self.first.start is None else self.first.start.words,
             metadata=store.metadata[rows],
             threshold_stages=ensemble.stages,
             threshold_recordings=recordings,
@@ -298,6 +311,7 @@ class ModelFolder:
         """Content of recipe.json, without which there is no model: it names the members, and the hash of each file."""
         run = self.run
         return dict(
+            **({} if self.first.start is None else dict(started_from=self.first.start.to_dict())),
             format=format_of(run.recipe),
             twelvelead=__version__,
             torch=torch.__version__,
@@ -320,7 +334,7 @@ class ModelFolder:
 
 def _log_odds(run: TrainingRun) -> np.ndarray:
     """How far each class's frequency among the training recordings shifts its scores' log-odds; float64 (classes,)."""
-    labels = run.classes.labels(run.store.codes)
+    labels = run.labels()
     training, known = run.recipe.training, run.known_labels(labels)
     rows = np.concatenate([run.rows, run.synthetic_rows])
     weighted = any(phase.loss in WEIGHTED for phase in training.phases)

@@ -1,17 +1,13 @@
 """A training run: what all processes that train its members share, in MODEL/.work.
 
-    run, seconds = prepare_run(headers, folder, recipe, classes, …)     # once, by the process that leads
-    run = open_run(folder / ".work")                                    # by the others
-    train_rows, validation_rows = run.member_rows(labels, member)
-
-A run that was killed is prepared again by the same call, and goes on where it stood.
+write_run(run)                                  # once, by the process that leads; preparing.py makes the run
+run = open_run(folder / ".work")                # by the others
+train_rows, validation_rows = run.member_rows(labels, member)
 """
 
 from __future__ import annotations
 
 import json
-import shutil
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeAlias
@@ -19,23 +15,19 @@ from typing import TypeAlias
 import numpy as np
 
 from ..data.classes import Classes
+from ..data.label_tables import UNKNOWN
+from ..data.own_labels import as_arrays
 from ..data.sources import known_labels, source_of, states_rhythm
 from ..data.splits import stratified_folds, stratified_parts
 from ..errors import UserError
 from ..files import write_json
 from ..preprocessing.heart_rate import add_rate_labels
-from ..recipes import AnyRecipe, Input, Recipe, recipe_from_dict, to_dict
-from .identity import digest, identity_of
+from ..recipes import AnyRecipe, Recipe, recipe_from_dict, to_dict
+from .fine_tuning import Start
 from .joined_run import JoinedRun
-from .label_check import check_labels
-from .publishing import finish_publishing, remove_rest
-from .resuming import is_finished, resume
-from .store import Drawn, Store, build_store, open_store
+from .store import Store, open_store
 
-MOST_REPAIRED = 20  # repaired recordings that are named; a hospital may have written every header in its own way
-FIRST_OF_CONVENTIONS = 10**9  # number of the first recording of a seed that is for thresholds and not for training
 AS_READ = "recordings that could be read"  # the part of a run's identity that is known only after reading them
-Log = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -65,6 +57,12 @@ class TrainingRun:
         either.
     teacher : str or None
         Of the model from whose scores the member learns, see teacher.teacher_key; None if it learns from labels alone.
+    cells : tuple of str or None
+        With a label set of the user's own, the labels of each row of the store; see data.label_tables.LabelTable.
+    start : Start or None
+        The trained model from which the members start; None: from random weights.
+    origin : str
+        Where labels of the user's own were read, in words; otherwise empty.
     """
 
     work: Path
@@ -79,6 +77,10 @@ class TrainingRun:
     store_name: str = "store"
     members: tuple[int, ...] | None = None
     unused: frozenset[str] = frozenset()
+    teacher: str | None = None
+    cells: tuple[str, ...] | None = None
+    start: Start | None = None
+    origin: str = ""
 
     @property
     def parts(self) -> tuple[TrainingRun, ...]:
@@ -92,8 +94,6 @@ class TrainingRun:
     def in_first(self, part: TrainingRun, rows: np.ndarray) -> np.ndarray:
         """The rows themselves; see JoinedRun."""
         return rows
-
-    teacher: str | None = None
 
     @property
     def folder(self) -> Path:
@@ -112,8 +112,16 @@ class TrainingRun:
         They are real recordings, or the synthetic ones where there is nothing else.
         """
         usable = ~self.store.conventions if self.store.synthetic.all() else ~self.store.synthetic
-        rows = np.flatnonzero(usable & np.array([bool(codes) for codes in self.store.codes]))
+        labelled = [
+            bool(codes) if self.cells is None else set(self.cells[row]) != {UNKNOWN}
+            for row, codes in enumerate(self.store.codes)
+        ]
+        rows = np.flatnonzero(usable & np.array(labelled, dtype=bool))
         return rows[[self.store.headers[row] not in self.unused for row in rows]] if self.unused else rows
+
+    def labels(self) -> np.ndarray:
+        """Which recordings of the store have which classes, bool (recordings, classes)."""
+        return self.classes.labels(self.store.codes) if self.cells is None else as_arrays(self.cells)[0]
 
     @property
     def synthetic_rows(self) -> np.ndarray:
@@ -149,7 +157,14 @@ class TrainingRun:
         return rows[train], rows[~train]
 
     def known_labels(self, labels: np.ndarray) -> np.ndarray | None:
-        """Labels that take part in the loss, bool like `labels`; None means all of them."""
+        """Labels that take part in the loss, bool like `labels`; None means all of them.
+
+        With a label set of the user's own, these are the cells that are not empty, and no others take part in the
+        search for thresholds and in validation either.
+        """
+        if self.cells is not None:
+            known = as_arrays(self.cells)[1]
+            return None if known.all() else known
         if self.recipe.training.unknown_labels == "negative":
             return None
         real = np.flatnonzero(~self.store.synthetic)  # of a synthetic heart everything is known
@@ -191,9 +206,23 @@ class TrainingRun:
 AnyRun: TypeAlias = TrainingRun | JoinedRun
 
 
+@dataclass(frozen=True)
+class Rows:
+    """The store of a part of the recipe, by the name of its folder, and what is told of its rows; see TrainingRun."""
+
+    store_name: str
+    store: Store
+    groups: list[str | None]
+    cells: tuple[str, ...] | None
+
+
 def write_run(run: AnyRun) -> None:
     """Writes training_run.json."""
-    parts = [dict(store=part.store_name, store_key=part.store_key, groups=part.groups) for part in run.parts]
+    first = run.parts[0]
+    parts = [
+        dict(store=part.store_name, store_key=part.store_key, groups=part.groups, cells=part.cells)
+        for part in run.parts
+    ]
     values = dict(
         key=run.key,
         identity=run.identity,
@@ -201,7 +230,9 @@ def write_run(run: AnyRun) -> None:
         classes=run.classes.to_dict(),
         seed=run.seed,
         parts=parts,
-        teacher=run.parts[0].teacher,
+        teacher=first.teacher,
+        start=None if first.start is None else first.start.to_dict(),
+        origin=first.origin,
     )
     write_json(run.work / "training_run.json", values)
 
@@ -225,31 +256,44 @@ def open_run(work: Path) -> AnyRun:
                     f"{work / part['store']}: the store of prepared recordings is gone; start training again"
                 )
             stores.setdefault(part["store"], store)
-        return _assembled(
+        return assembled(
             work,
             values["key"],
             recipe_from_dict(values["recipe"]),
             Classes.from_dict(values["classes"]),
             values["seed"],
             values["identity"],
-            [(part["store"], stores[part["store"]], part["groups"]) for part in values["parts"]],
-            values.get("teacher"),
+            [
+                Rows(
+                    part["store"],
+                    stores[part["store"]],
+                    part["groups"],
+                    None if part["cells"] is None else tuple(part["cells"]),
+                )
+                for part in values["parts"]
+            ],
+            teacher=values["teacher"],
+            start=None if values["start"] is None else Start.from_dict(values["start"]),
+            origin=values["origin"],
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{path}: cannot be read ({error}); start training again") from None
 
 
-def _assembled(
+def assembled(
     work: Path,
     key: str,
     recipe: AnyRecipe,
     classes: Classes,
     seed: int,
     identity: dict[str, str],
-    stores: list[tuple[str, Store, list[str | None]]],
+    rows_of_parts: list[Rows],
+    *,
     teacher: str | None,
+    start: Start | None,
+    origin: str,
 ) -> AnyRun:
-    """The run of a recipe from name, content and patients of the store of each of its parts."""
+    """The run of a recipe from the rows of each of its parts."""
     members: list[tuple[int, ...] | None] = [None]
     if not isinstance(recipe, Recipe):
         order = recipe.part_of_member
@@ -258,122 +302,24 @@ def _assembled(
         TrainingRun(
             work,
             key,
-            store.key,
+            rows.store.key,
             part,
             classes,
             seed,
-            groups,
-            store,
+            rows.groups,
+            rows.store,
             identity,
-            store_name=name,
+            store_name=rows.store_name,
             members=of_part,
             teacher=teacher,
+            cells=rows.cells,
+            start=start,
+            origin=origin,
         )
-        for part, of_part, (name, store, groups) in zip(recipe.parts, members, stores, strict=True)
+        for part, of_part, rows in zip(recipe.parts, members, rows_of_parts, strict=True)
     ]
     if isinstance(recipe, Recipe):
         return parts[0]
     usable = [{part.store.headers[row] for row in part.rows} for part in parts]
     unused = frozenset(set.union(*usable) - set.intersection(*usable))
     return JoinedRun(recipe, tuple(replace(part, unused=unused) for part in parts))
-
-
-def prepare_run(
-    headers: list[Path],
-    folder: Path,
-    recipe: AnyRecipe,
-    classes: Classes,
-    root: Path | None,
-    seed: int,
-    limit: int | None,
-    patients: dict[str, str] | None,
-    jobs: int,
-    log: Log,
-    teacher: str | None = None,
-) -> tuple[AnyRun | None, float]:
-    """Prepares the recordings and writes training_run.json; keeps what a killed run of the same kind has done.
-
-    The caller holds the lock of the folder. Parameters are those of workers.train_ensemble.
-
-    Returns
-    -------
-    run : TrainingRun, JoinedRun or None
-        None if the folder holds the finished model of this run already.
-    seconds : float
-        Seconds of the time budget that killed runs have used.
-
-    Raises
-    ------
-    UserError
-        If no recording can be used, or the folder cannot be written.
-    """
-    work = folder / ".work"
-    work.mkdir(exist_ok=True)
-    remove_rest(folder)
-    finish_publishing(folder)
-    if limit is not None and limit < len(headers):
-        chosen = np.random.default_rng(seed).choice(len(headers), limit, replace=False)
-        headers = [headers[k] for k in np.sort(chosen)]
-    identity = identity_of(headers, root, recipe, classes, seed, patients)
-    if teacher is not None:
-        identity["teacher"] = teacher
-    # before the store is opened: a run that was killed while it tidied up may have left half a store
-    if is_finished(folder, identity, log):
-        shutil.rmtree(work)
-        return None, 0.0
-    made = " and making synthetic ones" if any(each.synthetic.recordings for each in recipe.parts) else ""
-    log(f"reading {len(headers)} recordings{made}")
-    named = _build_stores(headers, recipe, work, root, seed, jobs)
-    stores = [store for _, store in named]
-    _report_recordings(stores, log)
-    groups = [
-        [patient or (patients or {}).get(name) for patient, name in zip(store.patients, store.names)]
-        for store in stores
-    ]
-    if patients and not any(name in patients for name in stores[0].names):
-        log(f"patients: none of the {len(stores[0])} recordings is in the list, so each counts as a patient of its own")
-    classes = classes.spelled_as(stores[0].codes)
-    as_read = [
-        [store.headers, store.codes, store.offsets.tolist(), of_store] for store, of_store in zip(stores, groups)
-    ]
-    identity[AS_READ] = digest(as_read[0] if isinstance(recipe, Recipe) else as_read)
-    described = [(name, store, of_store) for (name, store), of_store in zip(named, groups)]
-    run = _assembled(work, digest(identity), recipe, classes, seed, identity, described, teacher)
-    check_labels(stores[0], run.parts[0].rows, classes, recipe.name, log)
-    seconds = resume(run, log)
-    write_run(run)
-    return run, seconds
-
-
-def _build_stores(
-    headers: list[Path], recipe: AnyRecipe, work: Path, root: Path | None, seed: int, jobs: int
-) -> list[tuple[str, Store]]:
-    """For each part of the recipe the name of its store in `work`, and the store; one for equal inputs."""
-    stores: dict[tuple[Input, int], tuple[str, Store]] = {}
-    result = []
-    for part in recipe.parts:
-        made = part.synthetic.recordings
-        if headers:
-            made = part.synthetic.in_all_epochs(len(headers), part.voting.members * part.training.epochs)
-        if (part.input, made) not in stores:
-            drawn = [Drawn(seed, number) for number in range(made)]
-            drawn += [
-                Drawn(seed, FIRST_OF_CONVENTIONS + number, "hospital")
-                for number in range(part.voting.convention_recordings)
-            ]
-            name = f"store_{len(stores)}" if stores else "store"
-            store = build_store(headers, part.input, work / name, root=root, jobs=jobs, drawn=drawn)
-            stores[part.input, made] = name, store
-        result.append(stores[part.input, made])
-    return result
-
-
-def _report_recordings(stores: list[Store], log: Log) -> None:
-    """Names what reading left out or repaired. Most of it is the same in all stores, and told once."""
-    for line in dict.fromkeys(line for store in stores for line in store.left_out):
-        log(f"left out: {line}")
-    repaired = list(dict.fromkeys(line for store in stores for line in store.repaired))
-    for line in repaired[:MOST_REPAIRED]:
-        log(f"repaired: {line}")
-    if len(repaired) > MOST_REPAIRED:
-        log(f"repaired: {len(repaired) - MOST_REPAIRED} more recordings")

@@ -17,6 +17,7 @@ import torch
 from ..errors import UserError
 from ..files import replace_file
 from ..recipes import Phase, Recipe
+from .fine_tuning import Start, head_parameters, keep_statistics, parameter_groups
 from .member_data import Validation
 from .schedule import rate_factor
 
@@ -52,8 +53,9 @@ class TrainingState:
         See member.TrainedMember.
     """
 
-    def __init__(self, model: torch.nn.Module, recipe: Recipe):
-        self.model, self.recipe = model, recipe
+    def __init__(self, model: torch.nn.Module, recipe: Recipe, start: Start | None = None):
+        self.model, self.recipe, self.start = model, recipe, start
+        self.head = set() if start is None else head_parameters(model, recipe)
         self._optimizer: torch.optim.Optimizer | None = None
         device = next(model.parameters()).device
         # bfloat16 needs no loss scaling; cards before Ampere (the Challenge's T4) only have float16
@@ -82,18 +84,30 @@ class TrainingState:
         """Begins a new cycle, with a fresh optimiser and a fresh weight average, if the phase has another loss."""
         if self._optimizer is None or phase.loss != self.loss:
             self.loss, self.sum, self.summed = phase.loss, {}, 0
+            parameters: Any = self.model.parameters()
+            if self.start is not None:
+                parameters = parameter_groups(self.model, self.head, self.start)
             self._optimizer = OPTIMIZERS[self.recipe.training.optimizer](
-                self.model.parameters(), lr=phase.learning_rate, weight_decay=self.recipe.training.weight_decay
+                parameters, lr=phase.learning_rate, weight_decay=self.recipe.training.weight_decay
             )
 
+    def train_mode(self) -> None:
+        """Puts the network into training mode, but for what a start from a trained model keeps as it is."""
+        self.model.train()
+        if self.start is not None and self.start.freeze:
+            keep_statistics(self.model, self.head)
+
     def rate_at(self, phase: Phase, position: float) -> float:
-        """The learning rate at a position of the phase; 0 is its beginning, 1 its end."""
+        """The learning rate at a position of the phase; 0 is its beginning, 1 its end.
+
+        A group of parameters may learn at a share of it, see fine_tuning.parameter_groups.
+        """
         return phase.learning_rate * (self.rate * rate_factor(phase, position))
 
     def set_rate(self, phase: Phase, position: float) -> None:
         """Gives the optimiser the learning rate of that position."""
         for group in self.optimizer.param_groups:
-            group["lr"] = self.rate_at(phase, position)
+            group["lr"] = self.rate_at(phase, position) * group.get("scale", 1.0)
 
     def keep_best(self, validation: Validation) -> None:
         """Keeps a copy of the weights if they are the best so far; without validation recordings, in any case."""

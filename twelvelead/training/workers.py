@@ -24,6 +24,7 @@ from pathlib import Path
 import torch
 
 from ..data.classes import Classes
+from ..data.own_labels import OwnLabels
 from ..errors import UserError
 from ..inference.ensemble import Ensemble, load_ensemble
 from ..inference.model_files import Description
@@ -31,12 +32,14 @@ from ..inference.predict import PackedRecordings
 from ..recipes import AnyRecipe
 from .batches import on_device
 from .epoch_watch import EpochWatch, check_tracker, open_tracker, write_epochs
+from .fine_tuning import Start
 from .lock import Lock, locked
 from .member import train_member
 from .member_files import write_result
 from .model_folder import ModelFolder
+from .preparing import prepare_run
 from .processes import follow_parent, run_processes
-from .run import AnyRun, TrainingRun, open_run, prepare_run
+from .run import AnyRun, TrainingRun, open_run
 from .store import Store
 from .teacher import joined_targets, score_recordings, teacher_key
 from .time_budget import Deadline, EpochBudget, deadline, with_synthetic_in_time
@@ -66,6 +69,8 @@ def train_ensemble(
     workers: int | None = None,
     teacher: Description | None = None,
     tracker: str | None = None,
+    own: OwnLabels | None = None,
+    start: Start | None = None,
     log: Log = log_line,
 ) -> Ensemble:
     """Trains all members and writes the model folder; a run that was killed is continued by calling it again.
@@ -95,6 +100,11 @@ def train_ensemble(
         same input and classes.
     tracker : str, optional
         "tensorboard" or "mlflow": is told every epoch; see epoch_watch.open_tracker.
+    own : OwnLabels, optional
+        The user's own labels of the recordings, for the classes that it has; by default labels are the codes in the
+        headers.
+    start : Start, optional
+        The trained model from which members start; by default they start from random weights.
     log : callable
         Told one line at a time. Other processes write to standard output instead.
 
@@ -115,7 +125,9 @@ def train_ensemble(
         else:
             with locked(folder) as lock:
                 key = None if teacher is None else teacher_key(teacher)
-                prepared = prepare_run(headers, folder, recipe, classes, root, seed, limit, patients, jobs, log, key)
+                prepared = prepare_run(
+                    headers, folder, recipe, classes, root, seed, limit, patients, jobs, log, key, own, start
+                )
                 run, seconds_used = prepared
                 if run is not None and teacher is not None:
                     score_recordings(run.parts[0], load_ensemble(teacher.folder, device), log)
@@ -233,7 +245,7 @@ def _train_one(
     watch: Callable[[], None],
 ) -> None:
     """Trains one member, the one at this place of the budget's, and writes its result."""
-    labels = run.classes.labels(run.store.codes)
+    labels = run.labels()
     train_rows, validation_rows = run.member_rows(labels, member)
     known = run.known_labels(labels)
 
@@ -263,6 +275,7 @@ def _train_one(
         seconds_left=seconds_left,
         after_epoch=lambda history: write_epochs(run, member, history),
         out_of_time=until.is_over,
+        start=run.start,
         log=log,
     )
     write_result(run, member, trained)

@@ -1,0 +1,192 @@
+#!/usr/bin/env python
+"""Fine-tuning from a trained model against training from nothing, on few recordings of PTB-XL.
+
+    python benchmarks/fine_tuning.py data/challenge OUT --init pretrained
+    python benchmarks/fine_tuning.py data/challenge OUT --init MODEL --recordings 100 500 --seeds 0 1 2 --epochs 20
+
+For each number of recordings and each seed, recordings of PTB-XL's folds 1 to 8 are drawn, whole patients at a time,
+and three models are trained on them with one recipe, that of the model to start from: from nothing, from the model, and
+from the model with its last layer alone (--freeze). A larger draw contains the smaller ones of its seed. All are tested
+on fold 9. The table has the Challenge metric, its mean over the seeds with their range, and the paired differences
+from training from nothing with 95 % bootstrap intervals.
+
+The model to start from must not have seen the recordings that are drawn or tested: those of the paper's question are at
+a hospital that is new to it. Where its splits.json names some of them, the script says how many, and goes on only with
+--seen. DATA holds recordings.csv, as `../shared/unpack data` makes data/challenge. A killed run is continued.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from shared import CLASSES, difference_over_seeds, write_table
+
+from twelvelead.data.folders import find_recordings
+from twelvelead.data.recording import read_recording
+from twelvelead.experiments.compare import score
+from twelvelead.experiments.scored import score_recordings
+from twelvelead.files import replace_file, write_json
+from twelvelead.inference.ensemble import load_ensemble
+from twelvelead.pretrained import default_model
+from twelvelead.recipes import Recipe, to_dict
+from twelvelead.training.fine_tuning import read_start
+from twelvelead.training.workers import log_line, train_ensemble
+
+ARMS = {"from nothing": None, "fine-tuned": False, "last layer alone": True}  # and whether the rest is frozen
+METRIC = "challenge_metric"
+
+
+def read_ptb_xl(data: Path) -> tuple[list[Path], list[str], list[Path]]:
+    """Headers of folds 1 to 8 with their patients, and headers of fold 9."""
+    with open(data / "recordings.csv", newline="", encoding="utf-8") as file:
+        rows = {row["recording"]: row for row in csv.DictReader(file)}
+    headers = [header for header in find_recordings(data) if rows.get(header.stem, {}).get("source") == "ptb-xl"]
+    fold = {header: rows[header.stem]["ptbxl_strat_fold"] for header in headers}
+    train = [header for header in headers if fold[header] in set("12345678")]
+    return train, [rows[header.stem]["ptbxl_patient_id"] for header in train], [h for h in headers if fold[h] == "9"]
+
+
+def drawn(headers: list[Path], patients: list[str], count: int, seed: int) -> list[Path]:
+    """The recordings of patients drawn one after another, until there are `count` of them."""
+    order = {patient: k for k, patient in enumerate(np.random.default_rng(seed).permutation(sorted(set(patients))))}
+    by_patient = sorted(range(len(headers)), key=lambda k: (order[patients[k]], k))
+    return sorted(headers[k] for k in by_patient[:count])
+
+
+def seen_by(folder: Path, headers: list[Path]) -> int:
+    """How many of the recordings a model was trained or validated with, by their names."""
+    names = {Path(name).stem for name in json.loads((folder / "splits.json").read_text(encoding="utf-8"))["recordings"]}
+    return sum(header.stem in names for header in headers)
+
+
+def check_settings(path: Path, made_with: dict) -> None:
+    """Writes what the results in a folder depend on, or ends the script if they were made with something else."""
+    if path.is_file() and json.loads(path.read_text(encoding="utf-8")) != made_with:
+        sys.exit(f"{path.parent}: made with another model, recipe or test; name another folder")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_json(path, made_with)
+
+
+def trained_and_tested(
+    headers: list[Path],
+    patients: dict[str, str],
+    test: list[Path],
+    folder: Path,
+    arm: str,
+    init: Path,
+    recipe: Recipe,
+    seed: int,
+    options: argparse.Namespace,
+) -> np.ndarray:
+    """Outputs, bool (test recordings, classes), of a model that is trained in `folder`; kept in outputs.npy there."""
+    kept = folder / "outputs.npy"
+    if not kept.is_file():
+        start = None
+        if ARMS[arm] is not None:
+            start = read_start(init, bool(ARMS[arm]))[0].matched_to(CLASSES)
+        folder.mkdir(parents=True, exist_ok=True)
+        ensemble = train_ensemble(
+            headers,
+            folder / "model",
+            recipe,
+            CLASSES,
+            root=options.data,
+            seed=seed,
+            device=options.device,
+            patients=patients,
+            jobs=options.jobs,
+            workers=options.workers,
+            log=log_line,
+            start=start,
+        )
+        _, outputs, _ = score_recordings(ensemble, test, options.jobs)
+        replace_file(kept, lambda partial: _save(partial, outputs))
+    return np.load(kept)
+
+
+def _save(path: Path, array: np.ndarray) -> None:
+    with open(path, "wb") as file:
+        np.save(file, array)
+
+
+def row(labels: np.ndarray, outputs: dict[tuple[str, int], np.ndarray], seeds: list[int], resamples: int) -> list[str]:
+    """The cells of one number of recordings: each arm's mean over the seeds, and its difference from the first arm."""
+    predictions = {key: (given, given.astype(float)) for key, given in outputs.items()}
+    figures = score(labels, predictions, CLASSES, None, resamples, 0)
+    metric = {arm: np.array([figures[arm, seed][0][METRIC] for seed in seeds]) for arm in ARMS}
+    samples = {arm: np.stack([figures[arm, seed][1][METRIC] for seed in seeds]) for arm in ARMS}
+    first, *others = ARMS
+    cells = [f"{each.mean():.3f} ({each.min():.3f} to {each.max():.3f})" for each in metric.values()]
+    of_first = metric[first], samples[first]
+    return cells + [difference_over_seeds((metric[arm], samples[arm]), of_first) for arm in others]
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("data", type=Path, metavar="DATA")
+    parser.add_argument("out", type=Path, metavar="OUT", help="folder to write; a killed run in it is continued")
+    parser.add_argument("--init", default="pretrained", metavar="MODEL", help="model folder to start from (pretrained)")
+    parser.add_argument("--recordings", type=int, nargs="+", default=[100, 500, 2000], metavar="N")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], metavar="N")
+    parser.add_argument("--members", type=int, metavar="N", help="of each ensemble (as many as the model's recipe has)")
+    parser.add_argument("--epochs", type=int, metavar="N", help="of each member (as many as the model's recipe has)")
+    parser.add_argument("--synthetic", type=int, metavar="N", help="most synthetic recordings (the model's recipe's)")
+    parser.add_argument("--tested", type=int, metavar="N", help="test on the first N recordings of fold 9 (all)")
+    parser.add_argument("--resamples", type=int, default=1000, metavar="N", help="of the intervals (1000)")
+    parser.add_argument("--seen", action="store_true", help="go on although the model has seen some of the recordings")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--jobs", type=int, default=-1)
+    parser.add_argument("--workers", type=int)
+    parser.add_argument("--table", type=Path, metavar="FILE.md", help="also write the table here")
+    options = parser.parse_args(arguments)
+    init = default_model() if options.init == "pretrained" else Path(options.init)
+    load_ensemble(init)  # a damaged model is an error before hours of training
+    recipe = read_start(init, False)[1].scaled(
+        epochs=options.epochs, members=options.members, synthetic=options.synthetic
+    )
+    recipe = replace(recipe, label_set="challenge")
+    train, patients, test = read_ptb_xl(options.data)
+    test = test[: options.tested]
+    seen, seen_in_test = seen_by(init, train), seen_by(init, test)
+    print(
+        f"{init} has seen {seen} of {len(train)} recordings to draw from, and {seen_in_test} of {len(test)} to test on"
+    )
+    if (seen or seen_in_test) and not options.seen:
+        sys.exit("it would start from what it is to learn; name a model of other hospitals, or give --seen")
+    labels = CLASSES.labels(read_recording(header).codes for header in test)
+    patient_of = {header.stem: patient for header, patient in zip(train, patients)}
+    made_with = dict(
+        init=read_start(init, False)[0].digest, recipe=to_dict(recipe), test=[header.stem for header in test]
+    )
+    check_settings(options.out / "settings.json", json.loads(json.dumps(made_with)))
+    rows = []
+    for count in options.recordings:
+        outputs = {
+            (arm, seed): trained_and_tested(
+                drawn(train, patients, count, seed),
+                patient_of,
+                test,
+                options.out / f"{count}" / f"seed {seed}" / arm,
+                arm,
+                init,
+                recipe,
+                seed,
+                options,
+            )
+            for seed in options.seeds
+            for arm in ARMS
+        }
+        rows.append([f"{count:,}", *row(labels, outputs, options.seeds, options.resamples)])
+    first, *others = ARMS
+    head = ["recordings", *(f"{arm} (seeds)" for arm in ARMS)]
+    write_table([*head, *(f"{arm} − {first} [95 %] (seeds)" for arm in others)], rows, options.table)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,74 @@
+"""Labels of the user's own for the evaluator, in place of the codes in the headers.
+
+task, labels, known = read_own_labels(files, options)
+task, labels, known, systems = only_given(task, labels, known, systems, findings)
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import os
+from pathlib import Path
+
+import numpy as np
+
+from ..data.classes import OWN
+from ..data.label_tables import UNKNOWN, labels_of_field, read_label_table
+from ..data.own_labels import as_arrays, cells_by_recording, chosen, written
+from ..errors import UserError
+from .files import Files
+from .findings import Findings
+from .task import Task
+
+
+def read_own_labels(files: Files, options: argparse.Namespace) -> tuple[Task, np.ndarray, np.ndarray]:
+    """The classes, labels and known labels that the options --labels, --label-field and --classes name.
+
+    Returns
+    -------
+    task : Task
+    labels, known : bool (recordings, classes)
+        A recording that has no labels is unknown in every class, and so changes no metric.
+
+    Raises
+    ------
+    UserError
+        If the labels cannot be read, or none of them is of these recordings.
+    """
+    if options.label_table:
+        table = read_label_table(options.label_table)
+    else:
+        table = labels_of_field([Path(header) for header in files.headers], Path(options.labels), options.label_field)
+    if options.classes:
+        table = chosen(table, options.classes)
+    called = [name.replace(os.sep, "/") for name in files.names]
+    rows = cells_by_recording(table, called, options.label_table or "")
+    nothing = UNKNOWN * len(table.names)
+    labels, known = as_arrays([row or nothing for row in rows])
+    if not known.any():
+        raise UserError(f"{table.origin}: there is no label of any recording in {options.labels}")
+    index = {written(name): place for place, name in enumerate(table.names)}
+    return Task(OWN, table.names, index), labels, known
+
+
+def only_given(
+    task: Task,
+    labels: np.ndarray,
+    known: np.ndarray | None,
+    systems: list[tuple[np.ndarray, np.ndarray]],
+    findings: Findings,
+) -> tuple[Task, np.ndarray, np.ndarray | None, list[tuple[np.ndarray, np.ndarray]]]:
+    """The same without the classes that are in no output file: the model did not learn them, as they are too rare."""
+    kept = np.array([name not in findings.names["absent"] for name in task.classes])
+    if kept.all():
+        return task, labels, known, systems
+    if not kept.any():
+        raise UserError("no output file has any of the classes; were the outputs made by a model of these labels?")
+    classes = tuple(name for name, keep in zip(task.classes, kept) if keep)
+    return (
+        dataclasses.replace(task, classes=classes, index={written(name): place for place, name in enumerate(classes)}),
+        labels[:, kept],
+        None if known is None else known[:, kept],
+        [(outputs[:, kept], scores[:, kept]) for outputs, scores in systems],
+    )
