@@ -73,7 +73,9 @@ def open_page(driver, address):
         metrics = dict(width=size[0], height=size[1], deviceScaleFactor=1, mobile=size[0] < 500)
         command("Emulation.setDeviceMetricsOverride", metrics)
         command("Emulation.setScriptExecutionDisabled", dict(value=not script))
-        features = [dict(name="prefers-color-scheme", value=scheme)]
+        # Without motion the page scrolls at once: a click would otherwise miss what is still moving.
+        wishes = {"prefers-color-scheme": scheme, "prefers-reduced-motion": "reduce"}
+        features = [dict(name=name, value=value) for name, value in wishes.items()]
         command("Emulation.setEmulatedMedia", dict(media=media, features=features))
         driver.get(address)
         return driver

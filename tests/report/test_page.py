@@ -67,7 +67,9 @@ def small(case, tmp_path, names: int):
         for file in header.parent.glob(f"{header.stem}.*"):
             shutil.copy(file, labels)
         shutil.copy((case.outputs / header.relative_to(case.labels)).with_suffix(".csv"), outputs)
-    return replace(case, labels=labels, outputs=outputs, compare=None, out=tmp_path / "report.html", resamples=10)
+    return replace(
+        case, labels=labels, outputs=outputs, compare=None, out=tmp_path / "report.html", resamples=10, mistakes=1
+    )
 
 
 def tree_of(request):

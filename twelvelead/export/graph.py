@@ -32,7 +32,7 @@ from ..inference.ensemble import Ensemble
 from ..inference.predict import MULTIPLE
 from ..preprocessing.prepare import METADATA
 from ..thresholds.probabilities import NEAREST, LogisticMap
-from .network import ExportableMember, check_exportable, translations
+from .network import ExportableMember, check_exportable
 
 if TYPE_CHECKING:  # an optional package
     import onnx
@@ -97,9 +97,9 @@ def _recorded(network: torch.nn.Module, channels: int, architecture: str) -> tor
                 input_names=list(MEMBER_INPUTS),
                 output_names=[MEMBER_OUTPUT],
                 dynamic_shapes={"x": {0: batch, 2: time}, "valid": {0: batch, 1: time}, "metadata": {0: batch}},
-                custom_translation_table=translations(),
                 opset_version=OPSET,
                 dynamo=True,
+                optimize=False,  # which would compute in advance what depends on weights alone, and drop these weights
                 verbose=False,
             )
     except torch.onnx.OnnxExporterError as error:

@@ -3,14 +3,11 @@
 network = ExportableMember(model)           # a model of an ensemble that was loaded without the layers of models/cpu
 scores = network(x, valid, metadata)        # float32 (1, batch, classes)
 
-Two parts of a network have no counterpart in ONNX and are written here in operations that have one: the solution of
-linear equations, by which missing leads are estimated, and torch's GRU.
+One part of networks has no counterpart in ONNX and is written here in operations that have one: the solution of linear
+equations, by which missing leads are estimated.
 """
 
 from __future__ import annotations
-
-from collections.abc import Callable
-from typing import Any
 
 import torch
 from torch import nn
@@ -20,7 +17,8 @@ from ..models.network import FilledLeads
 
 # Architectures that cannot be exported, and the operation because of which they cannot.
 NOT_EXPORTABLE = {
-    "s4": "its Fourier transforms (torch.fft.rfft and irfft) have a size that depends on the length of the recording"
+    "s4": "its Fourier transforms (torch.fft.rfft and irfft) have a size that depends on the length of the recording",
+    "cnn_gru": "torch's exporter records its GRU (torch.nn.GRU, and Expand before it) with a wrong number of steps",
 }
 
 
@@ -90,66 +88,3 @@ def check_exportable(architecture: str) -> None:
         raise UserError(
             f"a model of the architecture '{architecture}' has no ONNX form: {NOT_EXPORTABLE[architecture]}"
         )
-
-
-def translations() -> dict[Callable, Callable]:
-    """ONNX forms of operations that torch's exporter does not know, for its parameter `custom_translation_table`."""
-    return {torch.ops.aten.gru.input: _gru}
-
-
-def _gru(
-    x: Any,
-    state: Any,
-    weights: Any,
-    has_biases: bool,
-    layers: int,
-    dropout: float,
-    training: bool,
-    bidirectional: bool,
-    batch_first: bool,
-) -> Any:
-    """A GRU of one layer and one direction with biases, in ONNX's operations; other ones are refused.
-
-    Parameters
-    ----------
-    x, state : ONNX values
-        (batch, steps, channels) and (1, batch, units).
-    weights : four ONNX values
-        Input weights, recurrent weights, input biases and recurrent biases, each with the gates in torch's order:
-        reset, update, new.
-
-    Returns
-    -------
-    pair of ONNX values
-        (batch, steps, units) and (1, batch, units).
-    """
-    from onnxscript import opset18
-
-    op: Any = opset18  # what its operations take and return is no tensor here, but a value of the graph in the making
-    if not (has_biases and batch_first) or layers != 1 or bidirectional or training:
-        raise NotImplementedError("only a GRU of one layer and one direction, with biases and batches first")
-
-    def in_onnx_order(values: Any) -> Any:  # ONNX has the gates in the order update, reset, new
-        reset, update, new = op.Split(values, num_outputs=3, axis=0)
-        return op.Concat(update, reset, new, axis=0)
-
-    first: Any = op.Constant(value_ints=[0])  # `Any`: onnxscript's types know numbers only, where it takes values, too
-    second: Any = op.Constant(value_ints=[1])
-
-    def one_direction(values: Any) -> Any:
-        return op.Unsqueeze(values, first)
-
-    inputs, recurrent, *biases = [in_onnx_order(values) for values in weights]
-    # With linear_before_reset the reset gate works on the recurrent product and its bias, as in torch.
-    steps, last = op.GRU(
-        op.Transpose(x, perm=[1, 0, 2]),  # steps, batch, channels
-        one_direction(inputs),
-        one_direction(recurrent),
-        one_direction(op.Concat(*biases, axis=0)),
-        None,
-        state,
-        hidden_size=int(state.shape[-1]),
-        linear_before_reset=1,
-    )
-    steps = op.Squeeze(steps, second)  # steps, batch, units
-    return op.Transpose(steps, perm=[1, 0, 2]), last
