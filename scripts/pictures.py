@@ -5,8 +5,8 @@
 
 prediction.png    what `twelvelead predict` draws: a synthetic recording, the probabilities of its diagnoses beside it
 training.png      how MODEL was trained, from its history.csv
-report.png        the beginning of the page of `twelvelead report`, for recordings of the five made-up hospitals; takes a
-                  minute, and is left out where Chromium is not installed
+report.png        the beginning of the page of `twelvelead report`, for recordings of the five made-up hospitals, in a
+                  minute; left out where Chromium is not installed
 
 The recording is number N of those with seed 2021, which no training uses with the default seed.
 """
