@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 from .data.classes import LABEL_SETS, WEIGHTS, Classes, classes_for, load_weights
 from .data.folders import find_recordings, orphan_signals
 from .data.groups import column_names, read_groups
-from .data.label_tables import LabelTable, labels_of_field, read_label_table
-from .data.own_labels import OwnLabels, chosen, own_labels
+from .data.own_labels import OwnLabels, own_labels, read_own_labels
 from .errors import UserError
 from .pretrained import default_model
 from .settings import ONLY_TRAINING, Settings, check_together, find_device, option
@@ -163,7 +162,7 @@ def _recipe_and_start(settings: Settings) -> tuple[AnyRecipe, Start | None]:
 
 def _own_labels(settings: Settings, headers: list[Path], data: Path) -> OwnLabels:
     """The classes and labels that the settings ask for."""
-    table = read_labels(settings.labels, settings.label_field, settings.classes, headers, data)
+    table = read_own_labels(settings.labels, settings.label_field, settings.classes, headers, data)
     return own_labels(table, headers, data, settings.metric or "f1", are_chosen=bool(settings.classes), log=say)
 
 
@@ -179,14 +178,6 @@ def _matched(start: Start, classes: Classes, own: OwnLabels | None) -> Start:
     new = [name for name, place in zip(classes.codes, start.matched) if place < 0]
     say(f"init: {start.words}" + (f" New: {', '.join(new[:10])}{', ...' if len(new) > 10 else ''}." if new else ""))
     return start
-
-
-def read_labels(
-    file: str | None, field: str | None, classes: str | None, headers: list[Path], root: Path
-) -> LabelTable:
-    """Labels from a CSV file or else from a field of the headers; with a list of classes, these alone."""
-    table = read_label_table(file) if file else labels_of_field(headers, root, field or "Dx")
-    return chosen(table, classes) if classes else table
 
 
 def find_patients(data: Path, file: str | None) -> dict[str, str]:

@@ -187,6 +187,7 @@ def is_refused(original: Original, lenient: bool) -> bool:
         labels=str(original.folder / "labels"),
         outputs=str(original.folder / "outputs"),
         **dict.fromkeys(("scores", "class_scores", "weights", "by_source", "compare", "strict", "bootstrap")),
+        **dict.fromkeys(("label_table", "label_field", "classes")),
         json=str(original.folder / "scores.json"),
         year=original.task.year,
         resample_by="recording",

@@ -1,7 +1,6 @@
 """Label sets of the user's own: which classes there are, and which recordings have them.
 
-    table = read_label_table("labels.csv")               # or labels_of_field(headers, root, "Dx")
-    table = chosen(table, "LVH=164873001,MI")            # some of the labels, renamed or taken together
+    table = read_own_labels("labels.csv", None, "LVH=164873001,MI", headers, root)      # some of the labels, renamed
     own = own_labels(table, headers, root, metric="f1")
     own.classes, own.cells[str(header.relative_to(root))]    # "10?": has the first class, not the second, third unknown
 
@@ -23,7 +22,17 @@ import numpy as np
 
 from ..errors import UserError
 from .classes import EQUIVALENT, OWN, Classes
-from .label_tables import ABSENT, PRESENT, UNKNOWN, LabelTable, called_in_tables, label_name, tidy
+from .label_tables import (
+    ABSENT,
+    PRESENT,
+    UNKNOWN,
+    LabelTable,
+    called_in_tables,
+    label_name,
+    labels_of_field,
+    read_label_table,
+    tidy,
+)
 
 LEAST = 5  # a class with fewer recordings that have it, or that are known not to have it, cannot be learned
 MOST_CLASSES = 1000
@@ -77,6 +86,20 @@ def as_arrays(cells: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
 
 
 # -- choosing --------------------------------------------------------------------------------------
+
+
+def read_own_labels(
+    file: str | None, field: str | None, classes: str | None, headers: Sequence[Path], root: Path
+) -> LabelTable:
+    """Labels from a CSV file, or else from a field of the headers; with a list of classes, these alone.
+
+    Raises
+    ------
+    UserError
+        See read_label_table, labels_of_field and chosen.
+    """
+    table = read_label_table(file) if file else labels_of_field(headers, root, field or "Dx")
+    return chosen(table, classes) if classes else table
 
 
 def chosen(table: LabelTable, classes: str) -> LabelTable:

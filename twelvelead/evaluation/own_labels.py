@@ -1,6 +1,6 @@
 """Labels of the user's own for the evaluator, in place of the codes in the headers.
 
-task, labels, known = read_own_labels(files, options)
+task, labels, known = labels_of_options(files, options)
 task, labels, known, systems = only_given(task, labels, known, systems, findings)
 """
 
@@ -14,15 +14,15 @@ from pathlib import Path
 import numpy as np
 
 from ..data.classes import OWN
-from ..data.label_tables import UNKNOWN, labels_of_field, read_label_table
-from ..data.own_labels import as_arrays, cells_by_recording, chosen, written
+from ..data.label_tables import UNKNOWN
+from ..data.own_labels import as_arrays, cells_by_recording, read_own_labels, written
 from ..errors import UserError
 from .files import Files
 from .findings import Findings
 from .task import Task
 
 
-def read_own_labels(files: Files, options: argparse.Namespace) -> tuple[Task, np.ndarray, np.ndarray]:
+def labels_of_options(files: Files, options: argparse.Namespace) -> tuple[Task, np.ndarray, np.ndarray]:
     """The classes, labels and known labels that the options --labels, --label-field and --classes name.
 
     Returns
@@ -36,12 +36,8 @@ def read_own_labels(files: Files, options: argparse.Namespace) -> tuple[Task, np
     UserError
         If the labels cannot be read, or none of them is of these recordings.
     """
-    if options.label_table:
-        table = read_label_table(options.label_table)
-    else:
-        table = labels_of_field([Path(header) for header in files.headers], Path(options.labels), options.label_field)
-    if options.classes:
-        table = chosen(table, options.classes)
+    headers = [Path(header) for header in files.headers]
+    table = read_own_labels(options.label_table, options.label_field, options.classes, headers, Path(options.labels))
     called = [name.replace(os.sep, "/") for name in files.names]
     rows = cells_by_recording(table, called, options.label_table or "")
     nothing = UNKNOWN * len(table.names)

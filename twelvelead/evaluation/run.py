@@ -24,7 +24,7 @@ from .findings import Findings
 from .masked import evaluate_known, resampled_known
 from .metrics import evaluate
 from .official import read_labels, read_outputs
-from .own_labels import only_given, read_own_labels
+from .own_labels import labels_of_options, only_given
 from .report import Figures, as_json, print_table, write_official, write_text
 from .task import Task, load_task
 
@@ -56,7 +56,7 @@ def evaluate_folders(options: argparse.Namespace) -> int:
     files = find_files(task, options.labels, options.outputs, findings)
     known: np.ndarray | None = None
     if own:
-        task, labels, known = read_own_labels(files, options)
+        task, labels, known = labels_of_options(files, options)
     else:
         task, labels = read_labels(task, files, findings)
     systems = [read_outputs(task, files, findings)]
