@@ -20,7 +20,7 @@ from twelvelead.data.folders import find_recordings
 from twelvelead.data.recording import read_recording
 from twelvelead.errors import UserError
 from twelvelead.inference.classify import classify_folder
-from twelvelead.inference.ensemble import labels_of, load_ensemble, member_scores
+from twelvelead.inference.ensemble import joined_scores, labels_of, load_ensemble, member_scores
 from twelvelead.inference.model_files import JOINED_FORMAT, manifest_of, sealed
 from twelvelead.inference.predict import predict_each, stack
 from twelvelead.preprocessing.prepare import prepare
@@ -93,7 +93,8 @@ def test_each_member_scores_what_its_own_recipe_prepares(model, hospital):
         alone = stack([prepare(recording, spec) for recording in recordings], ensemble.device)
         expected = predict_each([ensemble.models[member]], alone, np.arange(5), spec)[0]
         np.testing.assert_allclose(scores[member], expected, atol=1e-6)
-    np.testing.assert_array_equal(labels_of(ensemble, scores), decide(scores.mean(axis=0), ensemble.thresholds))
+    labels = decide(joined_scores(ensemble, scores), ensemble.thresholds)
+    np.testing.assert_array_equal(labels_of(ensemble, scores), labels)
 
 
 def test_the_first_recipes_members_are_those_of_its_own_training(model, hospital, tmp_path):

@@ -131,6 +131,8 @@ def train_member(
         If the checkpoint cannot be written.
     """
     member_data = MemberData(data, labels, train_rows, validation_rows, recipe, classes, known, synthetic_rows)
+    if targets is not None:
+        member_data.learn(targets)
     state, epochs = _start_or_resume(member_data, seed, member, checkpoint, key, start, log)
     while state.epoch < epochs:
         epochs = _next_epoch(state, member_data, epochs, seed, member, epochs_allowed, out_of_time, seconds_left, log)
