@@ -30,7 +30,7 @@ from twelvelead.inference.ensemble import load_ensemble, member_scores
 from twelvelead.inference.predict import stack
 from twelvelead.preprocessing.prepare import prepare
 from twelvelead.recipes import Input, get_recipe
-from twelvelead.training import run, workers
+from twelvelead.training import preparing, workers
 from twelvelead.training import store as stores
 from twelvelead.training.model_folder import ModelFolder
 from twelvelead.training.publishing import damaged_file, sha256_of
@@ -207,7 +207,7 @@ def test_the_same_settings_keep_a_finished_model_and_no_store_is_opened(
     folder = shutil.copytree(tiny_model, tmp_path / "model")
     (folder / ".work" / "store").mkdir(parents=True)
     (folder / ".work" / "store" / "store.json").write_text("{}")
-    monkeypatch.setattr(run, "build_store", None)
+    monkeypatch.setattr(preparing, "build_store", None)
     train(hospital, folder, tiny_settings)
     assert "already trained" in capsys.readouterr().out and contents(folder) == contents(tiny_model)
 

@@ -21,7 +21,7 @@ import numpy as np
 from scipy.special import expit, logit
 
 NEAREST = 1e-12  # a score is kept this far from 0 and 1, where its log-odds are infinite
-# Slope and intercept that all classes share are normal around 1 and 0 with these standard deviations. The first keeps the
+# The slope and the intercept that all classes share are normal around 1 and 0 with these spreads. The first keeps the
 # slope finite where a few recordings are separated without a mistake.
 SHARED_SPREAD = 0.5, 10.0
 # Standard deviations of the classes' slopes and intercepts around those that all classes share. They matter for classes
