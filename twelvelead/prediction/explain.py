@@ -105,7 +105,7 @@ def explain(model: Model, result: Prediction, name: str, start_s: float = 0.0) -
     return Explanation(
         abbreviation=classes.abbreviations[place],
         code=classes.codes[place],
-        probability=float(1 / (1 + np.exp(-whole))),
+        probability=_probability(model, recording, place),
         starts_s=np.array([first_s + window[0] / hz for window in windows]),
         window_s=WINDOW_S,
         over_time=over_time,
@@ -144,8 +144,15 @@ def _without(recording: Recording, rows: list[int], window: tuple[int, int]) -> 
     return replace(recording, signal_mv=signal)
 
 
+def _probability(model: Model, recording: Recording, place: int) -> float:
+    """What the model reports of a class."""
+    return float(joined_scores(model.ensemble, model.scores([recording]))[0, place])
+
+
 def _log_odds(model: Model, recordings: list[Recording], place: int) -> np.ndarray:
-    """The log-odds of the score or probability of a class, float64 (recordings,)."""
-    scores = joined_scores(model.ensemble, model.scores(recordings).astype(np.float64))[:, place]
-    p = scores.clip(1e-7, 1 - 1e-7)
-    return np.log(p / (1 - p))
+    """The log-odds of the members' mean score of a class, float64 (recordings,).
+
+    Not those of its probability, which may be 0 or 1 to the last digit where scores separate recordings well.
+    """
+    mean = model.scores(recordings)[:, :, place].astype(np.float64).mean(axis=0).clip(1e-7, 1 - 1e-7)
+    return np.log(mean / (1 - mean))

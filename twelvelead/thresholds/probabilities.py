@@ -21,6 +21,9 @@ import numpy as np
 from scipy.special import expit, logit
 
 NEAREST = 1e-12  # a score is kept this far from 0 and 1, where its log-odds are infinite
+# The slope and the intercept that all classes share are normal around 1 and 0 with these spreads. The first keeps the
+# slope finite where a few recordings are separated without a mistake.
+SHARED_SPREAD = 0.5, 10.0
 # Standard deviations of the classes' slopes and intercepts around those that all classes share. They matter for classes
 # with a handful of positives: with no positive at all the intercept goes down only as far as the second one allows.
 SLOPE_SPREAD, INTERCEPT_SPREAD = 0.25, 1.0
@@ -62,8 +65,7 @@ def fit_probabilities(labels: np.ndarray, scores: np.ndarray, known: np.ndarray 
     labels = np.asarray(labels, dtype=np.float64)
     odds = logit(np.clip(np.asarray(scores, dtype=np.float64), NEAREST, 1 - NEAREST))
     counts = np.ones(labels.shape, dtype=bool) if known is None else known
-    nowhere = np.array([1.0, 0.0]), np.array([10.0, 10.0])
-    shared = _line(labels[counts], odds[counts], *nowhere)
+    shared = _line(labels[counts], odds[counts], np.array([1.0, 0.0]), np.array(SHARED_SPREAD))
     spread = np.array([SLOPE_SPREAD, INTERCEPT_SPREAD])
     lines = [_line(labels[counts[:, k], k], odds[counts[:, k], k], shared, spread) for k in range(labels.shape[1])]
     slopes, intercepts = np.array(lines).reshape(-1, 2).T

@@ -79,9 +79,7 @@ def prepare_run(
     if is_finished(folder, identity, log):
         shutil.rmtree(work)
         return None, 0.0
-    made = " and making synthetic ones" if any(each.synthetic.recordings for each in recipe.parts) else ""
-    log(f"reading {len(headers)} recordings{made}")
-    named = _build_stores(headers, recipe, work, root, seed, jobs)
+    named = _build_stores(headers, recipe, work, root, seed, jobs, log)
     stores = [store for _, store in named]
     _report_recordings(stores, log)
     groups = _groups(stores, patients or {}, log)
@@ -105,7 +103,7 @@ def prepare_run(
 
 
 def _build_stores(
-    headers: list[Path], recipe: AnyRecipe, work: Path, root: Path | None, seed: int, jobs: int
+    headers: list[Path], recipe: AnyRecipe, work: Path, root: Path | None, seed: int, jobs: int, log: Log
 ) -> list[tuple[str, Store]]:
     """For each part of the recipe the name of its store in `work`, and the store; one for equal inputs."""
     stores: dict[tuple[Input, int], tuple[str, Store]] = {}
@@ -121,6 +119,7 @@ def _build_stores(
                 for number in range(part.voting.convention_recordings)
             ]
             name = f"store_{len(stores)}" if stores else "store"
+            log(f"reading {len(headers)} recordings{f' and making {len(drawn)} synthetic ones' if drawn else ''}")
             store = build_store(headers, part.input, work / name, root=root, jobs=jobs, drawn=drawn)
             stores[part.input, made] = name, store
         result.append(stores[part.input, made])
