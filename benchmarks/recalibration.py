@@ -87,10 +87,13 @@ def cases(experiment: Path, pool_below: int) -> Iterator[Case]:
         for source in dict.fromkeys(pooled.tolist()):
             rows = pooled == source
             seen = set(sources[rows].tolist()) & trained_sources
+            line = model.probabilities
+            of_mean = scores[rows] if line is None else line.inverse(scores[rows])
+            cuts = model.thresholds if line is None else line.inverse(model.thresholds)
             local = Local(
-                margins_of(scores[rows], model.thresholds),
-                scores[rows],
-                model.thresholds,
+                margins_of(of_mean, cuts),
+                of_mean,
+                cuts,
                 labels[rows].astype(bool),
                 model.classes.weights,
                 model.classes.sinus_rhythm,
@@ -121,11 +124,18 @@ def gains_unlabelled(case: Case, draws: int) -> list[float]:
     """The same for `--unlabelled` and `UNLABELLED` recordings, or two thirds of a smaller source."""
     number = min(UNLABELLED, int(MOST_USED * len(case.local)))
     own = no_habits(len(case.model.thresholds))
-    training = case.model.recipe.parts[0].training if case.model.probabilities is None else None
     return [
-        case.metric(test, adapted(case.local.scores[local], case.model.priors, training)) - case.metric(test, own)
-        for local, test in drawn(case, number, draws)
+        case.metric(test, _adapted(case, local)) - case.metric(test, own) for local, test in drawn(case, number, draws)
     ]
+
+
+def _adapted(case: Case, rows: np.ndarray) -> Habits:
+    """What `recalibrate --unlabelled` learns from these recordings."""
+    line, scores = case.model.probabilities, case.local.scores[rows]
+    if line is None:
+        return adapted(scores, case.model.priors, case.model.recipe.parts[0].training)
+    habits = adapted(line(scores), case.model.priors, None)
+    return replace(habits, shift=habits.shift / line.slopes)
 
 
 def cell(values: list[float]) -> str:

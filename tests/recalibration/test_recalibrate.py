@@ -15,7 +15,7 @@ from twelvelead.cli import main
 from twelvelead.data.folders import find_recordings
 from twelvelead.errors import UserError
 from twelvelead.inference.classify import classified
-from twelvelead.inference.ensemble import labels_of, load_ensemble, member_labels
+from twelvelead.inference.ensemble import labels_of, load_ensemble, member_labels, thresholds_of_mean
 from twelvelead.inference.model_files import manifest_of, member_path
 from twelvelead.recalibration import model_folder
 from twelvelead.recalibration.model_folder import write_recalibrated
@@ -49,7 +49,7 @@ def test_the_folder_loads_everywhere_and_decides_by_its_habits(tiny_model, recal
     np.testing.assert_array_equal(after.rules.never, np.arange(24) == 0)
     np.testing.assert_array_equal(after.rules.alone, np.arange(24) == sinus)
     shifted = (np.arange(24) > 0) & (before.thresholds > 0) & (before.thresholds < 1)
-    moved = log_odds(after.thresholds) - log_odds(before.thresholds)
+    moved = log_odds(thresholds_of_mean(after)) - log_odds(thresholds_of_mean(before))
     np.testing.assert_allclose(moved[shifted], 0.3, atol=1e-6)
     np.testing.assert_array_equal(after.thresholds[~shifted], before.thresholds[~shifted])
     model = twelvelead.load(recalibrated, "cpu")

@@ -65,3 +65,9 @@ def test_labels_stay_as_they_are_when_thresholds_are_mapped_too():
     scores, thresholds = rng.random((1000, 3)).astype(np.float32), rng.random(3)
     line = LogisticMap(np.array([0.3, 1.0, 2.0]), np.array([-4.0, 0.0, 2.0]))
     assert np.array_equal(scores >= thresholds, line(scores) >= line(thresholds))
+
+
+def test_the_inverse_takes_probabilities_back_to_scores():
+    scores = np.array([[0.0, 0.2, 0.9], [0.5, 1.0, 1e-6]])
+    line = LogisticMap(np.array([0.3, 1.0, 2.0]), np.array([-4.0, 0.0, 2.0]))
+    np.testing.assert_allclose(line.inverse(line(scores)), scores, rtol=1e-6)

@@ -182,10 +182,19 @@ def doubts_of(ensemble: Ensemble, scores: np.ndarray, labels: np.ndarray) -> tup
 
 
 def margins_to_thresholds(ensemble: Ensemble, scores: np.ndarray) -> np.ndarray:
-    """How far each class is above what decides, in log-odds: float64 (recordings, classes), from member scores."""
+    """How far each class is above what decides, float64 (recordings, classes), from member scores.
+
+    In log-odds of scores and not of probabilities: distances in scores order recordings better (docs/own-data.md).
+    """
     if ensemble.recipe.voting.thresholds == "members":
         return margins_of_votes(scores, ensemble.member_thresholds, ensemble.votes)
-    return margins_of(joined_scores(ensemble, scores), ensemble.thresholds)
+    return margins_of(scores.mean(axis=0), thresholds_of_mean(ensemble))
+
+
+def thresholds_of_mean(ensemble: Ensemble) -> np.ndarray:
+    """The thresholds of the members' mean score, float64 (classes,), also where `thresholds` are of probabilities."""
+    line = ensemble.probabilities
+    return ensemble.thresholds if line is None else line.inverse(ensemble.thresholds)
 
 
 def member_labels(ensemble: Ensemble, scores: np.ndarray) -> np.ndarray:

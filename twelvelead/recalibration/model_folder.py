@@ -100,11 +100,14 @@ def _thresholds(source: Path, habits: Habits, about: dict[str, Any]) -> dict[str
     """The content of thresholds.json: shifted thresholds of the mean score and of each member, and the rules."""
     description = read_description(source)
     values = json.loads((source / "thresholds.json").read_text(encoding="utf-8"))
-    parts = [values["ensemble"], *values["members"].values()]
-    for part in parts:
+    # A shift is one of scores; where thresholds are of probabilities, it is stretched by the map's slope.
+    line = description.probabilities
+    stretch = 1.0 if line is None else line.slopes
+    parts = [(values["ensemble"], stretch), *((part, 1.0) for part in values["members"].values())]
+    for part, slope in parts:
         before = np.array(list(part["thresholds"].values()), dtype=np.float64)
         stays = (habits.shift == 0) | (before <= 0) | (before >= 1)  # for such a class every or no recording, as before
-        after = np.where(stays, before, expit(log_odds(before) + habits.shift))
+        after = np.where(stays, before, expit(log_odds(before) + slope * habits.shift))
         part["thresholds"] = dict(zip(part["thresholds"], after.tolist()))
         part.pop("metric_after", None)  # of the thresholds before
     codes = description.classes.codes

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,14 @@ from tqdm import tqdm
 from ..data.classes import DIAGNOSES, SINUS_RHYTHM, Classes
 from ..data.folders import find_recordings
 from ..errors import UserError
-from ..inference.ensemble import Ensemble, joined_scores, load_ensemble, margins_to_thresholds, member_scores
+from ..inference.ensemble import (
+    Ensemble,
+    joined_scores,
+    load_ensemble,
+    margins_to_thresholds,
+    member_scores,
+    thresholds_of_mean,
+)
 from ..inference.model_files import manifest_of, whole_model
 from ..inference.predict import stack
 from ..preprocessing.loading import Loaded, load
@@ -100,6 +108,8 @@ def recalibrate(
     scores, codes = _scored(ensemble, headers, recordings, needs_labels=not unlabelled, jobs=jobs, log=log)
     if unlabelled:
         habits = adapted(joined_scores(ensemble, scores), ensemble.priors, _training_of(ensemble))
+        if ensemble.probabilities is not None:
+            habits = replace(habits, shift=habits.shift / ensemble.probabilities.slopes)  # of probabilities until here
         log(f"{scores.shape[1]} recordings; {UNLABELLED_RISK}")
         checked = ""
     else:
@@ -184,8 +194,8 @@ def _local(ensemble: Ensemble, scores: np.ndarray, codes: Sequence[tuple[str, ..
     by_member = voting.thresholds == "members"
     return Local(
         margins=margins_to_thresholds(ensemble, scores),
-        scores=joined_scores(ensemble, scores),
-        cuts=ensemble.member_thresholds.mean(axis=0) if by_member else ensemble.thresholds,
+        scores=scores.mean(axis=0),
+        cuts=ensemble.member_thresholds.mean(axis=0) if by_member else thresholds_of_mean(ensemble),
         labels=classes.labels(codes),
         weights=classes.weights,
         sinus_rhythm=classes.index.get(SINUS_RHYTHM),

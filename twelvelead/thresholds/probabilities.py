@@ -51,6 +51,10 @@ class LogisticMap:
         inside = expit(self.slopes * logit(np.clip(scores, NEAREST, 1 - NEAREST)) + self.intercepts)
         return np.where((scores <= 0) | (scores >= 1), scores, inside)
 
+    def inverse(self, probabilities: np.ndarray) -> np.ndarray:
+        """The scores float64 (…, classes) that have these probabilities."""
+        return LogisticMap(1 / self.slopes, -self.intercepts / self.slopes)(probabilities)
+
 
 def fit_probabilities(labels: np.ndarray, scores: np.ndarray, known: np.ndarray | None = None) -> LogisticMap:
     """The most likely map, in which each class is near one line that all classes share.
