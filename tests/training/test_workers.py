@@ -513,3 +513,16 @@ def test_after_any_kill_there_is_a_whole_model_and_a_restart_ends_alike(tmp_path
     outcomes = [line.rpartition(": ")[2] for line in result.stdout.splitlines()[1:]]
     assert len(outcomes) >= kills and outcomes.count("ok") >= 0.8 * kills, result.stdout
     assert set(outcomes) <= {"ok", "not reached"}, result.stdout
+
+
+def test_an_impossible_recipe_is_refused_before_it_is_trained(hospital, tmp_path):
+    recipe = get_recipe("butt").scaled(members=1, epochs=1, width=4, synthetic=0)
+    voting = dataclasses.replace(recipe.voting, thresholds="members")  # which cannot be calibrated
+    with pytest.raises(UserError, match=r"voting\.calibrated"):
+        workers.train_ensemble(
+            find_recordings(hospital),
+            tmp_path / "model",
+            dataclasses.replace(recipe, voting=voting),
+            scored_classes(load_weights(WEIGHTS)),
+        )
+    assert not (tmp_path / "model").exists()

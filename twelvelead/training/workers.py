@@ -29,6 +29,7 @@ from ..errors import UserError
 from ..inference.ensemble import Ensemble, load_ensemble
 from ..inference.model_files import Description
 from ..inference.predict import PackedRecordings
+from ..inference.recipe_checks import check_recipe
 from ..recipes import AnyRecipe
 from .batches import on_device
 from .epoch_watch import EpochWatch, check_tracker, open_tracker, write_epochs
@@ -111,11 +112,12 @@ def train_ensemble(
     Raises
     ------
     UserError
-        If there is nothing to train on, the folder cannot be written or is in use by another training, the loss
-        diverges, or a training process fails. What was done up to then is kept.
+        If the recipe is impossible, there is nothing to train on, the folder cannot be written or is in use by another
+        training, the loss diverges, or a training process fails. What was done up to then is kept.
     """
     started = time.time()
     check_tracker(tracker)
+    check_recipe(recipe)  # the finished model would be refused for it
     folder, device = Path(folder), torch.device(device)
     recipe = with_synthetic_in_time(recipe, budget_hours, log)
     rank, _ = _rank()
