@@ -19,7 +19,7 @@ from .console import EXIT_CODES, run_command
 from .errors import UserError
 from .evaluation import options as evaluator
 from .examples import EXAMPLES
-from .pretrained import default_model
+from .pretrained import default_model, named_model
 
 # Settings of a student; all others are those of its teacher.
 DISTIL_SETTINGS = ("epochs", "synthetic", "seed", "device", "limit", "time_budget_hours", "jobs", "patients", "tracker")
@@ -45,7 +45,8 @@ def build_parser() -> argparse.ArgumentParser:
     parser = OneLineParser(
         prog="twelvelead",
         description="12-lead ECG recordings in, cardiac diagnoses out.",
-        epilog="`twelvelead COMMAND --help` shows examples of each command.\n\n" + EXIT_CODES,
+        epilog="`twelvelead COMMAND --help` shows examples of each command. Where a command takes a trained MODEL,\n"
+        "`pretrained` is the one that comes with the package.\n\n" + EXIT_CODES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"twelvelead {__version__}")
@@ -94,7 +95,7 @@ def _add_train_and_classify(add: Add) -> None:
     )
     configuration.add_options(train)
     distil = add("distil", "train one network to the scores of a trained ensemble", _distil)
-    distil.add_argument("teacher", type=Path, metavar="TEACHER", help="folder of the trained ensemble")
+    distil.add_argument("teacher", type=named_model, metavar="TEACHER", help="folder of the trained ensemble")
     distil.add_argument("data", type=Path, metavar="DATA", help="folder of recordings to learn from")
     distil.add_argument("model", type=Path, metavar="MODEL", help="folder to write; a killed run in it is continued")
     configuration.add_options(distil, DISTIL_SETTINGS)
@@ -130,7 +131,9 @@ def _add_recalibrate(add: Add) -> None:
     recalibrate = add(
         "recalibrate", "make a model write diagnoses as a hospital does, from a few labelled recordings", _recalibrate
     )
-    recalibrate.add_argument("model", type=Path, metavar="MODEL", help="folder that training wrote; it stays as it is")
+    recalibrate.add_argument(
+        "model", type=named_model, metavar="MODEL", help="folder that training wrote; it stays as it is"
+    )
     recalibrate.add_argument(
         "data", type=Path, metavar="DATA", help="the hospital's recordings, with their diagnoses in the headers"
     )
@@ -156,7 +159,9 @@ def _add_predict(add: Add) -> None:
         metavar="RECORDING",
         help="WFDB header or signal (with or without extension), .mat, CSV, .npy, .npz, EDF, BDF or DICOM",
     )
-    predict.add_argument("--model", type=Path, metavar="MODEL", help="folder that training wrote (the package's model)")
+    predict.add_argument(
+        "--model", type=named_model, metavar="MODEL", help="folder that training wrote (the package's model)"
+    )
     predict.add_argument("--out", type=Path, metavar="FOLDER", help="gets NAME.json, NAME.csv and NAME.png of each")
     forms = predict.add_mutually_exclusive_group()
     forms.add_argument("--json", action="store_const", dest="form", const="json", help="print JSON, not a table")
@@ -189,7 +194,9 @@ def _add_report(add: Add) -> None:
     report.add_argument("labels", type=Path, metavar="LABELS", help="folder of headers, or of folders of them")
     report.add_argument("outputs", type=Path, metavar="OUTPUTS", help="folder of outputs, one CSV file for each header")
     report.add_argument("--out", type=Path, required=True, metavar="PAGE.html", help="the page to write")
-    report.add_argument("--model", type=Path, metavar="MODEL", help="folder of the model whose thresholds are shown")
+    report.add_argument(
+        "--model", type=named_model, metavar="MODEL", help="folder of the model whose thresholds are shown"
+    )
     report.add_argument("--data", type=Path, metavar="DATA", help="folder with the signals, if they are not in LABELS")
     report.add_argument("--compare", type=Path, metavar="OTHER_OUTPUTS", help="outputs of another run to compare with")
     report.add_argument(
@@ -248,7 +255,7 @@ def _add_experiments(add: Add) -> None:
 
 def _add_measure(add: Add) -> None:
     measure = add("measure", "score a model on recordings it has not learned from, and fill its model card", _measure)
-    measure.add_argument("model", type=Path, metavar="MODEL", help="folder that training wrote")
+    measure.add_argument("model", type=named_model, metavar="MODEL", help="folder that training wrote")
     measure.add_argument("data", type=Path, metavar="DATA", help="folder of labelled recordings")
     measure.add_argument(
         "--experiment",
@@ -279,7 +286,7 @@ def _add_tools(add: Add) -> None:
     preflight.add_argument("--docker", action="store_true", help="build the submission's image and run in it")
     preflight.add_argument("--minutes", type=float, default=1.0, metavar="N", help="budget of each training (1)")
     export = add("export", "write a trained model as an ONNX file, and compare the file with the model", _export)
-    export.add_argument("model", type=Path, metavar="MODEL", help="folder that training wrote")
+    export.add_argument("model", type=named_model, metavar="MODEL", help="folder that training wrote")
     export.add_argument("file", type=Path, metavar="OUT.onnx", help="file to write; docs/export.md says how to use it")
     completion = add("completion", "print a script with which a shell completes commands and options", _completion)
     completion.add_argument("shell", choices=("bash", "zsh", "tcsh"), metavar="SHELL", help="bash, zsh or tcsh")
@@ -319,8 +326,8 @@ def _distil(arguments: argparse.Namespace) -> int:
 def _classify(arguments: argparse.Namespace) -> int:
     from . import commands
 
-    folders = [arguments.first, arguments.second, arguments.third]
-    model, data, outputs = folders if arguments.third else [default_model(), *folders[:2]]
+    first, second, third = arguments.first, arguments.second, arguments.third
+    model, data, outputs = (named_model(first), second, third) if third else (default_model(), first, second)
     settings = configuration.from_options(arguments)
     if not 0 <= arguments.abstain <= 1:
         raise UserError(f"--abstain {arguments.abstain:g}: a share is a number from 0 to 1")

@@ -340,3 +340,13 @@ def test_an_explanation_of_ectopic_beats_points_at_the_ectopic_beats(tmp_path):
         chances.append(inside.mean())
         hits.append(inside[speaks_for.argmax()])
     assert np.mean(shares) > 2.5 * np.mean(chances) and np.mean(hits) > 0.6, (shares, chances, hits)
+
+
+def test_the_word_pretrained_names_the_packages_model_in_any_folder(tiny_model, header, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(pretrained, "PRETRAINED", tiny_model)
+    monkeypatch.chdir(tmp_path)
+    assert main(["predict", str(header), "--model", "pretrained"]) == 0
+    assert "2 members" in capsys.readouterr().out
+    (tmp_path / "pretrained").mkdir()  # a folder of that name is what was meant
+    assert main(["predict", str(header), "--model", "pretrained"]) == FAILED
+    assert "no trained model here" in capsys.readouterr().err
