@@ -29,8 +29,9 @@ from shared import markdown
 
 from twelvelead.data.sources import source_of
 from twelvelead.evaluation.metrics import challenge_metric
+from twelvelead.inference.ensemble import thresholds_of_mean
 from twelvelead.inference.model_files import Description, read_description
-from twelvelead.recalibration.frequencies import adapted
+from twelvelead.recalibration.frequencies import adapted_mean
 from twelvelead.recalibration.posterior import (
     DEFAULT_PRIOR,
     Habits,
@@ -89,7 +90,7 @@ def cases(experiment: Path, pool_below: int) -> Iterator[Case]:
             seen = set(sources[rows].tolist()) & trained_sources
             line = model.probabilities
             of_mean = scores[rows] if line is None else line.inverse(scores[rows])
-            cuts = model.thresholds if line is None else line.inverse(model.thresholds)
+            cuts = thresholds_of_mean(model)
             local = Local(
                 margins_of(of_mean, cuts),
                 of_mean,
@@ -131,11 +132,8 @@ def gains_unlabelled(case: Case, draws: int) -> list[float]:
 
 def _adapted(case: Case, rows: np.ndarray) -> Habits:
     """What `recalibrate --unlabelled` learns from these recordings."""
-    line, scores = case.model.probabilities, case.local.scores[rows]
-    if line is None:
-        return adapted(scores, case.model.priors, case.model.recipe.parts[0].training)
-    habits = adapted(line(scores), case.model.priors, None)
-    return replace(habits, shift=habits.shift / line.slopes)
+    model = case.model
+    return adapted_mean(case.local.scores[rows], model.probabilities, model.priors, model.recipe.parts[0].training)
 
 
 def cell(values: list[float]) -> str:

@@ -18,6 +18,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import expit, logit
 
+from .curves import calibration
+
 NEAREST = 1e-6  # a score is kept this far from 0 and 1, where its log-odds are infinite
 STEPS = 100  # of Newton's method, which needs about ten
 FLATTEST = 1e-9  # a curvature below this means that no line is better than another
@@ -69,9 +71,8 @@ def reliability(labels: np.ndarray, scores: np.ndarray, bins: int = 10) -> Relia
     labels, scores = np.asarray(labels, dtype=np.float64), np.asarray(scores, dtype=np.float64)
     if len(scores) == 0 or not ((scores >= 0) & (scores <= 1)).all():
         raise ValueError("scores must be from 0 to 1, and there must be some")
-    place = np.minimum((scores * bins).astype(int), bins - 1)
-    surplus = np.bincount(place, weights=labels - scores, minlength=bins)
-    error = float(np.abs(surplus).sum() / len(scores))
+    in_bins = calibration(labels, scores, bins)
+    error = float(in_bins.recordings @ np.abs(in_bins.score - in_bins.observed) / len(scores))
     if labels.min() == labels.max():
         return Reliability(np.nan, np.nan, error)
     odds = logit(np.clip(scores, NEAREST, 1 - NEAREST))

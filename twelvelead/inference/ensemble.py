@@ -191,10 +191,10 @@ def margins_to_thresholds(ensemble: Ensemble, scores: np.ndarray) -> np.ndarray:
     return margins_of(scores.mean(axis=0), thresholds_of_mean(ensemble))
 
 
-def thresholds_of_mean(ensemble: Ensemble) -> np.ndarray:
+def thresholds_of_mean(model: Ensemble | Description) -> np.ndarray:
     """The thresholds of the members' mean score, float64 (classes,), also where `thresholds` are of probabilities."""
-    line = ensemble.probabilities
-    return ensemble.thresholds if line is None else line.inverse(ensemble.thresholds)
+    line = model.probabilities
+    return model.thresholds if line is None else line.inverse(model.thresholds)
 
 
 def member_labels(ensemble: Ensemble, scores: np.ndarray) -> np.ndarray:

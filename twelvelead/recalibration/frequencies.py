@@ -13,10 +13,13 @@ if they had it, and so does a network that is wrong about recordings of another 
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from scipy.special import expit, logit
 
 from ..recipe import Training
+from ..thresholds.probabilities import LogisticMap
 from ..thresholds.uncertainty import log_odds
 from .posterior import Habits
 
@@ -79,3 +82,16 @@ def adapted(scores: np.ndarray, training_frequencies: np.ndarray, training: Trai
     here = class_frequencies(log_odds(scores) - weighting, before)
     shift = np.where(known, logit(before) - logit(here), 0.0)
     return Habits(shift, np.zeros(len(shift), dtype=bool), False)
+
+
+def adapted_mean(
+    mean: np.ndarray, line: LogisticMap | None, training_frequencies: np.ndarray, training: Training
+) -> Habits:
+    """`adapted` for the members' mean score (recordings, classes); the shifts are of that score's thresholds.
+
+    Where the model has a map to probabilities, frequencies are estimated from these.
+    """
+    if line is None:
+        return adapted(mean, training_frequencies, training)
+    habits = adapted(line(mean), training_frequencies, None)
+    return replace(habits, shift=habits.shift / line.slopes)

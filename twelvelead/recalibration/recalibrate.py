@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,6 @@ from ..data.folders import find_recordings
 from ..errors import UserError
 from ..inference.ensemble import (
     Ensemble,
-    joined_scores,
     load_ensemble,
     margins_to_thresholds,
     member_scores,
@@ -32,9 +30,8 @@ from ..inference.ensemble import (
 from ..inference.model_files import manifest_of, whole_model
 from ..inference.predict import stack
 from ..preprocessing.loading import Loaded, load
-from ..recipe import Training
 from ..terminal import printable
-from .frequencies import adapted
+from .frequencies import adapted_mean
 from .model_folder import check_out, write_recalibrated
 from .posterior import DEFAULT_PRIOR, FEW, Habits, Local, decide_with, learn, no_habits, rewards
 
@@ -107,9 +104,8 @@ def recalibrate(
     headers = [headers[row] for row in np.random.default_rng(seed).permutation(len(headers))]
     scores, codes = _scored(ensemble, headers, recordings, needs_labels=not unlabelled, jobs=jobs, log=log)
     if unlabelled:
-        habits = adapted(joined_scores(ensemble, scores), ensemble.priors, _training_of(ensemble))
-        if ensemble.probabilities is not None:
-            habits = replace(habits, shift=habits.shift / ensemble.probabilities.slopes)  # of probabilities until here
+        training = ensemble.recipe.parts[0].training
+        habits = adapted_mean(scores.mean(axis=0), ensemble.probabilities, ensemble.priors, training)
         log(f"{scores.shape[1]} recordings; {UNLABELLED_RISK}")
         checked = ""
     else:
@@ -182,11 +178,6 @@ def _scored(
     if len(codes) < most and most < len(headers):
         log(f"{len(codes)} recordings can be used, fewer than {most}")
     return np.concatenate(scores, axis=1), codes
-
-
-def _training_of(ensemble: Ensemble) -> Training | None:
-    """How the scores got their level; None if they are probabilities."""
-    return ensemble.recipe.parts[0].training if ensemble.probabilities is None else None
 
 
 def _local(ensemble: Ensemble, scores: np.ndarray, codes: Sequence[tuple[str, ...]]) -> Local:
