@@ -21,7 +21,7 @@ from twelvelead.recalibration import model_folder
 from twelvelead.recalibration.model_folder import write_recalibrated
 from twelvelead.recalibration.posterior import Habits, no_habits
 from twelvelead.recalibration.recalibrate import described, recalibrate
-from twelvelead.thresholds.uncertainty import log_odds
+from twelvelead.thresholds.logistic import log_odds
 from twelvelead.training.model_card import CARD
 
 pytestmark = pytest.mark.slow  # they need a trained model

@@ -16,14 +16,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import expit, logit
 
+from ..thresholds.logistic import log_odds, logistic_regression
 from .curves import calibration
 
 NEAREST = 1e-6  # a score is kept this far from 0 and 1, where its log-odds are infinite
-STEPS = 100  # of Newton's method, which needs about ten
-FLATTEST = 1e-9  # a curvature below this means that no line is better than another
-LONGEST_STEP = 4.0  # in slope and in log-odds; a longer step may overshoot where the classes are nearly separated
 STEEPEST = 100.0  # the slope of scores that separate the recordings perfectly would be infinite
 
 
@@ -75,23 +72,7 @@ def reliability(labels: np.ndarray, scores: np.ndarray, bins: int = 10) -> Relia
     error = float(in_bins.recordings @ np.abs(in_bins.score - in_bins.observed) / len(scores))
     if labels.min() == labels.max():
         return Reliability(np.nan, np.nan, error)
-    odds = logit(np.clip(scores, NEAREST, 1 - NEAREST))
-    slope = _fit(np.stack([odds, np.ones_like(odds)]), np.zeros_like(odds), labels)[0]
-    (intercept,) = _fit(np.ones((1, len(odds))), odds, labels)
+    odds = log_odds(scores, NEAREST)
+    slope = logistic_regression(np.stack([odds, np.ones_like(odds)]), labels)[0]
+    (intercept,) = logistic_regression(np.ones((1, len(odds))), labels, offset=odds)
     return Reliability(float(np.clip(slope, -STEEPEST, STEEPEST)), float(intercept), error)
-
-
-def _fit(columns: np.ndarray, offset: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Coefficients of a logistic regression, by Newton's method: float64 (columns,)."""
-    coefficients = np.zeros(len(columns))
-    for _ in range(STEPS):
-        p = expit(offset + coefficients @ columns)
-        gradient = columns @ (labels - p)
-        curvature = (columns * (p * (1 - p))) @ columns.T
-        if np.linalg.eigvalsh(curvature)[0] < FLATTEST:
-            break
-        step = np.clip(np.linalg.solve(curvature, gradient), -LONGEST_STEP, LONGEST_STEP)
-        coefficients = coefficients + step
-        if np.abs(step).max() < 1e-10:
-            break
-    return coefficients

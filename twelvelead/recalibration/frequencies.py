@@ -19,8 +19,8 @@ import numpy as np
 from scipy.special import expit, logit
 
 from ..recipe import Training
+from ..thresholds.logistic import log_odds
 from ..thresholds.probabilities import LogisticMap
-from ..thresholds.uncertainty import log_odds
 from .posterior import Habits
 
 WEIGHTED_LOSSES = ("weighted_cross_entropy",)

@@ -22,7 +22,7 @@ from ..errors import UserError
 from ..files import write_json, write_text
 from ..inference.model_files import manifest_of, read_description, sealed, whole_model
 from ..terminal import printable
-from ..thresholds.uncertainty import log_odds
+from ..thresholds.logistic import log_odds
 from ..training.model_card import CARD
 from ..training.publishing import MANIFEST, hashes_of, link_or_copy
 from .posterior import Habits, rules_of

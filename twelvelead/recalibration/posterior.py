@@ -33,7 +33,7 @@ import numpy as np
 from scipy.special import expit, ndtr, ndtri
 
 from ..thresholds.decisions import Rules
-from ..thresholds.uncertainty import log_odds
+from ..thresholds.logistic import log_odds
 
 FEW = 20  # if there are fewer recordings, the strength of the data falls in proportion to their number
 _MOST_ROUNDS = 60

@@ -18,7 +18,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import expit, logit
+from scipy.special import expit
+
+from .logistic import log_odds, logistic_regression
 
 NEAREST = 1e-12  # a score is kept this far from 0 and 1, where its log-odds are infinite
 # The slope and the intercept that all classes share are normal around 1 and 0 with these spreads. The first keeps the
@@ -28,8 +30,6 @@ SHARED_SPREAD = 0.5, 10.0
 # with a handful of positives: with no positive at all the intercept goes down only as far as the second one allows.
 SLOPE_SPREAD, INTERCEPT_SPREAD = 0.25, 1.0
 FLATTEST = 0.05  # smallest slope, so that the map always rises
-MOST_STEPS = 100  # of Newton's method, which needs about ten
-LONGEST_STEP = 2.0
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class LogisticMap:
     def __call__(self, scores: np.ndarray) -> np.ndarray:
         """Probabilities float64 (…, classes) of scores (…, classes) in [0, 1]. The scores 0 and 1 stay as they are."""
         scores = np.asarray(scores, dtype=np.float64)
-        inside = expit(self.slopes * logit(np.clip(scores, NEAREST, 1 - NEAREST)) + self.intercepts)
+        inside = expit(self.slopes * log_odds(scores, NEAREST) + self.intercepts)
         return np.where((scores <= 0) | (scores >= 1), scores, inside)
 
     def inverse(self, probabilities: np.ndarray) -> np.ndarray:
@@ -67,26 +67,15 @@ def fit_probabilities(labels: np.ndarray, scores: np.ndarray, known: np.ndarray 
         Labels that count. The others say nothing, because the recording's source never writes the class.
     """
     labels = np.asarray(labels, dtype=np.float64)
-    odds = logit(np.clip(np.asarray(scores, dtype=np.float64), NEAREST, 1 - NEAREST))
+    odds = log_odds(scores, NEAREST)
     counts = np.ones(labels.shape, dtype=bool) if known is None else known
-    shared = _line(labels[counts], odds[counts], np.array([1.0, 0.0]), np.array(SHARED_SPREAD))
+
+    def line(of_label: np.ndarray, of_score: np.ndarray, centre: np.ndarray, spread: np.ndarray) -> np.ndarray:
+        columns = np.stack([of_score, np.ones_like(of_score)])
+        return logistic_regression(columns, of_label, centre=centre, spread=spread)
+
+    shared = line(labels[counts], odds[counts], np.array([1.0, 0.0]), np.array(SHARED_SPREAD))
     spread = np.array([SLOPE_SPREAD, INTERCEPT_SPREAD])
-    lines = [_line(labels[counts[:, k], k], odds[counts[:, k], k], shared, spread) for k in range(labels.shape[1])]
+    lines = [line(labels[counts[:, k], k], odds[counts[:, k], k], shared, spread) for k in range(labels.shape[1])]
     slopes, intercepts = np.array(lines).reshape(-1, 2).T
     return LogisticMap(np.maximum(slopes, FLATTEST), intercepts)
-
-
-def _line(labels: np.ndarray, odds: np.ndarray, centre: np.ndarray, spread: np.ndarray) -> np.ndarray:
-    """Slope and intercept, float64 (2,), that maximise likelihood times a normal prior, by Newton's method."""
-    columns = np.stack([odds, np.ones_like(odds)])
-    precision = 1 / spread**2
-    line = centre.copy()
-    for _ in range(MOST_STEPS):
-        p = expit(line @ columns)
-        gradient = columns @ (labels - p) - precision * (line - centre)
-        curvature = (columns * (p * (1 - p))) @ columns.T + np.diag(precision)
-        step = np.clip(np.linalg.solve(curvature, gradient), -LONGEST_STEP, LONGEST_STEP)
-        line = line + step
-        if np.abs(step).max() < 1e-9:
-            break
-    return line

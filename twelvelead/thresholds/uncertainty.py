@@ -8,16 +8,10 @@ marked = to_look_at(uncertainties, share=0.1)
 from __future__ import annotations
 
 import numpy as np
-from scipy.special import expit, logit
+from scipy.special import expit
 
 from .decisions import majority_of
-
-_NEAREST = 1e-9  # to 0 or 1, so that log-odds are finite
-
-
-def log_odds(values: np.ndarray) -> np.ndarray:
-    """Log-odds of scores or thresholds; those within 1e-9 of 0 or 1 are taken to be so far away from it."""
-    return logit(np.clip(np.asarray(values, dtype=np.float64), _NEAREST, 1 - _NEAREST))
+from .logistic import log_odds
 
 
 def margins_of(scores: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
