@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..thresholds import logistic
 from .metrics import counts_at_thresholds
 
 _Z_95 = 1.959963984540054  # the normal distribution's quantile of 97.5 %
@@ -125,8 +126,7 @@ def log_odds(scores: np.ndarray, limit: float = 0.001) -> np.ndarray:
     >>> log_odds(np.array([0.0, 0.5])).round(3).tolist()
     [-6.907, 0.0]
     """
-    p = np.clip(np.asarray(scores, dtype=np.float64), limit, 1 - limit)
-    return np.log(p / (1 - p))
+    return logistic.log_odds(scores, limit)
 
 
 def log_odds_histogram(
