@@ -181,9 +181,10 @@ def curve_of(training: Training, out: Path) -> Curve:
 
 
 def validation_of(training: Training, out: Path) -> list[str]:
-    """The recordings that validated the first network of a training, named as in its splits.json."""
+    """The recordings that validated the first network of a training, named as in `Cohort.names`."""
     path = training.folder(out) / "model" / "splits.json"
-    return list(json.loads(path.read_text(encoding="utf-8"))["validation_of_member"]["0"])
+    headers = json.loads(path.read_text(encoding="utf-8"))["validation_of_member"]["0"]
+    return [Path(header).with_suffix("").as_posix() for header in headers]
 
 
 def trainings_in(out: Path, minutes: float, parameters: int) -> list[Training]:

@@ -2,139 +2,73 @@
 """Validation metric against minutes of one core: every recipe, and the authors' pipeline (reference.py).
 
     python benchmarks/time_to_quality.py data/challenge OUT --minutes 30
-    python benchmarks/time_to_quality.py data/challenge OUT --minutes 30 --recipes butt,s4 --budgets 3,6,30
+    python benchmarks/time_to_quality.py data/challenge OUT --minutes 30 --recipes butt s4 --budgets 3 8
 
-Each recipe trains one member on 80 % of the recordings of DATA (without DATA, of synthetic ones), within each of the
-budgets, by default a fifth of --minutes and all of them: a schedule that fits into a short budget reaches a score
-sooner than the same minutes of a long one. The authors' pipeline trains the network of butt-2020 on the same
-recordings until --minutes are over. All are validated on the same other 20 % after every epoch, by the Challenge metric
-with the best common threshold, as in history.csv. The time is that of one core from the start of a training. For
-recipes that includes reading, preparing and making recordings, and for all it includes validation; the authors'
-validation recordings are prepared before their clock starts, which spares them the reading.
+Each recipe trains one network within each of the budgets, by default a fifth of --minutes and all of them: a schedule
+that fits into a short budget reaches a score sooner than the same minutes of a long one. equal_time.py makes these
+trainings; what is in its OUT is not trained again. The authors' pipeline trains the network of butt-2020 on the same
+recordings until --minutes are over. All are validated on the same 20 % of the recordings that train (without the tested
+ones of --groups) after every epoch, by the Challenge metric with the best common threshold, as in history.csv. The time
+is that of one core from the start of a training, by the clock of its own process. For recipes that includes reading,
+preparing and making recordings, and for all it includes validation; the authors' validation recordings are prepared
+before their clock starts, which spares them the reading.
 
-OUT gets curves.json, after every training, so that a run that was stopped goes on; time_to_quality.png; and table.md,
-which says how many times sooner each recipe reaches the best score of the authors' pipeline. Recipes for other classes
-are scored by another metric, and those that join others train no networks of their own, so neither is drawn.
+OUT gets time_to_quality.png, and time_to_quality.md, which says how many times sooner each recipe reaches the best
+score of the authors' pipeline. A run that was stopped goes on. Recipes for other classes are scored by another metric,
+and those that join others have several networks, so neither is drawn.
 """
 
 from __future__ import annotations
 
 import argparse
-import csv
 import json
-import shutil
 import sys
 import time
-from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import reference
 import torch
-from repository import ROOT  # noqa: F401  makes the package importable
+from equal_time import (
+    DEFAULT,
+    DEFAULT_SYNTHETIC,
+    PARAMETERS,
+    Curve,
+    Training,
+    curve_of,
+    one_network,
+    read_data,
+    trained,
+    validation_of,
+)
 from shared import CLASSES, process, write_table
 
-from twelvelead.data.folders import find_recordings
 from twelvelead.data.header import read_header
-from twelvelead.errors import RecordingError
+from twelvelead.errors import UserError
 from twelvelead.files import write_json
 from twelvelead.recipes import RECIPES, Recipe
 from twelvelead.thresholds.objectives import objective_of
 from twelvelead.thresholds.search import common
-from twelvelead.training.workers import train_ensemble
 
 AUTHORS = "the authors' pipeline"
 LONGEST_S = 105  # reference.py does not cut longer recordings into pieces
-TRAIN_FRACTION = 0.8
-DEFAULT = "butt"
 
 
-class Curve(NamedTuple):
-    """A training: minutes since its start at the end of each epoch, and the validation metric there."""
-
-    name: str
-    minutes: list[float]
-    metric: list[float]
-
-    def best(self, within: float) -> float:
-        """The best metric of the epochs that ended within so many minutes; −∞ if none did."""
-        return max((metric for minutes, metric in zip(self.minutes, self.metric) if minutes <= within), default=-np.inf)
-
-    def reaches(self, score: float) -> float:
-        """After how many minutes the metric is at least this score for the first time; ∞ if it never is."""
-        return min((minutes for minutes, metric in zip(self.minutes, self.metric) if metric >= score), default=np.inf)
-
-
-def comparable() -> dict[str, Recipe]:
+def comparable() -> list[str]:
     """The recipes that have one network and the Challenge's classes."""
-    return {
-        name: recipe
-        for name, recipe in RECIPES.items()
-        if isinstance(recipe, Recipe) and recipe.label_set == "challenge"
-    }
+    return [name for name, recipe in RECIPES.items() if isinstance(recipe, Recipe) and recipe.label_set == "challenge"]
 
 
 def usable(headers: list[Path]) -> list[Path]:
-    """Recordings that both sides can read: MATLAB files of twelve leads, with a diagnosis, not too long."""
+    """Recordings that the authors' pipeline can read: MATLAB files of twelve leads, with a diagnosis, not too long."""
     chosen = []
     for path in headers:
-        try:
-            header = read_header(path)
-        except RecordingError:
-            continue
+        header = read_header(path)
         words = path.read_text(errors="replace").split("\n", 1)[0].split()
         is_short = words[1:2] == ["12"] and len(words) > 3 and float(words[3]) <= LONGEST_S * float(words[2])
         if is_short and header.codes and path.with_suffix(".mat").is_file():
             chosen.append(path)
     return chosen
-
-
-def one_member(recipe: Recipe, width: int | None) -> Recipe:
-    """The recipe with one member, which every recipe trains and validates on the same recordings."""
-    recipe = recipe.scaled(members=1, width=width)
-    voting = replace(
-        recipe.voting,
-        folds=0,
-        train_fraction=TRAIN_FRACTION,
-        threshold_method="common",
-        threshold_options={},
-        convention_recordings=0,
-    )
-    return replace(recipe, voting=voting)
-
-
-def of_recipe(
-    recipe: Recipe, headers: list[Path], root: Path, folder: Path, minutes: float, seed: int
-) -> tuple[Curve, list[str]]:
-    """The curve of a recipe within a budget, and the recordings that validated it, named as in splits.json."""
-    torch.set_num_threads(1)
-    started, prepared = time.perf_counter(), [0.0]
-
-    def log(line: str) -> None:
-        if line.startswith("training "):  # what train_ensemble says when all recordings are prepared
-            prepared[0] = time.perf_counter() - started
-        print(f"  {line}", flush=True)
-
-    shutil.rmtree(folder, ignore_errors=True)
-    train_ensemble(
-        headers,
-        folder,
-        recipe,
-        CLASSES,
-        root=root,
-        seed=seed,
-        budget_hours=minutes / 60,
-        jobs=1,
-        workers=1,
-        log=log,
-    )
-    with open(folder / "history.csv", newline="") as file:
-        rows = list(csv.DictReader(file))
-    ends = prepared[0] + np.cumsum([float(row["seconds"]) for row in rows])
-    validation = json.loads((folder / "splits.json").read_text())["validation_of_member"]["0"]
-    name = f"{recipe.name}, {minutes:g} min"
-    return Curve(name, (ends / 60).tolist(), [float(row["metric"]) for row in rows]), validation
 
 
 def of_authors(train: list[Path], validation: list[Path], minutes: float, width: int, seed: int) -> Curve:
@@ -146,14 +80,14 @@ def of_authors(train: list[Path], validation: list[Path], minutes: float, width:
     network = reference.Network(len(CLASSES.codes), width)
     optimizer, rng = reference.new_optimizer(network), np.random.default_rng(seed)
     curve = Curve(AUTHORS, [], [])
-    started = time.perf_counter()
-    while time.perf_counter() - started < 60 * minutes:
+    started = time.process_time()
+    while time.process_time() - started < 60 * minutes:
         loss = reference.train_epoch(network, optimizer, train, labels, rng)
         network.eval()
         with torch.no_grad():
             scores = np.stack([torch.sigmoid(network(x[None]))[0].numpy() for x in inputs])
         curve.metric.append(common(objective_of(CLASSES, truth, scores)).stages[-1][1])
-        curve.minutes.append((time.perf_counter() - started) / 60)
+        curve.minutes.append((time.process_time() - started) / 60)
         print(f"  {curve.minutes[-1]:.1f} min: loss {loss:.4f}, metric {curve.metric[-1]:.3f}", flush=True)
     return curve
 
@@ -176,6 +110,10 @@ def rows_of(curves: list[Curve], minutes: float) -> list[list[str]]:
     return rows
 
 
+def _end(minutes: list[float]) -> float:
+    return minutes[-1] if minutes else 0.0
+
+
 def _figure(value: float, form: str = ".3f") -> str:
     return f"{value:{form}}" if np.isfinite(value) else "–"
 
@@ -193,8 +131,8 @@ def draw(curves: list[Curve], minutes: float, path: Path) -> None:
         name = curve.name.rpartition(",")[0] or curve.name
         colour = "black" if curve.name == AUTHORS else colours.setdefault(name, f"C{len(colours)}")
         best = np.maximum.accumulate(curve.metric) if curve.metric else []
-        is_short = curve.name != AUTHORS and not curve.name.endswith(f", {minutes:g} min")
-        style = "--" if is_short else "-"
+        longest = max((other.minutes for other in curves if other.name.startswith(f"{name},")), key=_end, default=None)
+        style = "-" if longest in (None, curve.minutes) else "--"
         axis.plot(curve.minutes, best, style, color=colour, marker=".", drawstyle="steps-post", label=curve.name)
     score = next((curve.best(minutes) for curve in curves if curve.name == AUTHORS), -np.inf)
     if np.isfinite(score):
@@ -207,63 +145,63 @@ def draw(curves: list[Curve], minutes: float, path: Path) -> None:
     figure.savefig(path, dpi=120, format="png")
 
 
-def measure(
-    data: Path, out: Path, recipes: list[str], budgets: list[float], minutes: float, width: int | None, seed: int
-) -> list[Curve]:
-    """All curves, those of an earlier start from curves.json."""
-    headers = usable(find_recordings(data))
-    if not headers:
-        sys.exit(f"{data}: no recording of 12 leads in MATLAB files with a diagnosis and at most {LONGEST_S} s")
-    settings = dict(recordings=len(headers), minutes=minutes, width=width, seed=seed)
-    path = out / "curves.json"
-    before = json.loads(path.read_text()) if path.is_file() else dict(settings=settings, validation=None, curves=[])
-    if before["settings"] != settings:
-        sys.exit(f"{path}: measured with {before['settings']}, not {settings}; choose another folder")
-    curves, validation = [Curve(*curve) for curve in before["curves"]], before["validation"]
-
-    def add(curve: Curve) -> None:
-        curves.append(curve)
-        write_json(path, dict(settings=settings, validation=validation, curves=curves))
-
-    for name in recipes:
-        for budget in budgets:
-            title = f"{name}, {budget:g} min"
-            if title in [curve.name for curve in curves]:
-                continue
-            print(title, flush=True)
-            with process(1) as one:
-                recipe = one_member(comparable()[name], width)
-                curve, validated = one.submit(of_recipe, recipe, headers, data, out / "model", budget, seed).result()
-            if validation not in (None, validated):
-                sys.exit(f"{title}: other recordings validated it than the trainings before; nothing can be compared")
+def measure(data: Path, options: argparse.Namespace) -> list[Curve]:
+    """All curves; those of an earlier start are not trained again."""
+    cohort, train, _ = read_data(data, options.groups)
+    curves, validation = [], []
+    for name in options.recipes:
+        for budget in options.budgets or [options.minutes / 5, options.minutes]:
+            training = Training(name, options.synthetic, options.seed, budget)
+            trained(training, options.out, cohort, train, options.parameters)
+            validated = validation_of(training, options.out)
+            if validation not in ([], validated):
+                sys.exit(f"{name}: other recordings validated it than the trainings before; nothing can be compared")
             validation = validated
-            add(curve)
-    if AUTHORS not in [curve.name for curve in curves]:
-        print(AUTHORS, flush=True)
-        named = {str(path.relative_to(data)): path for path in headers}
-        held_out = [named.pop(name) for name in validation]
-        with process(1) as one:
-            wide = width or RECIPES["butt-2020"].parts[0].network["width"]
-            add(one.submit(of_authors, list(named.values()), held_out, minutes, wide, seed).result())
-    return curves
+            curves.append(curve_of(training, options.out))
+    headers = {cohort.names[row]: cohort.headers[row] for row in train}
+    return [*curves, _curve_of_authors(headers, validation, options)]
+
+
+def _curve_of_authors(headers: dict[str, Path], validation: list[str], options: argparse.Namespace) -> Curve:
+    """The curve of the authors' pipeline, of an earlier start from authors.json."""
+    width = one_network(RECIPES["butt-2020"], 0, options.parameters).parts[0].network["width"]
+    made_with = dict(
+        recordings=len(headers), validation=validation, minutes=options.minutes, width=width, seed=options.seed
+    )
+    path = options.out / "authors.json"
+    if path.is_file():
+        kept = json.loads(path.read_text(encoding="utf-8"))
+        if kept["made_with"] != made_with:
+            sys.exit(f"{path}: was made with other settings or recordings; name another folder")
+        return Curve(*kept["curve"])
+    print(AUTHORS, flush=True)
+    readable = set(usable(list(headers.values())))
+    missing = [name for name in validation if headers[name] not in readable]
+    if missing:
+        sys.exit(f"{missing[0]}: the authors' pipeline cannot read it; leave it out of DATA")
+    held_out = [headers.pop(name) for name in validation]
+    train = [path for path in headers.values() if path in readable]
+    with process(1) as one:
+        curve = one.submit(of_authors, train, held_out, options.minutes, width, options.seed).result()
+    write_json(path, dict(made_with=made_with, curve=curve))
+    return curve
 
 
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", nargs="?", type=Path, help="folder of recordings; synthetic ones by default")
-    parser.add_argument("out", type=Path, help="folder for the curves, the picture and the table")
+    parser.add_argument("out", type=Path, help="folder for the trainings, the picture and the table")
+    parser.add_argument("--groups", type=Path, metavar="CSV", help="recording,group of those that take no part")
     parser.add_argument("--minutes", type=float, default=30.0, help="of the authors' pipeline")
-    parser.add_argument("--recipes", help=f"names with commas between; by default {','.join(comparable())}")
-    parser.add_argument("--budgets", help="minutes of each training of a recipe, with commas between")
-    parser.add_argument("--width", type=int, help="filters of every network's first level; the recipe's by default")
+    parser.add_argument("--recipes", nargs="+", default=comparable(), choices=comparable(), metavar="NAME")
+    parser.add_argument("--budgets", type=float, nargs="+", metavar="M", help="minutes of each training of a recipe")
+    parser.add_argument(
+        "--synthetic", type=int, default=DEFAULT_SYNTHETIC, metavar="N", help="most synthetic recordings of a training"
+    )
+    parser.add_argument("--parameters", type=int, default=PARAMETERS, metavar="N", help="of a network")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--recordings", type=int, default=400, help="how many synthetic ones, without DATA")
     options = parser.parse_args(arguments)
-    recipes = options.recipes.split(",") if options.recipes else list(comparable())
-    unknown = [name for name in recipes if name not in comparable()]
-    if unknown:
-        sys.exit(f"{unknown[0]} cannot be compared here; there are: {', '.join(comparable())}")
-    budgets = [float(text) for text in (options.budgets or f"{options.minutes / 5},{options.minutes}").split(",")]
     options.out.mkdir(parents=True, exist_ok=True)
     data = options.data
     if data is None:
@@ -271,12 +209,11 @@ def main(arguments: list[str] | None = None) -> None:
 
         data = options.out / "synthetic"
         write_hospital(data, "birch", options.recordings, seed=1)
-    curves = measure(data, options.out, recipes, budgets, options.minutes, options.width, options.seed)
-    shutil.rmtree(options.out / "model", ignore_errors=True)
+    curves = measure(data, options)
     draw(curves, options.minutes, options.out / "time_to_quality.png")
     head = ["training", f"best score in {options.minutes:g} min", "minutes to the authors' score", "times sooner"]
     rows = rows_of(curves, options.minutes)
-    write_table(head, rows, options.out / "table.md")
+    write_table(head, rows, options.out / "time_to_quality.md")
     of_default = next((row for row in rows if row[0] == DEFAULT), None)
     if of_default:
         print(
@@ -286,4 +223,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except UserError as error:
+        sys.exit(str(error))

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import json
 import re
 import shutil
 import subprocess
 import sys
+import threading
+import time
 from concurrent.futures import Future
 from contextlib import contextmanager
 from itertools import product
@@ -26,7 +29,7 @@ from twelvelead.models.cpu import accelerate, buffers, scoring_layers
 from twelvelead.models.cpu.butt import ScoringButt
 from twelvelead.models.network import fuse
 from twelvelead.preprocessing.prepare import Prepared, prepare
-from twelvelead.recipes import Input
+from twelvelead.recipes import RECIPES, Input
 
 FOLDER = Path(__file__).resolve().parent.parent / "benchmarks"
 
@@ -297,13 +300,10 @@ def test_time_to_quality_counts_the_minutes_to_the_authors_best_score(benchmark)
     ]
 
 
-def test_time_to_quality_compares_recipes_on_the_same_recordings_only(benchmark, hospital, tmp_path):
+def test_time_to_quality_reads_what_both_sides_can_read(benchmark, hospital, tmp_path):
     quality = benchmark("time_to_quality")
     assert {"butt", "s4", "isibrno-2021"} <= set(quality.comparable())
     assert not {"vote", "crnn", "butt-cpsc"} & set(quality.comparable())
-    for recipe in quality.comparable().values():
-        voting = quality.one_member(recipe, 4).voting
-        assert (voting.members, voting.folds, voting.train_fraction) == (1, 0, quality.TRAIN_FRACTION)
     data = shutil.copytree(hospital, tmp_path / "data")
     headers = find_recordings(data)
     long, undiagnosed = headers[:2]
@@ -317,21 +317,92 @@ def test_time_to_quality_compares_recipes_on_the_same_recordings_only(benchmark,
     }
 
 
+@pytest.mark.parametrize("name", RECIPES)
+def test_equal_time_gives_each_recipe_one_network_and_one_part(benchmark, name):
+    """Of a recipe that joins others, each has one network. None is wider than published."""
+    recipe = benchmark("equal_time").one_network(RECIPES[name], 300, 200_000)
+    assert [part.voting.members for part in recipe.parts] == [1] * len(RECIPES[name].parts)
+    for part, published in zip(recipe.parts, RECIPES[name].parts):
+        assert (part.voting.folds, part.voting.train_fraction) == (0, 0.8)
+        assert part.synthetic.recordings == 300
+        assert part.network["width"] <= published.network["width"]
+        assert (part.training, part.input, part.augmentation) == (
+            published.training,
+            published.input,
+            published.augmentation,
+        )
+
+
+def test_equal_time_counts_what_a_training_computes_and_not_what_it_waits(benchmark):
+    with benchmark("equal_time").seconds_of_this_process():
+        began = time.time(), time.perf_counter()
+        threading.Event().wait(0.5)
+        waited = time.time() - began[0], time.perf_counter() - began[1]
+        while time.process_time() - began[1] < 0.3:
+            pass
+        assert max(waited) < 0.25 and time.time() - began[0] >= 0.29
+
+
 @pytest.mark.slow
-def test_time_to_quality_draws_all_trainings_and_goes_on_where_it_stopped(benchmark, hospital, tmp_path, monkeypatch):
-    quality = benchmark("time_to_quality")
-    options = [hospital, tmp_path, "--width", "4", "--minutes", "0.01", "--budgets", "0.01", "--recipes"]
-    quality.main([*map(str, options), "s4"])
-    before = json.loads((tmp_path / "curves.json").read_text())
-    assert [curve[0] for curve in before["curves"]] == ["s4, 0.01 min", quality.AUTHORS]
-    assert all(len(curve[1]) == len(curve[2]) >= 1 for curve in before["curves"])
-    assert (tmp_path / "time_to_quality.png").read_bytes()[:4] == b"\x89PNG"
-    assert len((tmp_path / "table.md").read_text().splitlines()) == 4
-    monkeypatch.setattr(quality, "of_authors", None)  # neither is trained again
-    monkeypatch.setattr(quality, "of_recipe", None)
-    quality.main([*map(str, options), "s4"])
-    with pytest.raises(SystemExit, match="choose another folder"):
-        quality.main([*map(str, options), "s4", "--seed", "1"])
+def test_equal_time_trains_once_and_its_trainings_are_drawn_and_joined(benchmark, hospital, tmp_path, monkeypatch):
+    """Three benchmarks share one folder of trainings: the table, time to quality, and the compositions of votes."""
+    equal_time, quality, compositions = map(benchmark, ("equal_time", "time_to_quality", "compositions"))
+    data = shutil.copytree(hospital, tmp_path / "data")
+    unreadable = {header.stem for header in find_recordings(data)} - {
+        h.stem for h in quality.usable(find_recordings(data))
+    }
+    for header in find_recordings(data):
+        if header.stem in unreadable:
+            header.unlink()
+    tested = [header.stem for header in find_recordings(data)][::3]
+    groups = tmp_path / "groups.csv"
+    groups.write_text("\n".join(["recording,group", *(f"{name},test" for name in tested)]) + "\n")
+    out = tmp_path / "out"
+    common = [data, out, "--groups", groups, "--parameters", "60000"]
+    options = [*common, "--minutes", "0.02", "--synthetic", "4", "--recipes", "se-resnet", "s4"]
+    equal_time.main([*map(str, options), "--seeds", "0", "1", "--train-only"])
+    assert len(list(out.glob("*/curve.json"))) == 4 and not (out / "equal_time.md").exists()
+    monkeypatch.setattr(equal_time, "_train", None)  # nothing is trained again
+    equal_time.main([*map(str, options), "--resamples", "20"])
+    text = (out / "equal_time.md").read_text()
+    assert text.count("| se-resnet | 4 |") == text.count("| s4 | 4 |") == 4
+
+    options = [*common, "--minutes", "0.01", "--budgets", "0.02", "--synthetic", "4", "--recipes", "se-resnet", "s4"]
+    quality.main([*map(str, options)])
+    assert (out / "time_to_quality.png").read_bytes()[:4] == b"\x89PNG"
+    assert len((out / "time_to_quality.md").read_text().splitlines()) == 5
+    monkeypatch.setattr(quality, "of_authors", None)
+    quality.main([*map(str, options)])
+    with pytest.raises(SystemExit, match="name another folder"):
+        quality.main([*map(str, options), "--minutes", "0.02"])
+
+    options = [*common, "--minutes", "0.02", "--synthetic", "4", "--recipes", "se-resnet", "s4", "--resamples", "20"]
+    monkeypatch.setattr(compositions, "VOTING", dataclasses.replace(compositions.VOTING, convention_recordings=5))
+    compositions.main([*map(str, options)])
+    rows = (out / "compositions.md").read_text().splitlines()[2:]
+    titles = [row.strip("| ").split(" | ")[:3] for row in rows]
+    assert sorted(map(tuple, titles)) == [
+        ("2 × s4", "mean score", "1"),
+        ("2 × se-resnet", "mean score", "1"),
+        ("s4", "alone", "2"),
+        ("se-resnet", "alone", "2"),
+        ("se-resnet + s4", "mean score", "2"),
+    ]
+
+
+def test_a_vote_of_one_network_three_times_is_the_network(benchmark):
+    """Joined with itself a network decides as it does alone, by the mean score and by votes."""
+    compositions, rng = benchmark("compositions"), np.random.default_rng(0)
+    data = compositions.Scored.__new__(compositions.Scored)
+    data.labels = data.truth = rng.random((200, 24)) < 0.2
+    data.validation, data.tested, data.conventions = {0: np.arange(100)}, np.arange(100, 180), np.arange(180, 200)
+    member = compositions.Training("s4", 0, 0, 1.0)
+    data.scores = {member: np.clip(0.4 * data.labels + rng.uniform(0, 0.6, data.labels.shape), 0, 1)}
+    alone = compositions.Composition(data, [member], {}).by_mean()
+    assert alone.any(axis=1).all()
+    thrice = compositions.Composition(data, [member] * 3, {})
+    assert (thrice.by_mean() == alone).all()
+    assert (thrice.by_votes()[0] == alone).all()
 
 
 def finished_holdout(folder: Path, seed: int, lift: float) -> Path:

@@ -1,0 +1,290 @@
+#!/usr/bin/env python
+"""Which systems are worth their time in a vote: networks of equal_time.py joined in every way, and compared.
+
+    python benchmarks/equal_time.py data/challenge OUT --groups groups.csv --minutes 8 --seeds 0
+    python benchmarks/compositions.py data/challenge OUT --groups groups.csv --minutes 8 --recipes butt s4 se-resnet
+
+Networks of one seed were trained and validated on the same recordings. All compositions of --recipes are decided by the
+rule of the default recipe's thresholds (without shrinkage), searched on the scores of the recordings that validated:
+once by the mean score of the networks, and once by their votes, with k of n chosen on these recordings, too. Single
+networks are decided by the same rule. So the rows differ in nothing but the networks, and in the time that these took.
+That a larger ensemble is better is no merit of its composition. With several --seeds there are therefore also rows for
+several networks of one recipe.
+
+The tested recordings are those of groups.csv. OUT gets compositions.md: Challenge metric and macro AUROC on the sources
+that trained and on those that did not, and the differences from the best single recipe on the unseen sources, paired,
+with 95 % bootstrap intervals over patients; means over the seeds, with the range of the seeds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+import torch
+from equal_time import (
+    DEFAULT_SYNTHETIC,
+    PARAMETERS,
+    Training,
+    groups_of,
+    parts_of,
+    read_data,
+    trainings_in,
+    validation_of,
+)
+from shared import CLASSES, difference_over_seeds, markdown
+
+from twelvelead.errors import UserError
+from twelvelead.evaluation.bootstrap import interval
+from twelvelead.experiments.compare import score
+from twelvelead.files import replace_file
+from twelvelead.inference.ensemble import load_ensemble
+from twelvelead.inference.predict import predict
+from twelvelead.preprocessing.heart_rate import add_rate_labels
+from twelvelead.recipes import RECIPES, Recipe, Voting
+from twelvelead.thresholds.decisions import at_least_one_label, decide, vote
+from twelvelead.thresholds.objectives import Objective, joined, objective_of
+from twelvelead.thresholds.search import optimise
+from twelvelead.training.batches import on_device
+from twelvelead.training.out_of_bag import best_votes, out_of_bag
+from twelvelead.training.preparing import FIRST_OF_CONVENTIONS
+from twelvelead.training.store import Drawn, Store, build_store
+
+VOTING: Voting = RECIPES["butt"].voting
+UNSEEN = "unseen sources"
+METRICS = {"challenge_metric": "Challenge metric", "auroc": "macro AUROC"}
+
+
+class Scored:
+    """The scores of all networks for the recordings that validated, those that are tested, and synthetic ones.
+
+    Attributes
+    ----------
+    truth, labels : bool (recordings, classes)
+        Annotated labels, and those by which thresholds are searched.
+    validation : dict of int arrays
+        For each seed the recordings that validated its networks.
+    tested : int array
+    conventions : int array
+        Synthetic recordings, labelled by annotators of other hospitals.
+    scores : dict of float64 arrays (recordings, classes)
+        Of each training.
+    """
+
+    def __init__(self, store: Store, validation: dict[int, list[str]], tested: list[str]):
+        place = {Path(header).with_suffix("").as_posix(): row for row, header in enumerate(store.headers)}
+        self.labels = CLASSES.labels(store.codes)
+        self.truth = add_rate_labels(self.labels, store.rates, CLASSES.codes)
+        self.validation = {seed: np.array([place[name] for name in names]) for seed, names in validation.items()}
+        self.tested = np.array([place[name] for name in tested])
+        self.conventions = np.flatnonzero(store.conventions)
+        self.scores: dict[Training, np.ndarray] = {}
+
+
+def scored(trainings: Sequence[Training], out: Path, data: Path, groups: Path) -> Scored:
+    """Scores everything with every network; scores are kept beside the models."""
+    torch.set_num_threads(1)
+    cohort, _, test = read_data(data, groups)
+    header_of = dict(zip(cohort.names, cohort.headers))
+    validation = {training.seed: validation_of(training, out) for training in trainings}
+    for training in trainings:
+        if validation_of(training, out) != validation[training.seed]:
+            sys.exit(f"{training.folder(out)}: other recordings validated it than other recipes of its seed")
+    tested = [cohort.names[row] for row in test]
+    names = sorted({name for of_seed in validation.values() for name in of_seed}) + tested
+    drawn = [Drawn(0, FIRST_OF_CONVENTIONS + number, "hospital") for number in range(VOTING.convention_recordings)]
+    result: Scored | None = None
+    for training in trainings:
+        spec = RECIPES[training.recipe].parts[0].input
+        store = build_store(
+            [header_of[name] for name in names], spec, out / "stores" / training.recipe, root=data, jobs=1, drawn=drawn
+        )
+        if result is None:
+            result = Scored(store, validation, tested)
+        kept = training.folder(out) / "scores.npy"
+        if not kept.is_file():
+            print(training.folder(out).name, flush=True)
+            (network,) = load_ensemble(training.folder(out) / "model").models
+            scores = predict(network, on_device(store, torch.device("cpu")), np.arange(len(store)), spec)
+            replace_file(kept, lambda path, scores=scores: _save(path, scores))
+        result.scores[training] = np.load(kept).astype(np.float64)
+        if len(result.scores[training]) != len(store):
+            sys.exit(f"{kept}: is of other recordings; delete it")
+    assert result is not None
+    return result
+
+
+def _save(path: Path, array: np.ndarray) -> None:
+    with open(path, "wb") as file:
+        np.save(file, array)
+
+
+def _objective(data: Scored, rows: np.ndarray, values: np.ndarray, of_conventions: np.ndarray) -> Objective:
+    """The metric by which thresholds are searched: of real recordings, and of synthetic ones of other conventions."""
+    real = objective_of(CLASSES, data.truth[rows], values)
+    synthetic = objective_of(CLASSES, data.labels[data.conventions], of_conventions)
+    return joined(real, synthetic, VOTING.convention_part(len(rows)))
+
+
+def _thresholds(data: Scored, rows: np.ndarray, values: np.ndarray, of_conventions: np.ndarray) -> np.ndarray:
+    objective = _objective(data, rows, values, of_conventions)
+    return optimise(objective, VOTING.threshold_method, 0, **VOTING.threshold_options).values
+
+
+class Composition:
+    """Some networks that decide together.
+
+    Parameters
+    ----------
+    members : sequence of Training
+    thresholds : dict
+        Of single networks, filled in as they are needed.
+    """
+
+    def __init__(self, data: Scored, members: Sequence[Training], thresholds: dict[Training, np.ndarray]):
+        self.data, self.members, self.known = data, members, thresholds
+        self.mean = np.mean([data.scores[member] for member in members], axis=0)
+
+    def by_mean(self) -> np.ndarray:
+        """Labels bool (tested, classes) by the mean score."""
+        data = self.data
+        rows, scores = self._out_of_bag([data.scores[member] for member in self.members])
+        cuts = _thresholds(data, rows, scores, self.mean[data.conventions])
+        tested = self.mean[data.tested]
+        return at_least_one_label(decide(tested, cuts), tested, cuts)
+
+    def by_votes(self) -> tuple[np.ndarray, int]:
+        """Labels bool (tested, classes) that k networks give at least, and k."""
+        data = self.data
+        for member in self.members:
+            if member not in self.known:
+                rows, scores = data.validation[member.seed], data.scores[member]
+                self.known[member] = _thresholds(data, rows, scores[rows], scores[data.conventions])
+        given = [decide(data.scores[member], self.known[member]) for member in self.members]
+        rows, shares = self._out_of_bag([labels.astype(float) for labels in given])
+        of_conventions = np.mean([labels[data.conventions] for labels in given], axis=0)
+        votes = best_votes(_objective(data, rows, shares, of_conventions), len(given))
+        cuts = np.mean([self.known[member] for member in self.members], axis=0)
+        labels = vote(np.stack(given)[:, data.tested], votes)
+        return at_least_one_label(labels, self.mean[data.tested], cuts), votes
+
+    def _out_of_bag(self, values: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+        names = [member.recipe for member in self.members]
+        rows = [self.data.validation[member.seed] for member in self.members]
+        of_rows = [value[own] for value, own in zip(values, rows)]
+        return out_of_bag([names.index(name) for name in names], rows, of_rows, len(self.data.labels))
+
+
+Figures = dict[str, list[tuple[np.ndarray, np.ndarray]]]  # title → labels and scores (tested, classes) of each seed
+
+
+def decided(data: Scored, recipes: list[str], largest: int) -> Figures:
+    """What every composition says of the tested recordings, for every seed that has all of its networks."""
+    by_seed: dict[int, dict[str, Training]] = {}
+    for training in data.scores:
+        by_seed.setdefault(training.seed, {})[training.recipe] = training
+    thresholds: dict[Training, np.ndarray] = {}
+    result: Figures = {}
+
+    def add(title: str, members: Sequence[Training]) -> None:
+        composition = Composition(data, members, thresholds)
+        scores = composition.mean[data.tested]
+        result.setdefault(f"{title} | mean score" if len(members) > 1 else f"{title} | alone", []).append(
+            (composition.by_mean(), scores)
+        )
+        if len(members) > 2:
+            labels, votes = composition.by_votes()
+            result.setdefault(f"{title} | votes", []).append((labels, scores))
+            print(f"{title}: {votes} of {len(members)}", flush=True)
+
+    for size in range(1, largest + 1):
+        for names in combinations(recipes, size):
+            for networks in by_seed.values():
+                if set(names) <= set(networks):
+                    add(" + ".join(names), [networks[name] for name in names])
+    for name in recipes:
+        networks = [of_seed[name] for of_seed in by_seed.values() if name in of_seed]
+        for count in range(2, len(networks) + 1):
+            for chosen in combinations(networks, count):
+                add(f"{count} × {name}", chosen)
+    return result
+
+
+def table(data: Scored, figures: Figures, parts: dict[str, np.ndarray], patients: np.ndarray, resamples: int) -> str:
+    """The table, best composition on the unseen sources first."""
+    labels = data.labels[data.tested]
+    of_part = {}
+    for part, mask in parts.items():
+        predictions = {
+            (title, k): (outputs[mask], scores[mask])
+            for title, answers in figures.items()
+            for k, (outputs, scores) in enumerate(answers)
+        }
+        of_part[part] = score(labels[mask], predictions, CLASSES, patients[mask], resamples, 0)
+
+    def over_seeds(part: str, title: str, metric: str) -> tuple[np.ndarray, np.ndarray]:
+        pairs = [of_part[part][title, k] for k in range(len(figures[title]))]
+        return np.array([pair[0][metric] for pair in pairs]), np.stack([pair[1][metric] for pair in pairs])
+
+    main = UNSEEN if UNSEEN in parts else next(iter(parts))
+    order = sorted(figures, key=lambda title: -over_seeds(main, title, "challenge_metric")[0].mean())
+    best = next(title for title in order if title.endswith("| alone"))
+    rows = []
+    for title in order:
+        row = [*title.split(" | "), str(len(figures[title]))]
+        for part in parts:
+            for metric in METRICS:
+                values, samples = over_seeds(part, title, metric)
+                low, high = interval(samples.mean(axis=0))
+                row.append(f"{values.mean():.3f} [{low:.3f}, {high:.3f}]")
+            of_best = over_seeds(part, best, "challenge_metric")
+            row.append(
+                "–" if title == best else difference_over_seeds(over_seeds(part, title, "challenge_metric"), of_best)
+            )
+        rows.append(row)
+    head = ["networks", "joined by", "trials"]
+    for part, mask in parts.items():
+        head += [f"{name}, {part} ({mask.sum()})" for name in METRICS.values()]
+        head.append(f"minus {best.partition(' |')[0]}, {part}")
+    return markdown(head, rows)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path, metavar="DATA", help="folder of recordings")
+    parser.add_argument("out", type=Path, metavar="OUT", help="folder of equal_time.py")
+    parser.add_argument("--groups", type=Path, required=True, metavar="CSV", help="recording,group of those to test")
+    parser.add_argument("--minutes", type=float, default=8.0, metavar="M", help="of the trainings")
+    parser.add_argument("--recipes", nargs="+", required=True, metavar="NAME")
+    parser.add_argument("--synthetic", type=int, default=DEFAULT_SYNTHETIC, metavar="N", help="of the trainings")
+    parser.add_argument("--parameters", type=int, default=PARAMETERS, metavar="N", help="of the trainings")
+    parser.add_argument("--largest", type=int, default=4, metavar="N", help="most recipes of a composition (4)")
+    parser.add_argument("--resamples", type=int, default=1000, metavar="N", help="of the intervals (1000)")
+    options = parser.parse_args(arguments)
+    trainings = [
+        training
+        for training in trainings_in(options.out, options.minutes, options.parameters)
+        if training.recipe in options.recipes and training.synthetic == options.synthetic
+    ]
+    for name in options.recipes:
+        if not isinstance(RECIPES.get(name), Recipe) or RECIPES[name].label_set != "challenge":
+            sys.exit(f"{name}: is no recipe of one network with the Challenge's classes")
+        if name not in {training.recipe for training in trainings}:
+            sys.exit(f"{options.out}: has no training of {name} with these settings; make it with equal_time.py")
+    data = scored(trainings, options.out, options.data, options.groups)
+    cohort, train, test = read_data(options.data, options.groups)
+    figures = decided(data, options.recipes, min(options.largest, len(options.recipes)))
+    text = table(data, figures, parts_of(cohort, train, test), groups_of(cohort, test), options.resamples)
+    print(text)
+    (options.out / "compositions.md").write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except UserError as error:
+        sys.exit(str(error))
