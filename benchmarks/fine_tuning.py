@@ -10,9 +10,15 @@ from the model with its last layer alone (--freeze). A larger draw contains the 
 on fold 9. The table has the Challenge metric, its mean over the seeds with their range, and the paired differences
 from training from nothing with 95 % bootstrap intervals.
 
-The model to start from must not have seen the recordings that are drawn or tested: those of the paper's question are at
-a hospital that is new to it. Where its splits.json names some of them, the script says how many, and goes on only with
---seen. DATA holds recordings.csv, as `../shared/unpack data` makes data/challenge. A killed run is continued.
+    python benchmarks/fine_tuning.py data/challenge OUT --seen --classes "MI=164865005+54329005,LVH=164873001"
+
+learns other diagnoses from the same headers, as `twelvelead train --label-field Dx --classes …` does; the table has the
+macro AUROC then.
+
+The model to start from must not have seen the recordings that are tested, and those that are drawn only with other
+labels: a hospital that fine-tunes is new to its model. Where its splits.json names some of them, the script says how
+many, and goes on only with --seen. DATA holds recordings.csv, as `../shared/unpack data` makes data/challenge. A killed
+run is continued.
 """
 
 from __future__ import annotations
@@ -21,25 +27,86 @@ import argparse
 import csv
 import json
 import sys
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from shared import CLASSES, difference_over_seeds, write_table
 
+from twelvelead.data.classes import Classes
 from twelvelead.data.folders import find_recordings
-from twelvelead.data.recording import read_recording
+from twelvelead.data.header import read_header
+from twelvelead.data.label_tables import LabelTable
+from twelvelead.data.own_labels import OwnLabels, as_arrays, cells_by_recording, own_labels, read_own_labels
+from twelvelead.errors import UserError
+from twelvelead.evaluation.bootstrap import draw_counts
+from twelvelead.evaluation.masked import evaluate_known, resampled_known
 from twelvelead.experiments.compare import score
 from twelvelead.experiments.scored import score_recordings
 from twelvelead.files import replace_file, write_json
 from twelvelead.inference.ensemble import load_ensemble
 from twelvelead.pretrained import default_model
 from twelvelead.recipes import Recipe, to_dict
-from twelvelead.training.fine_tuning import read_start
+from twelvelead.training.fine_tuning import Start, read_start
+from twelvelead.training.own_recipe import for_own_labels
 from twelvelead.training.workers import log_line, train_ensemble
 
 ARMS = {"from nothing": None, "fine-tuned": False, "last layer alone": True}  # and whether the rest is frozen
-METRIC = "challenge_metric"
+Figures = list[tuple[float, np.ndarray]]  # of each system: the metric, and its values on the resamples
+
+
+def _nothing(line: str) -> None:
+    """Says nothing."""
+
+
+@dataclass(frozen=True)
+class Challenge:
+    """The question is what the Challenge asks: its diagnoses, and its metric."""
+
+    title: str = "Challenge metric"
+
+    def own(self, headers: list[Path], root: Path) -> OwnLabels | None:
+        return None
+
+    def prepared(self, recipe: Recipe, own: OwnLabels | None) -> Recipe:
+        return replace(recipe, label_set="challenge")
+
+    def figures(self, headers: list[Path], root: Path, answers: Sequence[np.ndarray], resamples: int) -> Figures:
+        """Of the outputs and scores, (2, recordings, classes), of each system."""
+        labels = CLASSES.labels(read_header(header).codes for header in headers)
+        predictions = {str(k): (outputs.astype(bool), scores) for k, (outputs, scores) in enumerate(answers)}
+        results = score(labels, predictions, CLASSES, None, resamples, 0).values()
+        return [(values["challenge_metric"], samples["challenge_metric"]) for values, samples in results]
+
+
+@dataclass(frozen=True)
+class OtherDiagnoses:
+    """The question is about other codes of the headers: the option --classes of `twelvelead train`."""
+
+    table: LabelTable
+    title: str = "macro AUROC"
+
+    def own(self, headers: list[Path], root: Path) -> OwnLabels:
+        return own_labels(self.table, headers, root, "auroc", are_chosen=True)
+
+    def prepared(self, recipe: Recipe, own: OwnLabels | None) -> Recipe:
+        assert own is not None
+        return for_own_labels(recipe, own, _nothing).parts[0]
+
+    def figures(self, headers: list[Path], root: Path, answers: Sequence[np.ndarray], resamples: int) -> Figures:
+        """As `Challenge.figures`."""
+        cells = cells_by_recording(self.table, [header.stem for header in headers])
+        labels, known = as_arrays([row for row in cells if row is not None])
+        predictions = [(outputs.astype(bool), scores) for outputs, scores in answers]
+        samples = resampled_known(labels, predictions, known, draw_counts(len(labels), resamples, 0))
+        values = [evaluate_known(labels, *each, known) for each in predictions]
+        return [(value["auroc"], sample["auroc"]) for value, sample in zip(values, samples)]
+
+
+Question = Challenge | OtherDiagnoses
 
 
 def read_ptb_xl(data: Path) -> tuple[list[Path], list[str], list[Path]]:
@@ -79,35 +146,46 @@ def trained_and_tested(
     test: list[Path],
     folder: Path,
     arm: str,
-    init: Path,
+    question: Question,
     recipe: Recipe,
     seed: int,
     options: argparse.Namespace,
 ) -> np.ndarray:
-    """Outputs, bool (test recordings, classes), of a model that is trained in `folder`; kept in outputs.npy there."""
-    kept = folder / "outputs.npy"
+    """Outputs and scores, float64 (2, test recordings, classes), of a model that is trained in `folder`.
+
+    They are kept in answers.npy there.
+    """
+    kept = folder / "answers.npy"
     if not kept.is_file():
-        start = None
-        if ARMS[arm] is not None:
-            start = read_start(init, bool(ARMS[arm]))[0].matched_to(CLASSES)
         folder.mkdir(parents=True, exist_ok=True)
+        own = question.own(headers, options.data)
+        classes = CLASSES if own is None else own.classes
         ensemble = train_ensemble(
             headers,
             folder / "model",
-            recipe,
-            CLASSES,
+            question.prepared(recipe, own),
+            classes,
             root=options.data,
             seed=seed,
             device=options.device,
             patients=patients,
             jobs=options.jobs,
             workers=options.workers,
+            own=own,
             log=log_line,
-            start=start,
+            start=start_of(arm, options.init, classes, own),
         )
-        _, outputs, _ = score_recordings(ensemble, test, options.jobs)
-        replace_file(kept, lambda partial: _save(partial, outputs))
+        scores, outputs, _ = score_recordings(ensemble, test, options.jobs)
+        replace_file(kept, partial(_save, array=np.stack([outputs, scores])))
     return np.load(kept)
+
+
+def start_of(arm: str, init: Path, classes: Classes, own: OwnLabels | None) -> Start | None:
+    """What an arm starts from, its classes matched; None for training from nothing."""
+    is_frozen = ARMS[arm]
+    if is_frozen is None:
+        return None
+    return read_start(init, is_frozen)[0].matched_to(classes, None if own is None else own.codes)
 
 
 def _save(path: Path, array: np.ndarray) -> None:
@@ -115,16 +193,15 @@ def _save(path: Path, array: np.ndarray) -> None:
         np.save(file, array)
 
 
-def row(labels: np.ndarray, outputs: dict[tuple[str, int], np.ndarray], seeds: list[int], resamples: int) -> list[str]:
+def row(figures: dict[tuple[str, int], tuple[float, np.ndarray]], seeds: list[int]) -> list[str]:
     """The cells of one number of recordings: each arm's mean over the seeds, and its difference from the first arm."""
-    predictions = {key: (given, given.astype(float)) for key, given in outputs.items()}
-    figures = score(labels, predictions, CLASSES, None, resamples, 0)
-    metric = {arm: np.array([figures[arm, seed][0][METRIC] for seed in seeds]) for arm in ARMS}
-    samples = {arm: np.stack([figures[arm, seed][1][METRIC] for seed in seeds]) for arm in ARMS}
+    of_arm = {
+        arm: (np.array([figures[arm, seed][0] for seed in seeds]), np.stack([figures[arm, seed][1] for seed in seeds]))
+        for arm in ARMS
+    }
     first, *others = ARMS
-    cells = [f"{each.mean():.3f} ({each.min():.3f} to {each.max():.3f})" for each in metric.values()]
-    of_first = metric[first], samples[first]
-    return cells + [difference_over_seeds((metric[arm], samples[arm]), of_first) for arm in others]
+    cells = [f"{each.mean():.3f} ({each.min():.3f} to {each.max():.3f})" for each, _ in of_arm.values()]
+    return cells + [difference_over_seeds(of_arm[arm], of_arm[first]) for arm in others]
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -137,6 +214,9 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--members", type=int, metavar="N", help="of each ensemble (as many as the model's recipe has)")
     parser.add_argument("--epochs", type=int, metavar="N", help="of each member (as many as the model's recipe has)")
     parser.add_argument("--synthetic", type=int, metavar="N", help="most synthetic recordings (the model's recipe's)")
+    parser.add_argument(
+        "--classes", metavar="LIST", help="learn these codes of the headers, as `twelvelead train` does"
+    )
     parser.add_argument("--tested", type=int, metavar="N", help="test on the first N recordings of fold 9 (all)")
     parser.add_argument("--resamples", type=int, default=1000, metavar="N", help="of the intervals (1000)")
     parser.add_argument("--seen", action="store_true", help="go on although the model has seen some of the recordings")
@@ -145,36 +225,37 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--workers", type=int)
     parser.add_argument("--table", type=Path, metavar="FILE.md", help="also write the table here")
     options = parser.parse_args(arguments)
-    init = default_model() if options.init == "pretrained" else Path(options.init)
-    load_ensemble(init)  # a damaged model is an error before hours of training
-    recipe = read_start(init, False)[1].scaled(
-        epochs=options.epochs, members=options.members, synthetic=options.synthetic
-    )
-    recipe = replace(recipe, label_set="challenge")
+    options.init = default_model() if options.init == "pretrained" else Path(options.init)
+    load_ensemble(options.init)  # a damaged model is an error before hours of training
+    start, recipe = read_start(options.init, False)
+    recipe = recipe.scaled(epochs=options.epochs, members=options.members, synthetic=options.synthetic)
     train, patients, test = read_ptb_xl(options.data)
     test = test[: options.tested]
-    seen, seen_in_test = seen_by(init, train), seen_by(init, test)
+    seen, seen_in_test = seen_by(options.init, train), seen_by(options.init, test)
     print(
-        f"{init} has seen {seen} of {len(train)} recordings to draw from, and {seen_in_test} of {len(test)} to test on"
+        f"{options.init} has seen {seen} of {len(train)} recordings to draw from, and {seen_in_test} of {len(test)} to "
+        "test on"
     )
     if (seen or seen_in_test) and not options.seen:
         sys.exit("it would start from what it is to learn; name a model of other hospitals, or give --seen")
-    labels = CLASSES.labels(read_recording(header).codes for header in test)
+    question: Question = Challenge()
+    if options.classes:
+        question = OtherDiagnoses(read_own_labels(None, "Dx", options.classes, [*train, *test], options.data))
     patient_of = {header.stem: patient for header, patient in zip(train, patients)}
-    made_with = dict(
-        init=read_start(init, False)[0].digest, recipe=to_dict(recipe), test=[header.stem for header in test]
+    made_with: dict[str, Any] = dict(
+        init=start.digest, recipe=to_dict(recipe), classes=options.classes, test=[header.stem for header in test]
     )
     check_settings(options.out / "settings.json", json.loads(json.dumps(made_with)))
     rows = []
     for count in options.recordings:
-        outputs = {
+        answers = {
             (arm, seed): trained_and_tested(
                 drawn(train, patients, count, seed),
                 patient_of,
                 test,
                 options.out / f"{count}" / f"seed {seed}" / arm,
                 arm,
-                init,
+                question,
                 recipe,
                 seed,
                 options,
@@ -182,11 +263,15 @@ def main(arguments: list[str] | None = None) -> None:
             for seed in options.seeds
             for arm in ARMS
         }
-        rows.append([f"{count:,}", *row(labels, outputs, options.seeds, options.resamples)])
+        figures = dict(zip(answers, question.figures(test, options.data, list(answers.values()), options.resamples)))
+        rows.append([f"{count:,}", *row(figures, options.seeds)])
     first, *others = ARMS
-    head = ["recordings", *(f"{arm} (seeds)" for arm in ARMS)]
+    head = ["recordings", *(f"{arm}, {question.title} (seeds)" for arm in ARMS)]
     write_table([*head, *(f"{arm} − {first} [95 %] (seeds)" for arm in others)], rows, options.table)
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except UserError as error:
+        sys.exit(str(error))

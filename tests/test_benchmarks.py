@@ -405,6 +405,29 @@ def test_a_vote_of_one_network_three_times_is_the_network(benchmark):
     assert (thrice.by_votes()[0] == alone).all()
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("classes", [None, "sinus=426783006+426177001+427084000"], ids=["the Challenge's", "other diagnoses"])
+def test_fine_tuning_has_a_row_for_each_number_of_recordings(benchmark, hospital, tiny_model, tmp_path, classes):
+    """Of both questions: the Challenge's, and other codes of the same headers."""
+    data = shutil.copytree(hospital, tmp_path / "data")
+    names = [header.stem for header in find_recordings(data)]
+    rows = [f"{name},ptb-xl,{9 if k % 3 == 0 else 1 + k % 8},P{k}" for k, name in enumerate(names)]
+    (data / "recordings.csv").write_text(
+        "\n".join(["recording,source,ptbxl_strat_fold,ptbxl_patient_id", *rows]) + "\n"
+    )
+    table = tmp_path / "table.md"
+    options = [data, tmp_path / "out", "--init", tiny_model, "--recordings", 24, 30, "--seeds", 0, "--members", 1]
+    options += ["--epochs", 1, "--synthetic", 0, "--resamples", 10, "--jobs", 1, "--workers", 1, "--table", table]
+    options += ["--classes", classes] if classes else []
+    fine_tuning = benchmark("fine_tuning")
+    with pytest.raises(SystemExit, match="give --seen"):
+        fine_tuning.main([*map(str, options)])
+    fine_tuning.main([*map(str, options), "--seen"])
+    head, _, *cells = table.read_text().splitlines()
+    assert ("macro AUROC" in head) == bool(classes)
+    assert [row.strip("| ").split(" | ")[0] for row in cells] == ["24", "30"]
+
+
 def finished_holdout(folder: Path, seed: int, lift: float) -> Path:
     """A finished holdout of one recipe, whose scores of true labels are higher by `lift`."""
     rng = np.random.default_rng(0)
