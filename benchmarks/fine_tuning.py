@@ -39,7 +39,7 @@ from shared import CLASSES, difference_over_seeds, write_table
 from twelvelead.data.classes import Classes
 from twelvelead.data.folders import find_recordings
 from twelvelead.data.header import read_header
-from twelvelead.data.label_tables import LabelTable
+from twelvelead.data.label_tables import LabelTable, called_in_tables
 from twelvelead.data.own_labels import OwnLabels, as_arrays, cells_by_recording, own_labels, read_own_labels
 from twelvelead.errors import UserError
 from twelvelead.evaluation.bootstrap import draw_counts
@@ -98,7 +98,7 @@ class OtherDiagnoses:
 
     def figures(self, headers: list[Path], root: Path, answers: Sequence[np.ndarray], resamples: int) -> Figures:
         """As `Challenge.figures`."""
-        cells = cells_by_recording(self.table, [header.stem for header in headers])
+        cells = cells_by_recording(self.table, [called_in_tables(header, root) for header in headers])
         labels, known = as_arrays([row for row in cells if row is not None])
         predictions = [(outputs.astype(bool), scores) for outputs, scores in answers]
         samples = resampled_known(labels, predictions, known, draw_counts(len(labels), resamples, 0))
