@@ -2,7 +2,7 @@
 """Every recipe with the same time on one core, on the same recordings, with and without synthetic ones beside them.
 
     python benchmarks/ptbxl_groups.py data/challenge groups.csv
-    python benchmarks/equal_time.py data/challenge OUT --groups groups.csv --minutes 8 --synthetic 0 3400
+    python benchmarks/equal_time.py data/challenge OUT --groups groups.csv --minutes 8 --synthetic 0 1700
     python benchmarks/equal_time.py data/challenge OUT --groups groups.csv --minutes 8 --recipes butt s4 --seeds 0 1 2
 
 Each recipe trains one network (a recipe that joins others, one of each) within --minutes of one core, which include
@@ -56,9 +56,9 @@ from twelvelead.models.network import parameters_of
 from twelvelead.recipes import RECIPES, AnyRecipe, Recipe
 from twelvelead.training.workers import train_ensemble
 
-DEFAULT, DEFAULT_SYNTHETIC = "butt", 3400  # what the others are compared with, if it was trained
+DEFAULT, DEFAULT_SYNTHETIC = "butt", 1700  # what the others are compared with, if it was trained
 TRAIN_FRACTION = 0.8
-PARAMETERS = 500_000
+PARAMETERS = 200_000
 TABLE = load_weights(ROOT / "weights.csv")
 
 
