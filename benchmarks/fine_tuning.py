@@ -6,7 +6,8 @@
 
 For each number of recordings and each seed, recordings of PTB-XL's folds 1 to 8 are drawn, whole patients at a time,
 and three models are trained on them with one recipe, that of the model to start from: from nothing, from the model, and
-from the model with its last layer alone (--freeze). A larger draw contains the smaller ones of its seed. All are tested
+from the model with its last layer alone (--freeze). Beside them stands the model recalibrated on the same recordings,
+without training. A larger draw contains the smaller ones of its seed. All are tested
 on fold 9. The table has the Challenge metric, its mean over the seeds with their range, and the paired differences
 from training from nothing with 95 % bootstrap intervals.
 
@@ -26,6 +27,7 @@ from __future__ import annotations
 import argparse
 import csv
 import json
+import shutil
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -47,14 +49,16 @@ from twelvelead.evaluation.masked import evaluate_known, resampled_known
 from twelvelead.experiments.compare import score
 from twelvelead.experiments.scored import score_recordings
 from twelvelead.files import replace_file, write_json
-from twelvelead.inference.ensemble import load_ensemble
+from twelvelead.inference.ensemble import Ensemble, load_ensemble
 from twelvelead.pretrained import default_model
+from twelvelead.recalibration.recalibrate import recalibrate
 from twelvelead.recipes import Recipe, to_dict
 from twelvelead.training.fine_tuning import Start, read_start
 from twelvelead.training.own_recipe import for_own_labels
 from twelvelead.training.workers import log_line, train_ensemble
 
-ARMS = {"from nothing": None, "fine-tuned": False, "last layer alone": True}  # and whether the rest is frozen
+RECALIBRATED = "recalibrated"
+TRAINED = {"from nothing": None, "fine-tuned": False, "last layer alone": True}  # and whether the rest is frozen
 Figures = list[tuple[float, np.ndarray]]  # of each system: the metric, and its values on the resamples
 
 
@@ -67,6 +71,7 @@ class Challenge:
     """The question is what the Challenge asks: its diagnoses, and its metric."""
 
     title: str = "Challenge metric"
+    arms: tuple[str, ...] = (*TRAINED, RECALIBRATED)
 
     def own(self, headers: list[Path], root: Path) -> OwnLabels | None:
         return None
@@ -88,6 +93,7 @@ class OtherDiagnoses:
 
     table: LabelTable
     title: str = "macro AUROC"
+    arms: tuple[str, ...] = (*TRAINED,)
 
     def own(self, headers: list[Path], root: Path) -> OwnLabels:
         return own_labels(self.table, headers, root, "auroc", are_chosen=True)
@@ -158,6 +164,10 @@ def trained_and_tested(
     kept = folder / "answers.npy"
     if not kept.is_file():
         folder.mkdir(parents=True, exist_ok=True)
+        if arm == RECALIBRATED:
+            recalibrate_on(headers, folder, options)
+            ensemble = load_ensemble(folder / "model", options.device)
+            return _answers(ensemble, test, kept, options.jobs)
         own = question.own(headers, options.data)
         classes = CLASSES if own is None else own.classes
         ensemble = train_ensemble(
@@ -175,14 +185,32 @@ def trained_and_tested(
             log=log_line,
             start=start_of(arm, options.init, classes, own),
         )
-        scores, outputs, _ = score_recordings(ensemble, test, options.jobs)
-        replace_file(kept, partial(_save, array=np.stack([outputs, scores])))
+        return _answers(ensemble, test, kept, options.jobs)
     return np.load(kept)
+
+
+def _answers(ensemble: Ensemble, test: list[Path], kept: Path, jobs: int) -> np.ndarray:
+    scores, outputs, _ = score_recordings(ensemble, test, jobs)
+    answers = np.stack([outputs, scores]).astype(np.float64)
+    replace_file(kept, partial(_save, array=answers))
+    return answers
+
+
+def recalibrate_on(headers: list[Path], folder: Path, options: argparse.Namespace) -> None:
+    """The model to start from, recalibrated on these recordings, as folder/model."""
+    data = folder / "recordings"
+    shutil.rmtree(data, ignore_errors=True)
+    shutil.rmtree(folder / "model", ignore_errors=True)
+    data.mkdir()
+    for header in headers:
+        for file in header.parent.glob(f"{header.stem}.*"):
+            (data / file.name).symlink_to(file.resolve())
+    recalibrate(options.init, data, folder / "model", device=options.device, jobs=options.jobs, log=log_line)
 
 
 def start_of(arm: str, init: Path, classes: Classes, own: OwnLabels | None) -> Start | None:
     """What an arm starts from, its classes matched; None for training from nothing."""
-    is_frozen = ARMS[arm]
+    is_frozen = TRAINED[arm]
     if is_frozen is None:
         return None
     return read_start(init, is_frozen)[0].matched_to(classes, None if own is None else own.codes)
@@ -193,13 +221,13 @@ def _save(path: Path, array: np.ndarray) -> None:
         np.save(file, array)
 
 
-def row(figures: dict[tuple[str, int], tuple[float, np.ndarray]], seeds: list[int]) -> list[str]:
+def row(figures: dict[tuple[str, int], tuple[float, np.ndarray]], arms: Sequence[str], seeds: list[int]) -> list[str]:
     """The cells of one number of recordings: each arm's mean over the seeds, and its difference from the first arm."""
     of_arm = {
         arm: (np.array([figures[arm, seed][0] for seed in seeds]), np.stack([figures[arm, seed][1] for seed in seeds]))
-        for arm in ARMS
+        for arm in arms
     }
-    first, *others = ARMS
+    first, *others = arms
     cells = [f"{each.mean():.3f} ({each.min():.3f} to {each.max():.3f})" for each, _ in of_arm.values()]
     return cells + [difference_over_seeds(of_arm[arm], of_arm[first]) for arm in others]
 
@@ -261,12 +289,12 @@ def main(arguments: list[str] | None = None) -> None:
                 options,
             )
             for seed in options.seeds
-            for arm in ARMS
+            for arm in question.arms
         }
         figures = dict(zip(answers, question.figures(test, options.data, list(answers.values()), options.resamples)))
-        rows.append([f"{count:,}", *row(figures, options.seeds)])
-    first, *others = ARMS
-    head = ["recordings", *(f"{arm}, {question.title} (seeds)" for arm in ARMS)]
+        rows.append([f"{count:,}", *row(figures, question.arms, options.seeds)])
+    first, *others = question.arms
+    head = ["recordings", *(f"{arm}, {question.title} (seeds)" for arm in question.arms)]
     write_table([*head, *(f"{arm} − {first} [95 %] (seeds)" for arm in others)], rows, options.table)
 
 
