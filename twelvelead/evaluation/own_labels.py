@@ -1,12 +1,11 @@
 """Labels of the user's own for the evaluator, in place of the codes in the headers.
 
-task, labels, known = labels_of_options(files, options)
+task, labels, known = labels_of_source(files, label_folder, source)
 task, labels, known, systems = only_given(task, labels, known, systems, findings)
 """
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import os
 from pathlib import Path
@@ -19,11 +18,21 @@ from ..data.own_labels import as_arrays, cells_by_recording, read_own_labels, wr
 from ..errors import UserError
 from .files import Files
 from .findings import Findings
+from .options import LabelSource
 from .task import Task
 
 
-def labels_of_options(files: Files, options: argparse.Namespace) -> tuple[Task, np.ndarray, np.ndarray]:
+def labels_of_source(
+    files: Files, label_folder: str | Path, source: LabelSource
+) -> tuple[Task, np.ndarray, np.ndarray]:
     """The classes, labels and known labels that the options --labels, --label-field and --classes name.
+
+    Parameters
+    ----------
+    files : Files
+    label_folder : path
+        The folder in which `find_files` found the headers.
+    source : LabelSource
 
     Returns
     -------
@@ -37,13 +46,13 @@ def labels_of_options(files: Files, options: argparse.Namespace) -> tuple[Task, 
         If the labels cannot be read, or none of them is of these recordings.
     """
     headers = [Path(header) for header in files.headers]
-    table = read_own_labels(options.label_table, options.label_field, options.classes, headers, Path(options.labels))
+    table = read_own_labels(source.table, source.field, source.classes, headers, Path(label_folder))
     called = [name.replace(os.sep, "/") for name in files.names]
-    rows = cells_by_recording(table, called, options.label_table or "")
+    rows = cells_by_recording(table, called, source.table or "")
     nothing = UNKNOWN * len(table.names)
     labels, known = as_arrays([row or nothing for row in rows])
     if not known.any():
-        raise UserError(f"{table.origin}: there is no label of any recording in {options.labels}")
+        raise UserError(f"{table.origin}: there is no label of any recording in {label_folder}")
     index = {written(name): place for place, name in enumerate(table.names)}
     return Task(OWN, table.names, index), labels, known
 
