@@ -202,6 +202,9 @@ def _add_report(add: Add) -> None:
     report.add_argument(
         "--by-source", type=Path, metavar="CSV", help="recording,group of the sources (by default folders in LABELS)"
     )
+    evaluator.add_label_options(
+        report, "report on your own labels", "of your own labels: which are shown, by default those that outputs have"
+    )
     report.add_argument("--year", choices=evaluator.YEARS, help="whose rules and metrics (the weights table's)")
     report.add_argument("--weights", type=Path, metavar="FILE", help="the Challenge's weights table (our weights.csv)")
     report.add_argument("--resamples", type=int, default=1000, metavar="N", help="of the 95 %% intervals (1000)")
@@ -387,6 +390,8 @@ def _evaluate(arguments: argparse.Namespace) -> int:
 
 
 def _report(arguments: argparse.Namespace) -> int:
+    evaluator.check_label_options(arguments.parser, arguments)
+    evaluator.check_no_challenge_options(arguments.parser, arguments)
     # As for `evaluate`: the products of the bootstrap are too small for threads.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from .report.command import write_report
@@ -406,6 +411,7 @@ def _report(arguments: argparse.Namespace) -> int:
             resamples=arguments.resamples,
             seed=arguments.seed,
             mistakes=arguments.mistakes,
+            own=evaluator.label_source(arguments),
         )
     )
     return 0

@@ -33,10 +33,12 @@ EXAMPLES = {
     "evaluate": """
   twelvelead evaluate test_data outputs
   twelvelead evaluate test_data outputs scores.csv class_scores.csv --by-source
-  twelvelead evaluate test_data outputs --compare other_outputs --json scores.json""",
+  twelvelead evaluate test_data outputs --compare other_outputs --json scores.json
+  twelvelead evaluate test_data outputs --labels test_labels.csv --bootstrap 1000""",
     "report": """
   twelvelead report test_data outputs --out report.html
   twelvelead report test_data outputs --model model --compare other_outputs --out report.html
+  twelvelead report test_data outputs --labels test_labels.csv --model our_model --out report.html
   twelvelead report headers outputs --data signals --by-source sources.csv --out report.html""",
     "crossval": """
   twelvelead crossval data results --recipe butt --recipe se-resnet --folds 5""",

@@ -1,4 +1,9 @@
-"""The mistakes that cost most, each with the recording's ECG sheet, labels and scores."""
+"""The mistakes that cost most, each with the recording's ECG sheet, labels and scores.
+
+The cost is the Challenge's reward that is missed. Where there are no rewards, it is the number of wrong labels, and of
+recordings with as many the ones come first whose labels the scores make least likely: these are the surest mistakes,
+of the model or of the label.
+"""
 
 from __future__ import annotations
 
@@ -72,7 +77,7 @@ def costliest(inputs: Inputs, number: int, signals: Path | None) -> Iterator[Mis
         Folder with the signals; by default they lie beside the headers with the labels.
     """
     costs, scale = _costs(inputs)
-    order = [row for row in np.argsort(-costs, kind="stable")[:number].tolist() if costs[row] > 0]
+    order = [row for row in _order(inputs, costs)[:number] if costs[row] > 0]
     paths = _signal_headers(inputs, order, signals)
     room = MOST_PICTURE_BYTES
     for row in order:
@@ -98,6 +103,15 @@ def _costs(inputs: Inputs) -> tuple[np.ndarray, float]:
         return (labels != outputs).sum(axis=1).astype(np.float64), float("nan")
     costs = metrics.rewards(labels, labels, task.weights) - metrics.rewards(labels, outputs, task.weights)
     return costs, metric_scale(labels, task.weights, task.sinus_rhythm)
+
+
+def _order(inputs: Inputs, costs: np.ndarray) -> list[int]:
+    """The recordings by falling cost; where there are no rewards, those with equal costs by the surest mistakes."""
+    if not inputs.are_own:
+        return list(np.argsort(-costs, kind="stable").tolist())
+    labels, (outputs, scores) = inputs.labels, inputs.systems[0]
+    surest = np.where(labels != outputs, np.abs(labels - scores), 0.0).max(axis=1)
+    return list(np.lexsort((-surest, -costs)).tolist())
 
 
 def _decisions(inputs: Inputs, row: int) -> list[Decision]:
