@@ -135,7 +135,10 @@ def _add_recalibrate(add: Add) -> None:
         "model", type=named_model, metavar="MODEL", help="folder that training wrote; it stays as it is"
     )
     recalibrate.add_argument(
-        "data", type=Path, metavar="DATA", help="the hospital's recordings, with their diagnoses in the headers"
+        "data",
+        type=Path,
+        metavar="DATA",
+        help="the hospital's recordings, with their diagnoses in the headers unless --labels or --label-field is given",
     )
     recalibrate.add_argument("out", type=Path, metavar="OUT", help="new folder for the recalibrated model")
     recalibrate.add_argument(
@@ -146,6 +149,11 @@ def _add_recalibrate(add: Add) -> None:
         action="store_true",
         help="use no labels, only the class frequencies that the recordings suggest. RISKY: where a hospital does not "
         "write what its patients have, or the model is wrong about its devices, this makes the model worse, unseen",
+    )
+    evaluator.add_label_options(
+        recalibrate,
+        "for a model of your own labels: learn from these",
+        "of your own labels: what the model's classes are called in them, as in `twelvelead train --classes`",
     )
     configuration.add_options(recalibrate, ("seed", "device", "jobs"))
 
@@ -340,6 +348,7 @@ def _classify(arguments: argparse.Namespace) -> int:
 
 
 def _recalibrate(arguments: argparse.Namespace) -> int:
+    evaluator.check_label_options(arguments.parser, arguments)
     from .recalibration.recalibrate import recalibrate
     from .terminal import say
 
@@ -350,6 +359,7 @@ def _recalibrate(arguments: argparse.Namespace) -> int:
         arguments.out,
         recordings=arguments.recordings,
         unlabelled=arguments.unlabelled,
+        own=evaluator.label_source(arguments),
         seed=settings.seed,
         device=configuration.find_device(settings.device),
         jobs=settings.jobs,

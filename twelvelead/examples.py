@@ -22,6 +22,7 @@ EXAMPLES = {
     "recalibrate": """
   twelvelead recalibrate model our_recordings our_model
   twelvelead recalibrate model our_recordings our_model --recordings 50
+  twelvelead recalibrate model our_recordings our_model --labels labels.csv
   twelvelead recalibrate model our_recordings our_model --unlabelled""",
     "predict": """
   twelvelead predict A0001

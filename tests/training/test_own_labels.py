@@ -251,7 +251,7 @@ def test_the_file_of_an_exported_model_names_own_classes(own_model, tmp_path):
     [
         ("distil MODEL DATA OUT", "train one member on your labels"),
         ("measure MODEL DATA", "twelvelead evaluate --labels"),
-        ("recalibrate MODEL DATA OUT", "with --init"),
+        ("recalibrate MODEL DATA OUT", "say with --labels or --label-field"),
         ("report DATA OUTPUTS --model MODEL --out OUT", "say with --labels or --label-field"),
         ("report DATA OUTPUTS --out OUT", "no output file has any of the classes"),
     ],
