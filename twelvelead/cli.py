@@ -287,6 +287,11 @@ def _add_measure(add: Add) -> None:
         help="Markdown for the card too, as benchmarks/robustness.py writes it; once for each",
     )
     measure.add_argument("--resamples", type=int, default=1000, metavar="N", help="of the 95 %% intervals (1000)")
+    evaluator.add_label_options(
+        measure,
+        "for a model of your own labels: measure by these",
+        "of your own labels: what the model's classes are called in them, as in `twelvelead train --classes`",
+    )
     configuration.add_options(measure, ("seed", "device", "jobs", "patients"))
 
 
@@ -452,6 +457,7 @@ def _experiment(arguments: argparse.Namespace) -> int:
 
 
 def _measure(arguments: argparse.Namespace) -> int:
+    evaluator.check_label_options(arguments.parser, arguments)
     from . import commands
 
     settings = configuration.from_options(arguments)
@@ -462,6 +468,7 @@ def _measure(arguments: argparse.Namespace) -> int:
         arguments.tables,
         settings,
         resamples=arguments.resamples,
+        own=evaluator.label_source(arguments),
     )
     return 0
 

@@ -11,6 +11,7 @@ from .data.folders import find_recordings, orphan_signals
 from .data.groups import column_names, read_groups
 from .data.own_labels import OwnLabels, own_labels, read_own_labels
 from .errors import UserError
+from .evaluation.options import LabelSource
 from .pretrained import default_model
 from .settings import ONLY_TRAINING, Settings, check_together, find_device, option
 from .terminal import printable, say, warn
@@ -316,6 +317,7 @@ def measure(
     settings: Settings,
     *,
     resamples: int,
+    own: LabelSource | None = None,
 ) -> None:
     """Scores a model on the recordings of a folder that it has not learned from, and fills its MODEL_CARD.md.
 
@@ -325,13 +327,16 @@ def measure(
         Folders of finished experiments of the same recipe, whose tables come behind.
     tables : list of Path
         Files of Markdown, such as benchmarks/robustness.py writes, which come behind those.
+    own : LabelSource, optional
+        Where the labels are for a model of labels of the user's own, which needs them.
 
     Raises
     ------
     UserError
-        If the model or a file cannot be read, the model is one of labels of the user's own, or no recording is left to
+        If the model or a file cannot be read, the labels are not of the model's classes, or no recording is left to
         test on.
     """
+    from .evaluation.own_labels import check_kind_of_labels, labels_of_model
     from .experiments.design import read_cohort
     from .experiments.measure import answers_of, measurements
     from .experiments.model_card import experiment_section, fill_card, read_card
@@ -344,14 +349,15 @@ def measure(
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"a table cannot be read: {error}") from None
     ensemble = load_ensemble(model, find_device(settings.device))
-    if ensemble.classes.are_own:
-        raise UserError(
-            f"{printable(model)}: the model has learned labels of your own, and measure compares with the diagnoses in "
-            "the headers; use `twelvelead classify` and `twelvelead evaluate --labels` instead"
-        )
-    tested = answers_of(model, ensemble, read_cohort(data, find_patients(data, settings.patients), say), settings.jobs)
+    own = own or LabelSource()
+    check_kind_of_labels(model, ensemble.classes, own)
+    cohort = read_cohort(
+        data, find_patients(data, settings.patients), say, needs_diagnosis=not ensemble.classes.are_own
+    )
+    labels = labels_of_model(ensemble.classes, own, cohort.headers, data, say) if own.is_given else None
+    tested = answers_of(model, ensemble, cohort, settings.jobs, labels)
     for fault in tested.faults:
-        warn(f"fell back to sinus rhythm: {fault}")
+        warn(f"fell back to {ensemble.tally.fallback}: {fault}")
     thresholds = ensemble.thresholds if ensemble.recipe.voting.thresholds == "ensemble" else None
     text = measurements(tested, ensemble.classes, thresholds, resamples, settings.seed)
     say(text)

@@ -49,6 +49,7 @@ EXAMPLES = {
   twelvelead holdout data results --recipe butt --test-groups groups.csv""",
     "measure": """
   twelvelead measure model test_data
+  twelvelead measure our_model test_data --labels test_labels.csv
   twelvelead measure model data --experiment left_out --table robustness.md""",
     "preflight": """
   twelvelead preflight

@@ -250,7 +250,7 @@ def test_the_file_of_an_exported_model_names_own_classes(own_model, tmp_path):
     "command, words",
     [
         ("distil MODEL DATA OUT", "train one member on your labels"),
-        ("measure MODEL DATA", "twelvelead evaluate --labels"),
+        ("measure MODEL DATA", "say with --labels or --label-field"),
         ("recalibrate MODEL DATA OUT", "say with --labels or --label-field"),
         ("report DATA OUTPUTS --model MODEL --out OUT", "say with --labels or --label-field"),
         ("report DATA OUTPUTS --out OUT", "no output file has any of the classes"),

@@ -20,9 +20,9 @@ from tqdm import tqdm
 
 from ..data.classes import DIAGNOSES, Classes
 from ..data.folders import find_recordings
-from ..data.own_labels import labels_of_classes, read_own_labels
 from ..errors import UserError
 from ..evaluation.options import LabelSource
+from ..evaluation.own_labels import check_kind_of_labels, labels_of_model
 from ..inference.ensemble import Ensemble, load_ensemble, member_scores
 from ..inference.model_files import manifest_of, whole_model
 from ..inference.predict import stack
@@ -88,13 +88,17 @@ def recalibrate(
     if not headers:
         raise UserError(f"{printable(data)}: there are no recordings here (no .hea files)")
     ensemble = load_ensemble(model, device)
-    _check_kind_of_labels(model, ensemble, own, unlabelled)
+    if unlabelled and (own.is_given or ensemble.classes.are_own):
+        raise UserError(
+            f"{printable(model)}: --unlabelled is for the Challenge's classes; a model of your own labels needs "
+            "recordings that are labelled, and --labels or --label-field alone"
+        )
+    check_kind_of_labels(model, ensemble.classes, own)
     if manifest_of(whole_model(model)).get("recalibrated"):
         raise UserError(f"{printable(model)}: this model was recalibrated before; start from the one that was trained")
     headers = [headers[row] for row in np.random.default_rng(seed).permutation(len(headers))]
     if own.is_given:
-        table = read_own_labels(own.table, own.field, own.classes, headers, data)
-        labels = labels_of_classes(table, ensemble.classes, headers, data, log)
+        labels = labels_of_model(ensemble.classes, own, headers, data, log)
         headers = [header for header in headers if _called(header, data) in labels.cells]
         scores, used = _scored(ensemble, headers, recordings, needs_codes=False, jobs=jobs, log=log)
         cells = [labels.cells[_called(header, data)] for header, _ in used]
@@ -122,25 +126,6 @@ def recalibrate(
 def _called(header: Path, data: Path) -> str:
     """What `OwnLabels.cells` calls a recording."""
     return str(header.relative_to(data))
-
-
-def _check_kind_of_labels(model: Path, ensemble: Ensemble, own: LabelSource, unlabelled: bool) -> None:
-    """Raises UserError if the labels that are given cannot be those of the model's classes."""
-    if unlabelled and (own.is_given or ensemble.classes.are_own):
-        raise UserError(
-            f"{printable(model)}: --unlabelled is for the Challenge's classes; a model of your own labels needs "
-            "recordings that are labelled, and --labels or --label-field alone"
-        )
-    if ensemble.classes.are_own and not own.is_given:
-        raise UserError(
-            f"{printable(model)}: the model has learned labels of your own; say with --labels or --label-field where "
-            "those of these recordings are"
-        )
-    if own.is_given and not ensemble.classes.are_own:
-        raise UserError(
-            f"{printable(model)}: the model has the Challenge's classes and learns from the diagnoses in the headers; "
-            "leave out --labels and --label-field"
-        )
 
 
 def _scored(
