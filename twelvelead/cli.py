@@ -22,7 +22,10 @@ from .examples import EXAMPLES
 from .pretrained import default_model, named_model
 
 # Settings of a student; all others are those of its teacher.
-DISTIL_SETTINGS = ("epochs", "synthetic", "seed", "device", "limit", "time_budget_hours", "jobs", "patients", "tracker")
+DISTIL_SETTINGS = (
+    *("epochs", "synthetic", "seed", "device", "limit", "time_budget_hours", "jobs", "patients", "tracker"),
+    *("labels", "label_field", "classes"),
+)
 
 
 class OneLineParser(argparse.ArgumentParser):

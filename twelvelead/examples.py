@@ -13,7 +13,8 @@ EXAMPLES = {
   twelvelead train our_data model --label-field Dx --classes LVH=164873001,MI=164865005 --metric auroc""",
     "distil": """
   twelvelead distil model training_data student
-  twelvelead distil model training_data student --epochs 30 --time-budget-hours 2""",
+  twelvelead distil model training_data student --epochs 30 --time-budget-hours 2
+  twelvelead distil our_model our_recordings student --labels labels.csv""",
     "classify": """
   twelvelead classify model test_data outputs
   twelvelead classify test_data outputs
