@@ -179,7 +179,7 @@ def own_tested(seed: int) -> Tested:
     )
 
 
-def test_scores_of_unknown_labels_change_no_figure_and_the_others_are_the_evaluators():
+def test_scores_of_unknown_labels_change_nothing_and_figures_are_the_evaluators():
     tested, classes = own_tested(0), own_classes(OWN_NAMES, "f1")
     text = measurements(tested, classes, np.full(3, 0.6), resamples=10, seed=0)
     other = np.where(tested.known, tested.scores, np.random.default_rng(1).random(tested.scores.shape))

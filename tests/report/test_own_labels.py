@@ -168,8 +168,24 @@ def test_the_command_takes_the_options_of_the_evaluator(own_case, labels_csv, tm
     words = ["report", own_case.labels, own_case.outputs, "--out", out, "--resamples", 5, "--mistakes", 0]
     words += ["--labels", labels_csv, "--classes", "AF"]
     assert main([str(word) for word in words]) == 0
-    assert "47 recordings of 2 sources, 1 class" in capsys.readouterr().out
+    written = capsys.readouterr()
+    assert "47 recordings of 2 sources, 1 class;" in written.out
+    assert "classes that are not reported on" in written.err and "Challenge" not in written.err
     assert len(parsed(out.read_text(encoding="utf-8")).all("table", id="class-table")[0].rows()) == 1
+
+
+def test_a_second_run_is_compared_on_known_labels(known_case, labels_csv, tmp_path):
+    other = write_own_outputs(known_case.labels, tmp_path / "other", labels_csv, seed=5, unknown=0.1)
+    scores = tmp_path / "scores.json"
+    options = ["--labels", labels_csv, "--bootstrap", known_case.resamples, "--compare", other, "--json", scores]
+    assert main([str(word) for word in ["evaluate", known_case.labels, known_case.outputs, *options]]) == 0
+    theirs = json.loads(scores.read_text())["comparison"]
+    request = dataclasses.replace(known_case, compare=other)
+    page = build_page(request, read_inputs(request))
+    for key, figure in page.overall.differences.items():
+        ends = [theirs["difference"][key], *theirs["intervals"][key]]
+        assert [figure.value, figure.low, figure.high] == pytest.approx(ends)
+    assert "challenge" not in parsed(render(page)).text.lower()
 
 
 @pytest.mark.parametrize(
