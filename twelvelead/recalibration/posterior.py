@@ -4,9 +4,9 @@
     habits = learn(local, DEFAULT_PRIOR)
     habits.shift, habits.never, habits.alone                 # what changes in the model's decision
 
-What is learned are three things that differ between hospitals while the meaning of an ECG does not: how readily each
+Three things are learned, which differ between hospitals although an ECG means the same everywhere: how readily each
 class is written (a shift of its threshold, in log-odds), which classes are never written, and whether sinus rhythm is
-written beside other diagnoses.
+written beside other diagnoses. For labels of the user's own, own_shifts.py learns the first of them alone.
 
 The method is a Gibbs posterior (P. G. Bissiri, C. C. Holmes, S. G. Walker: A general framework for updating belief
 distributions, J. R. Stat. Soc. B 78, 2016): the prior times exp(η · sum of the rewards of the local recordings), where

@@ -1,4 +1,4 @@
-"""The command `twelvelead recalibrate`: a model, and recordings of a hospital, to a model that writes as it does.
+"""The command `twelvelead recalibrate`: makes a model write diagnoses as a hospital does, from recordings of it.
 
     recalibrate(model, data, out, recordings=50)
 

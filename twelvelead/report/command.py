@@ -36,7 +36,7 @@ def write_report(request: Request) -> Path:
 
 
 def _check(request: Request) -> None:
-    """What can be said before minutes are spent on files and resamples."""
+    """Raises UserError for what can be refused before files are read and resamples are drawn, which takes minutes."""
     if request.resamples < 1:
         raise UserError(f"--resamples {request.resamples}: intervals need at least one resample")
     if request.mistakes < 0:

@@ -79,10 +79,10 @@ def costliest(inputs: Inputs, number: int, signals: Path | None) -> Iterator[Mis
     costs, scale = _costs(inputs)
     order = [row for row in _order(inputs, costs)[:number] if costs[row] > 0]
     paths = _signal_headers(inputs, order, signals)
-    room = MOST_PICTURE_BYTES
+    bytes_left = MOST_PICTURE_BYTES
     for row in order:
-        picture, problem = _picture(paths[row], room)
-        room -= len(picture)
+        picture, problem = _picture(paths[row], bytes_left)
+        bytes_left -= len(picture)
         yield Mistake(
             recording=inputs.names[row],
             source=str(inputs.sources[row]),
@@ -141,8 +141,8 @@ def _signal_headers(inputs: Inputs, rows: list[int], signals: Path | None) -> di
     return paths
 
 
-def _picture(header: Path | None, room: int) -> tuple[str, str]:
-    """The ECG sheet as a data URI of at most `room` letters, and why there is none."""
+def _picture(header: Path | None, most: int) -> tuple[str, str]:
+    """The ECG sheet as a data URI of at most `most` characters, or an empty text and the reason why there is none."""
     from ..plots.ecg_sheet import sheet_figure  # here, since matplotlib takes a second
 
     if header is None:
@@ -156,4 +156,4 @@ def _picture(header: Path | None, room: int) -> tuple[str, str]:
     options = dict(lossless=True, method=4)  # half the size of a PNG, and what is drawn is what is seen
     figure.savefig(buffer, format="webp", dpi=DOTS_PER_INCH, facecolor=figure.get_facecolor(), pil_kwargs=options)
     picture = "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
-    return (picture, "") if len(picture) <= room else ("", "left out, so that the page stays small")
+    return (picture, "") if len(picture) <= most else ("", "left out, so that the page stays small")

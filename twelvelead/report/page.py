@@ -215,7 +215,7 @@ def percent(share: float) -> str:
 
 
 def share(part: int, whole: int) -> float:
-    """A part of a whole; NaN of nothing, as of a class of which nothing is known."""
+    """A part divided by its whole; NaN if the whole is 0, as for a class whose label is unknown in every recording."""
     return part / whole if whole else math.nan
 
 
