@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import csv
+import dataclasses
 import os
 import signal
 import subprocess
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / "shared"
+OWN_NAMES = ['LVH, "strain"', "µ|#1", "AF"]  # the classes of `own_model`: names that files must escape
 
 
 def pytest_configure():
@@ -76,4 +80,35 @@ def tiny_model(tmp_path_factory, hospital, tiny_settings) -> Path:
 
     folder = tmp_path_factory.mktemp("tiny") / "model"
     train(hospital, folder, tiny_settings)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def labels_csv(tmp_path_factory, hospital) -> Path:
+    """Labels of `hospital`: odd names, a column with unknown cells, one recording that is unknown altogether."""
+    path = tmp_path_factory.mktemp("labels") / "labels.csv"
+    rng = np.random.default_rng(0)
+    with open(path, "w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["recording", *OWN_NAMES])
+        for k, header in enumerate(sorted(hospital.rglob("*.hea"))):
+            name = header.relative_to(hospital).with_suffix("").as_posix()
+            cells = ("", "", "") if k == 7 else (int(k % 3 == 0), rng.choice(["0", "1", ""]), k % 2)
+            writer.writerow([name, *cells])
+    return path
+
+
+@pytest.fixture(scope="session")
+def own_settings(tiny_settings, labels_csv):
+    """As `tiny_settings`, for the labels of `labels_csv`."""
+    return dataclasses.replace(tiny_settings, labels=str(labels_csv), metric="f1")
+
+
+@pytest.fixture(scope="session")
+def own_model(tmp_path_factory, hospital, own_settings) -> Path:
+    """A model folder that learned `labels_csv` on `hospital`. Copy before changing anything."""
+    from twelvelead.commands import train
+
+    folder = tmp_path_factory.mktemp("own") / "model"
+    train(hospital, folder, own_settings)
     return folder

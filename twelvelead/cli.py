@@ -22,7 +22,10 @@ from .examples import EXAMPLES
 from .pretrained import default_model, named_model
 
 # Settings of a student; all others are those of its teacher.
-DISTIL_SETTINGS = ("epochs", "synthetic", "seed", "device", "limit", "time_budget_hours", "jobs", "patients", "tracker")
+DISTIL_SETTINGS = (
+    *("epochs", "synthetic", "seed", "device", "limit", "time_budget_hours", "jobs", "patients", "tracker"),
+    *("labels", "label_field", "classes"),
+)
 
 
 class OneLineParser(argparse.ArgumentParser):
@@ -135,7 +138,10 @@ def _add_recalibrate(add: Add) -> None:
         "model", type=named_model, metavar="MODEL", help="folder that training wrote; it stays as it is"
     )
     recalibrate.add_argument(
-        "data", type=Path, metavar="DATA", help="the hospital's recordings, with their diagnoses in the headers"
+        "data",
+        type=Path,
+        metavar="DATA",
+        help="the hospital's recordings, with their diagnoses in the headers unless --labels or --label-field is given",
     )
     recalibrate.add_argument("out", type=Path, metavar="OUT", help="new folder for the recalibrated model")
     recalibrate.add_argument(
@@ -146,6 +152,11 @@ def _add_recalibrate(add: Add) -> None:
         action="store_true",
         help="use no labels, only the class frequencies that the recordings suggest. RISKY: where a hospital does not "
         "write what its patients have, or the model is wrong about its devices, this makes the model worse, unseen",
+    )
+    evaluator.add_label_options(
+        recalibrate,
+        "for a model of your own labels: learn from these",
+        "of your own labels: what the model's classes are called in them, as in `twelvelead train --classes`",
     )
     configuration.add_options(recalibrate, ("seed", "device", "jobs"))
 
@@ -201,6 +212,9 @@ def _add_report(add: Add) -> None:
     report.add_argument("--compare", type=Path, metavar="OTHER_OUTPUTS", help="outputs of another run to compare with")
     report.add_argument(
         "--by-source", type=Path, metavar="CSV", help="recording,group of the sources (by default folders in LABELS)"
+    )
+    evaluator.add_label_options(
+        report, "report on your own labels", "of your own labels: which are shown, by default those that outputs have"
     )
     report.add_argument("--year", choices=evaluator.YEARS, help="whose rules and metrics (the weights table's)")
     report.add_argument("--weights", type=Path, metavar="FILE", help="the Challenge's weights table (our weights.csv)")
@@ -276,6 +290,11 @@ def _add_measure(add: Add) -> None:
         help="Markdown for the card too, as benchmarks/robustness.py writes it; once for each",
     )
     measure.add_argument("--resamples", type=int, default=1000, metavar="N", help="of the 95 %% intervals (1000)")
+    evaluator.add_label_options(
+        measure,
+        "for a model of your own labels: measure by these",
+        "of your own labels: what the model's classes are called in them, as in `twelvelead train --classes`",
+    )
     configuration.add_options(measure, ("seed", "device", "jobs", "patients"))
 
 
@@ -337,6 +356,7 @@ def _classify(arguments: argparse.Namespace) -> int:
 
 
 def _recalibrate(arguments: argparse.Namespace) -> int:
+    evaluator.check_label_options(arguments.parser, arguments)
     from .recalibration.recalibrate import recalibrate
     from .terminal import say
 
@@ -347,6 +367,7 @@ def _recalibrate(arguments: argparse.Namespace) -> int:
         arguments.out,
         recordings=arguments.recordings,
         unlabelled=arguments.unlabelled,
+        own=evaluator.label_source(arguments),
         seed=settings.seed,
         device=configuration.find_device(settings.device),
         jobs=settings.jobs,
@@ -387,6 +408,8 @@ def _evaluate(arguments: argparse.Namespace) -> int:
 
 
 def _report(arguments: argparse.Namespace) -> int:
+    evaluator.check_label_options(arguments.parser, arguments)
+    evaluator.check_no_challenge_options(arguments.parser, arguments)
     # As for `evaluate`: the products of the bootstrap are too small for threads.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from .report.command import write_report
@@ -406,6 +429,7 @@ def _report(arguments: argparse.Namespace) -> int:
             resamples=arguments.resamples,
             seed=arguments.seed,
             mistakes=arguments.mistakes,
+            own=evaluator.label_source(arguments),
         )
     )
     return 0
@@ -436,6 +460,7 @@ def _experiment(arguments: argparse.Namespace) -> int:
 
 
 def _measure(arguments: argparse.Namespace) -> int:
+    evaluator.check_label_options(arguments.parser, arguments)
     from . import commands
 
     settings = configuration.from_options(arguments)
@@ -446,6 +471,7 @@ def _measure(arguments: argparse.Namespace) -> int:
         arguments.tables,
         settings,
         resamples=arguments.resamples,
+        own=evaluator.label_source(arguments),
     )
     return 0
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,6 +12,7 @@ from .data.folders import find_recordings, orphan_signals
 from .data.groups import column_names, read_groups
 from .data.own_labels import OwnLabels, own_labels, read_own_labels
 from .errors import UserError
+from .evaluation.options import LabelSource
 from .pretrained import default_model
 from .settings import ONLY_TRAINING, Settings, check_together, find_device, option
 from .terminal import printable, say, warn
@@ -59,18 +61,23 @@ def distil(teacher: Path, data: Path, model: Path, settings: Settings) -> Ensemb
     teacher : Path
         A model folder.
     settings : Settings
-        Those of the budget count. Recipe, width, members and classes are those of the teacher, with one member.
+        Those of the budget count. Recipe, width, members and classes are those of the teacher, with one member. A
+        teacher of labels of the user's own needs the settings that name such labels of these recordings.
 
     Raises
     ------
     UserError
-        As `train`; also if `teacher` holds no model, or one of labels of the user's own, or is the folder to write.
+        As `train`; also if `teacher` holds no model or is the folder to write, or the labels are not of its classes.
     """
+    from .evaluation.own_labels import check_kind_of_labels, labels_of_model
     from .inference.model_files import read_description, whole_model
     from .recipes import JoinedRecipe
     from .training.teacher import student_recipe
 
-    _refuse_settings_of_train(settings, "distil takes labels and network from the teacher and the headers")
+    _refuse_settings_of_train(
+        settings, "distil takes metric and network from the teacher", allowed=("labels", "label_field", "classes")
+    )
+    check_together(settings)
     description = read_description(whole_model(teacher))
     if model.resolve() == teacher.resolve():
         raise UserError(f"{printable(model)}: the student needs a folder of its own, this one is the teacher's")
@@ -78,19 +85,28 @@ def distil(teacher: Path, data: Path, model: Path, settings: Settings) -> Ensemb
         raise UserError(
             f"{printable(teacher)}: its members are of several recipes; a student is one network of one recipe"
         )
-    if description.classes.are_own:
-        raise UserError(
-            f"{printable(teacher)}: the model has learned labels of your own, and a student learns from the diagnoses "
-            "in the headers too; train one member on your labels instead"
-        )
-    recipe = student_recipe(description.recipe).scaled(epochs=settings.epochs, synthetic=settings.synthetic)
-    return _train(_headers(data, recipe), data, model, recipe, description.classes, settings, teacher=description)
+    source = LabelSource(settings.labels, settings.label_field, settings.classes)
+    check_kind_of_labels(teacher, description.classes, source)
+    recipe: AnyRecipe = student_recipe(description.recipe).scaled(epochs=settings.epochs, synthetic=settings.synthetic)
+    headers = _headers(data, recipe)
+    own: OwnLabels | None = None
+    if source.is_given:
+        own = labels_of_model(description.classes, source, headers, data, say)
+        headers = [header for header in headers if str(header.relative_to(data)) in own.cells]
+        recipe = _without_challenge(recipe, own)
+    return _train(headers, data, model, recipe, description.classes, settings, teacher=description, own=own)
 
 
-def _refuse_settings_of_train(settings: Settings, why: str) -> None:
-    """Raises UserError if a setting is given that `train` alone can follow; it may be a forgotten variable."""
+def _refuse_settings_of_train(settings: Settings, why: str, allowed: Sequence[str] = ()) -> None:
+    """Raises UserError if a setting is given that `train` alone can follow; it may be a forgotten variable.
+
+    Parameters
+    ----------
+    allowed : sequence of str
+        Settings that the command follows too.
+    """
     for name in ONLY_TRAINING:
-        if getattr(settings, name):
+        if getattr(settings, name) and name not in allowed:
             raise UserError(f"{option(name)} is for training alone, {why}; unset it")
 
 
@@ -316,6 +332,7 @@ def measure(
     settings: Settings,
     *,
     resamples: int,
+    own: LabelSource | None = None,
 ) -> None:
     """Scores a model on the recordings of a folder that it has not learned from, and fills its MODEL_CARD.md.
 
@@ -325,13 +342,16 @@ def measure(
         Folders of finished experiments of the same recipe, whose tables come behind.
     tables : list of Path
         Files of Markdown, such as benchmarks/robustness.py writes, which come behind those.
+    own : LabelSource, optional
+        Where the labels are for a model of labels of the user's own, which needs them.
 
     Raises
     ------
     UserError
-        If the model or a file cannot be read, the model is one of labels of the user's own, or no recording is left to
+        If the model or a file cannot be read, the labels are not of the model's classes, or no recording is left to
         test on.
     """
+    from .evaluation.own_labels import check_kind_of_labels, labels_of_model
     from .experiments.design import read_cohort
     from .experiments.measure import answers_of, measurements
     from .experiments.model_card import experiment_section, fill_card, read_card
@@ -344,14 +364,15 @@ def measure(
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"a table cannot be read: {error}") from None
     ensemble = load_ensemble(model, find_device(settings.device))
-    if ensemble.classes.are_own:
-        raise UserError(
-            f"{printable(model)}: the model has learned labels of your own, and measure compares with the diagnoses in "
-            "the headers; use `twelvelead classify` and `twelvelead evaluate --labels` instead"
-        )
-    tested = answers_of(model, ensemble, read_cohort(data, find_patients(data, settings.patients), say), settings.jobs)
+    own = own or LabelSource()
+    check_kind_of_labels(model, ensemble.classes, own)
+    cohort = read_cohort(
+        data, find_patients(data, settings.patients), say, needs_diagnosis=not ensemble.classes.are_own
+    )
+    labels = labels_of_model(ensemble.classes, own, cohort.headers, data, say) if own.is_given else None
+    tested = answers_of(model, ensemble, cohort, settings.jobs, labels)
     for fault in tested.faults:
-        warn(f"fell back to sinus rhythm: {fault}")
+        warn(f"fell back to {ensemble.tally.fallback}: {fault}")
     thresholds = ensemble.thresholds if ensemble.recipe.voting.thresholds == "ensemble" else None
     text = measurements(tested, ensemble.classes, thresholds, resamples, settings.seed)
     say(text)

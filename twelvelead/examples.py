@@ -13,7 +13,8 @@ EXAMPLES = {
   twelvelead train our_data model --label-field Dx --classes LVH=164873001,MI=164865005 --metric auroc""",
     "distil": """
   twelvelead distil model training_data student
-  twelvelead distil model training_data student --epochs 30 --time-budget-hours 2""",
+  twelvelead distil model training_data student --epochs 30 --time-budget-hours 2
+  twelvelead distil our_model our_recordings student --labels labels.csv""",
     "classify": """
   twelvelead classify model test_data outputs
   twelvelead classify test_data outputs
@@ -22,6 +23,7 @@ EXAMPLES = {
     "recalibrate": """
   twelvelead recalibrate model our_recordings our_model
   twelvelead recalibrate model our_recordings our_model --recordings 50
+  twelvelead recalibrate model our_recordings our_model --labels labels.csv
   twelvelead recalibrate model our_recordings our_model --unlabelled""",
     "predict": """
   twelvelead predict A0001
@@ -33,10 +35,12 @@ EXAMPLES = {
     "evaluate": """
   twelvelead evaluate test_data outputs
   twelvelead evaluate test_data outputs scores.csv class_scores.csv --by-source
-  twelvelead evaluate test_data outputs --compare other_outputs --json scores.json""",
+  twelvelead evaluate test_data outputs --compare other_outputs --json scores.json
+  twelvelead evaluate test_data outputs --labels test_labels.csv --bootstrap 1000""",
     "report": """
   twelvelead report test_data outputs --out report.html
   twelvelead report test_data outputs --model model --compare other_outputs --out report.html
+  twelvelead report test_data outputs --labels test_labels.csv --model our_model --out report.html
   twelvelead report headers outputs --data signals --by-source sources.csv --out report.html""",
     "crossval": """
   twelvelead crossval data results --recipe butt --recipe se-resnet --folds 5""",
@@ -46,6 +50,7 @@ EXAMPLES = {
   twelvelead holdout data results --recipe butt --test-groups groups.csv""",
     "measure": """
   twelvelead measure model test_data
+  twelvelead measure our_model test_data --labels test_labels.csv
   twelvelead measure model data --experiment left_out --table robustness.md""",
     "preflight": """
   twelvelead preflight

@@ -14,7 +14,15 @@ from made import header
 
 from twelvelead.data.classes import OUTPUT_CODES, classes_for, load_weights
 from twelvelead.data.label_tables import ABSENT, PRESENT, UNKNOWN, codes_of_name, labels_of_field, read_label_table
-from twelvelead.data.own_labels import as_arrays, cells_by_recording, chosen, own_classes, own_labels, written
+from twelvelead.data.own_labels import (
+    as_arrays,
+    cells_by_recording,
+    chosen,
+    labels_of_classes,
+    own_classes,
+    own_labels,
+    written,
+)
 from twelvelead.errors import UserError
 
 ODD = ["LVH, strain", 'say "AF"', "a|b", "#1", "100 %", "MI%2C", "µ–Welle", "1", "=SUM(A1)", "; x", "-1", "Ärger's"]
@@ -184,3 +192,18 @@ def test_recordings_are_called_by_path_or_file_name_but_never_ambiguously(tmp_pa
 def test_written_names_are_what_a_csv_reader_without_quotes_needs():
     for name in ODD:
         assert next(csv.reader(io.StringIO(written(name)), quoting=csv.QUOTE_NONE)) == [written(name)]
+
+
+def test_labels_of_a_models_classes_are_found_by_name_and_the_rest_is_unknown(tmp_path):
+    rows = ["R00", "1", "1", "0"], ["R01", "", "0", "1"], ["R02", "1", "", ""], ["R09", "0", "1", "1"]
+    table = read_label_table(table_file(tmp_path, ["recording", "other", "lvh", "AF"], *rows))
+    classes, lines = own_classes(["AF", "strain", "LVH"], "f1"), []
+    own = labels_of_classes(table, classes, made_headers(tmp_path, 4), tmp_path, lines.append)
+    assert own.classes is classes and own.cells == {"R00.hea": "0?1", "R01.hea": "1?0"}
+    assert own.codes == (codes_of_name("AF"), frozenset(), frozenset())
+    assert any("no label of these names: strain" in line for line in lines)
+    assert any("2 recordings of which labels.csv knows nothing" in line for line in lines)
+    with pytest.raises(UserError, match="none of the model's classes is among its labels, which are: other, lvh, AF"):
+        labels_of_classes(table, own_classes(["MI"], "f1"), made_headers(tmp_path, 4), tmp_path)
+    with pytest.raises(UserError, match="no label of the model's classes of any recording"):
+        labels_of_classes(table, classes, [tmp_path / "R02.hea"], tmp_path)

@@ -13,7 +13,6 @@ from twelvelead.recalibration.posterior import (
     DEFAULT_PRIOR,
     Habits,
     Local,
-    _quantile,
     _rewards_of_each,
     decide_with,
     learn,
@@ -21,6 +20,7 @@ from twelvelead.recalibration.posterior import (
     rewards,
     rules_of,
 )
+from twelvelead.recalibration.weighted_normal import quantile
 from twelvelead.thresholds.decisions import Rules, at_least_one_label, decide
 
 HOSPITALS = {
@@ -149,4 +149,4 @@ def test_the_mean_reward_normalised_is_the_challenge_metric():
 def test_quantiles_of_one_interval_are_those_of_a_normal_number():
     low, high = np.full((1, 3), -np.inf), np.full((1, 3), np.inf)
     target = np.array([0.5, 0.975, 0.025])
-    np.testing.assert_allclose(_quantile(np.ones((1, 3)), low, high, target), [0, 1.959964, -1.959964], atol=1e-5)
+    np.testing.assert_allclose(quantile(np.ones((1, 3)), low, high, target), [0, 1.959964, -1.959964], atol=1e-5)

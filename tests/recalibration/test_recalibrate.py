@@ -8,21 +8,26 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import OWN_NAMES
 
 import team_code
 import twelvelead
 from twelvelead.cli import main
 from twelvelead.data.folders import find_recordings
+from twelvelead.data.label_tables import read_label_table
 from twelvelead.errors import UserError
+from twelvelead.evaluation.options import LabelSource
+from twelvelead.files import write_json
 from twelvelead.inference.classify import classified
 from twelvelead.inference.ensemble import labels_of, load_ensemble, member_labels, thresholds_of_mean
-from twelvelead.inference.model_files import manifest_of, member_path
+from twelvelead.inference.model_files import manifest_of, member_path, sealed
 from twelvelead.recalibration import model_folder
 from twelvelead.recalibration.model_folder import write_recalibrated
 from twelvelead.recalibration.posterior import Habits, no_habits
 from twelvelead.recalibration.recalibrate import described, recalibrate
 from twelvelead.thresholds.logistic import log_odds
 from twelvelead.training.model_card import CARD
+from twelvelead.training.publishing import hashes_of
 
 pytestmark = pytest.mark.slow  # they need a trained model
 
@@ -158,3 +163,65 @@ def test_what_was_learned_is_said_in_plain_words(tiny_model):
     assert lines[1].startswith("never written: ") and classes.abbreviations[3] in lines[1]
     assert classes.abbreviations[1] in lines[2] and classes.abbreviations[2] in lines[3]
     assert described(no_habits(24), classes) == ["nothing that differs from the model's own habits"]
+
+
+# -- labels of the user's own ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("metric", ["f1", "auroc"])
+def test_a_model_of_own_labels_learns_from_a_table_and_decides_by_it(
+    metric, own_model, hospital, labels_csv, tmp_path, capsys
+):
+    model, out = tmp_path / "model", tmp_path / "ours"
+    shutil.copytree(own_model, model)
+    if metric == "auroc":
+        retold(model, metric)
+    command = ["recalibrate", str(model), str(hospital), str(out), "--labels", str(labels_csv), "--device", "cpu"]
+    assert main(command) == 0
+    text = capsys.readouterr().out
+    assert "left out: 1 recordings of which labels.csv knows nothing" in text
+    named = {"f1": "macro F1", "auroc": "mean of sensitivity and specificity"}
+    assert f"each part of 5 by what the others show: {named[metric]}" in text
+    about = json.loads((out / "thresholds.json").read_text())["recalibrated"]
+    assert about["recordings"] == 47 and "labels.csv" in about["method"] and set(about["shifts"]) == set(OWN_NAMES)
+    before, after = load_ensemble(model), load_ensemble(out)
+    assert after.rules is None and after.classes.metric == metric
+    moved = log_odds(thresholds_of_mean(after)) - log_odds(thresholds_of_mean(before))
+    np.testing.assert_allclose(moved, [about["shifts"][name] for name in OWN_NAMES], atol=1e-5)
+    assert np.abs(moved).max() > 0.01
+    assert "labels of the user's own (labels.csv)" in (out / CARD).read_text(encoding="utf-8")
+    assert main(["classify", str(out), str(hospital), str(tmp_path / "outputs"), "--jobs", "1"]) == 0
+
+
+def retold(model: Path, metric: str) -> None:
+    """Makes a model one that was trained for another metric, as far as its files say."""
+    path = model / "classes.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "metric": metric}))
+    write_json(model / "recipe.json", sealed({**manifest_of(model), "files": hashes_of(model)}))
+
+
+def test_what_the_table_does_not_name_is_said_and_stays(own_model, hospital, labels_csv, tmp_path, capsys):
+    table = read_label_table(labels_csv)
+    rows = ["recording,af", *(f"{name},{row[2].replace('?', '')}" for name, row in table.cells.items())]
+    (tmp_path / "af.csv").write_text("\n".join(rows) + "\n")
+    lines: list[str] = []
+    source = LabelSource(str(tmp_path / "af.csv"))
+    habits = recalibrate(own_model, hospital, tmp_path / "new", own=source, recordings=30, jobs=1, log=lines.append)
+    assert habits.shift[2] != 0 and not habits.shift[:2].any() and not habits.never.any()
+    assert any("since af.csv has no label of these names" in line and "µ|#1" in line for line in lines)
+    assert any("threshold as it was" in line and "µ|#1" in line for line in lines)
+
+
+def test_labels_that_cannot_be_the_models_are_one_line(own_model, tiny_model, hospital, labels_csv, tmp_path):
+    (tmp_path / "other.csv").write_text("recording,other\nA1,1\n")
+    for model, own, unlabelled, words in (
+        (own_model, LabelSource(), False, "say with --labels or --label-field"),
+        (own_model, LabelSource(), True, "--unlabelled is for the Challenge's classes"),
+        (own_model, LabelSource(str(labels_csv)), True, "--unlabelled is for"),
+        (tiny_model, LabelSource(str(labels_csv)), False, "leave out --labels"),
+        (own_model, LabelSource(str(tmp_path / "other.csv")), False, "none of the model's classes"),
+        (own_model, LabelSource(field="Dx"), False, "none of the model's classes"),
+    ):
+        with pytest.raises(UserError, match=words) as error:
+            recalibrate(model, hospital, tmp_path / "new", own=own, unlabelled=unlabelled, jobs=1)
+        assert "\n" not in str(error.value) and not (tmp_path / "new").exists()

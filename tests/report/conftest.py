@@ -7,10 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import OWN_NAMES
 
 from twelvelead.data.classes import OUTPUT_CODES, WEIGHTS, load_weights, scored_classes
 from twelvelead.data.folders import find_recordings
 from twelvelead.data.header import read_header
+from twelvelead.data.label_tables import read_label_table
+from twelvelead.data.own_labels import written
+from twelvelead.evaluation.options import LabelSource
 from twelvelead.report.inputs import Request
 
 CLASSES = scored_classes(load_weights(WEIGHTS))
@@ -45,6 +49,37 @@ def case(tmp_path_factory, hospital) -> Request:
         out=folder / "report.html",
         resamples=60,
         mistakes=3,
+    )
+
+
+def write_own_outputs(labels: Path, outputs: Path, table: Path, seed: int, unknown: float = 0.7) -> Path:
+    """Outputs for the classes of `labels_csv`; `unknown` is the score of every cell that the table leaves empty."""
+    cells, rng = read_label_table(table).cells, np.random.default_rng(seed)
+    for header in find_recordings(labels):
+        of_recording = cells[header.relative_to(labels).with_suffix("").as_posix()]
+        noise = rng.normal(-1, 1.5, len(OWN_NAMES))
+        scores = [
+            unknown if cell == "?" else 1 / (1 + np.exp(-(x + 2.5 * (cell == "1"))))
+            for cell, x in zip(of_recording, noise)
+        ]
+        path = outputs / header.relative_to(labels).with_suffix(".csv")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        rows = [[written(name) for name in OWN_NAMES], [int(x >= 0.5) for x in scores], np.round(scores, 4)]
+        path.write_text("\n".join([f"#{path.stem}", *(",".join(map(str, row)) for row in rows)]) + "\n")
+    return outputs
+
+
+@pytest.fixture(scope="session")
+def own_case(tmp_path_factory, hospital, labels_csv) -> Request:
+    """A request for the page of the 48 recordings' own labels; some are unknown, and one recording is altogether."""
+    folder = tmp_path_factory.mktemp("own_report")
+    return Request(
+        labels=hospital,
+        outputs=write_own_outputs(hospital, folder / "outputs", labels_csv, seed=1),
+        out=folder / "report.html",
+        resamples=40,
+        mistakes=2,
+        own=LabelSource(str(labels_csv)),
     )
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from twelvelead.report.inputs import read_inputs
+from twelvelead.report.inputs import ClassName, read_inputs
 from twelvelead.report.page import build_page, render
 
 pytestmark = pytest.mark.slow
@@ -30,6 +30,7 @@ OPTIONS = [
 ]
 MOST_SECONDS = 100  # for axe-core, which needs one on a machine that does nothing else
 SIZES = [(1280, 900), (360, 740)]
+LONG_NAME = "Linksherzhypertrophie" * 9  # 189 letters; 200 are allowed
 
 
 @pytest.fixture(scope="module")
@@ -64,11 +65,22 @@ def address(case, tmp_path_factory) -> str:
     return path.as_uri()
 
 
+@pytest.fixture(scope="module")
+def own_address(own_case, tmp_path_factory) -> str:
+    """The page of the user's own labels, with thresholds, unknown labels, and a long name without a blank."""
+    inputs = read_inputs(own_case)
+    names = [ClassName(LONG_NAME, LONG_NAME, ""), *inputs.class_names[1:]]
+    inputs = replace(inputs, class_names=names, thresholds=np.array([0.2, 0.5, 0.9]))
+    path = tmp_path_factory.mktemp("own_page") / "report.html"
+    path.write_text(render(build_page(replace(own_case, model=Path("model")), inputs)), encoding="utf-8")
+    return path.as_uri()
+
+
 @pytest.fixture
 def open_page(driver, address):
-    """Opens the page in a window of a size and a colour scheme."""
+    """Opens the page, or another one, in a window of a size and a colour scheme."""
 
-    def opened(size=SIZES[0], scheme="light", script=True, media=""):
+    def opened(size=SIZES[0], scheme="light", script=True, media="", page=address):
         command = driver.execute_cdp_cmd
         metrics = dict(width=size[0], height=size[1], deviceScaleFactor=1, mobile=size[0] < 500)
         command("Emulation.setDeviceMetricsOverride", metrics)
@@ -77,7 +89,7 @@ def open_page(driver, address):
         wishes = {"prefers-color-scheme": scheme, "prefers-reduced-motion": "reduce"}
         features = [dict(name=name, value=value) for name, value in wishes.items()]
         command("Emulation.setEmulatedMedia", dict(media=media, features=features))
-        driver.get(address)
+        driver.get(page)
         return driver
 
     yield opened
@@ -91,8 +103,8 @@ document.querySelectorAll("tbody").forEach((body) => [...body.rows].slice(3).for
 document.querySelectorAll(".panels").forEach((grid) => [...grid.children].slice(3).forEach((each) => each.remove()));
 document.querySelectorAll(".matrix tr").forEach((row) => [...row.cells].slice(4, -3).forEach((cell) => cell.remove()));
 document.querySelectorAll("details").forEach((each) => { each.open = true; });
-document.querySelector(".matrix .cell").style.setProperty("--shade", 1);
-document.querySelector(".matrix .cell").textContent = "9";
+document.querySelector(".matrix .cell")?.style.setProperty("--shade", 1);
+document.querySelector(".matrix .cell")?.append("9");
 """
 
 
@@ -192,11 +204,24 @@ def test_without_script_the_page_is_complete(open_page):
     assert not driver.find_elements("css selector", "#class-table button")
 
 
+@pytest.mark.parametrize("size", SIZES, ids=["desk", "phone"])
+def test_the_page_of_own_labels_opens_sorts_and_fits_the_window(open_page, own_address, size):
+    driver = open_page(size, page=own_address)
+    assert driver.get_log("browser") == []
+    assert driver.execute_script("return document.documentElement.scrollWidth") <= size[0]
+    heads = driver.find_elements("css selector", "#class-table thead button")
+    assert [head.text for head in heads][:3] == ["Class", "Known", "Positives"]
+    heads[1].click()
+    values = [float(value) for value in column(driver, 1)]
+    assert len(values) == 3 and values == sorted(values, reverse=True)
+
+
+@pytest.mark.parametrize("of", ["address", "own_address"])
 @pytest.mark.parametrize("scheme, size", [("light", SIZES[0]), ("dark", SIZES[1])], ids=["light-desk", "dark-phone"])
-def test_axe_finds_nothing(open_page, scheme, size):
+def test_axe_finds_nothing(open_page, request, scheme, size, of):
     if not AXE.is_file():
         pytest.skip("needs axe-core; scripts/browser.sh installs it")
-    driver = open_page(size, scheme)
+    driver = open_page(size, scheme, page=request.getfixturevalue(of))
     driver.set_script_timeout(MOST_SECONDS)
     driver.execute_script(FEWER_OF_A_KIND + AXE.read_text(encoding="utf-8"))
     result = driver.execute_async_script(

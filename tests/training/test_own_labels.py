@@ -12,10 +12,11 @@ import numpy as np
 import pytest
 import torch
 from comparing import contents
+from conftest import OWN_NAMES as NAMES
 from training.test_joined_training import composed
 
 from twelvelead.cli import main
-from twelvelead.commands import train
+from twelvelead.commands import distil, train
 from twelvelead.data.folders import find_recordings
 from twelvelead.data.own_labels import OwnLabels, own_classes
 from twelvelead.data.recording import read_recording
@@ -23,43 +24,16 @@ from twelvelead.errors import UserError
 from twelvelead.export.onnx_file import export
 from twelvelead.inference.ensemble import load_ensemble
 from twelvelead.recipes import RECIPES, Synthetic, get_recipe
+from twelvelead.settings import Settings
 from twelvelead.thresholds.probabilities import fit_probabilities
-from twelvelead.training import model_folder
+from twelvelead.training import model_folder, workers
 from twelvelead.training.label_check import check_own_labels
 from twelvelead.training.losses import LOSSES
 from twelvelead.training.member_data import MemberData, validate
 from twelvelead.training.own_recipe import REPLACED, for_own_labels
 from twelvelead.training.run import TrainingRun
+from twelvelead.training.teacher import scores_of_teacher
 from twelvelead.training.training_state import TrainingState
-
-NAMES = ['LVH, "strain"', "µ|#1", "AF"]
-
-
-@pytest.fixture(scope="module")
-def labels_csv(tmp_path_factory, hospital):
-    """Labels of the 48 recordings: odd names, a column with unknown cells, one recording that is unknown altogether."""
-    path = tmp_path_factory.mktemp("labels") / "labels.csv"
-    rng = np.random.default_rng(0)
-    with open(path, "w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(["recording", *NAMES])
-        for k, header in enumerate(find_recordings(hospital)):
-            name = header.relative_to(hospital).with_suffix("").as_posix()
-            writer.writerow([name, *(("", "", "") if k == 7 else (k % 3 == 0, rng.choice(["0", "1", ""]), k % 2))])
-    path.write_text(path.read_text().replace("True", "1").replace("False", "0"))
-    return path
-
-
-@pytest.fixture(scope="module")
-def own_settings(tiny_settings, labels_csv):
-    return dataclasses.replace(tiny_settings, labels=str(labels_csv), metric="f1")
-
-
-@pytest.fixture(scope="module")
-def own_model(tmp_path_factory, hospital, own_settings):
-    folder = tmp_path_factory.mktemp("own") / "model"
-    train(hospital, folder, own_settings)
-    return folder
 
 
 def stub_run(cells):
@@ -277,14 +251,14 @@ def test_the_file_of_an_exported_model_names_own_classes(own_model, tmp_path):
 @pytest.mark.parametrize(
     "command, words",
     [
-        ("distil MODEL DATA OUT", "train one member on your labels"),
-        ("measure MODEL DATA", "twelvelead evaluate --labels"),
-        ("recalibrate MODEL DATA OUT", "with --init"),
-        ("report DATA OUTPUTS --model MODEL --out OUT", "twelvelead evaluate --labels"),
+        ("distil MODEL DATA OUT", "say with --labels or --label-field"),
+        ("measure MODEL DATA", "say with --labels or --label-field"),
+        ("recalibrate MODEL DATA OUT", "say with --labels or --label-field"),
+        ("report DATA OUTPUTS --model MODEL --out OUT", "say with --labels or --label-field"),
         ("report DATA OUTPUTS --out OUT", "no output file has any of the classes"),
     ],
 )
-def test_what_needs_the_diagnoses_of_headers_refuses_own_labels_in_one_line(
+def test_a_command_that_needs_labels_for_a_model_of_own_ones_says_so_in_one_line(
     command, words, hospital, own_model, tmp_path, capsys
 ):
     outputs = tmp_path / "outputs"
@@ -294,12 +268,59 @@ def test_what_needs_the_diagnoses_of_headers_refuses_own_labels_in_one_line(
     capsys.readouterr()
     assert main([str(places.get(word, word)) for word in command.split()]) == 2
     error = capsys.readouterr().err
-    assert words in error and "of your own" in error and error.count("\n") == 1
+    assert words in error and error.count("\n") == 1
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("name", ["LABELS", "LABEL_FIELD", "CLASSES", "METRIC", "INIT", "FREEZE"])
+@pytest.mark.parametrize("name", ["METRIC", "INIT", "FREEZE"])
 def test_a_setting_of_training_alone_is_not_overlooked_by_distil(name, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv(f"TWELVELEAD_{name}", "1")
     assert main(["distil", str(tmp_path), str(tmp_path), str(tmp_path / "student")]) == 2
     assert "for training alone" in (error := capsys.readouterr().err) and error.count("\n") == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "options, words",
+    [
+        (["--labels", "CSV"], "leave out --labels"),
+        (["--label-field", "Dx"], "leave out --labels"),
+        (["--classes", "AF"], "give --labels or --label-field too"),
+        (["--labels", "CSV", "--label-field", "Dx"], "give --labels or --label-field"),
+    ],
+)
+def test_a_teacher_of_the_challenges_classes_takes_no_labels(
+    options, words, hospital, tiny_model, labels_csv, tmp_path, capsys
+):
+    given = [str(labels_csv) if word == "CSV" else word for word in options]
+    assert main(["distil", str(tiny_model), str(hospital), str(tmp_path / "student"), *given]) == 2
+    assert words in (error := capsys.readouterr().err) and error.count("\n") == 1
+    assert not (tmp_path / "student").exists()
+
+
+@pytest.mark.slow
+def test_a_student_has_the_classes_of_its_teacher_and_learns_what_is_known(
+    hospital, own_model, labels_csv, tmp_path, capsys, monkeypatch
+):
+    seen = []
+    real = workers.joined_targets
+
+    def noting(run, labels, known):
+        seen.append((run.rows, known, scores_of_teacher(run), targets := real(run, labels, known)))
+        return targets
+
+    monkeypatch.setattr(workers, "joined_targets", noting)
+    settings = Settings(labels=str(labels_csv), epochs=1, synthetic=0, seed=5, device="cpu", jobs=1, workers=1)
+    student = distil(own_model, hospital, tmp_path / "student", settings)
+    assert len(student.models) == 1 and student.classes.codes == tuple(NAMES) and student.classes.metric == "f1"
+    assert not student.recipe.voting.at_least_one
+    (rows, known, scores, targets) = seen[0]
+    assert len(rows) == 47 and not known[rows].all()
+    unknown = ~known[rows]
+    np.testing.assert_array_equal(targets[rows][unknown], scores[rows][unknown])
+    assert (targets[rows][~unknown] != scores[rows][~unknown]).any()
+    card = (tmp_path / "student" / "MODEL_CARD.md").read_text(encoding="utf-8")
+    assert "Labels: labels.csv. Empty cells were unknown; there the network learned what the teacher says" in card
+    capsys.readouterr()
+    distil(own_model, hospital, tmp_path / "student", settings)
+    assert "already trained" in capsys.readouterr().out

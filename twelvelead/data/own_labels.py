@@ -28,6 +28,7 @@ from .label_tables import (
     UNKNOWN,
     LabelTable,
     called_in_tables,
+    codes_of_name,
     label_name,
     labels_of_field,
     read_label_table,
@@ -243,6 +244,55 @@ def own_labels(
     cells = {header: "".join(row[k] for k in kept) for header, row in of_header.items()}
     known = {header: row for header, row in cells.items() if set(row) != {UNKNOWN}}
     return OwnLabels(classes, known, table.origin, tuple(table.codes[k] for k in kept))
+
+
+def labels_of_classes(
+    table: LabelTable,
+    classes: Classes,
+    headers: Sequence[Path],
+    root: Path,
+    log: Callable[[str], None] = lambda line: None,
+) -> OwnLabels:
+    """The labels of classes that a model has learned before, for recordings of which anything is known.
+
+    A class is found in the table by its name, whatever the case of its letters. One that the table lacks is unknown in
+    every recording.
+
+    Parameters
+    ----------
+    log : callable
+        Told which classes the table lacks, and how many recordings it says nothing of.
+
+    Raises
+    ------
+    UserError
+        If the table has none of the classes, or knows nothing of any recording.
+    """
+    place = {name.casefold(): k for k, name in enumerate(table.names)}
+    columns = [place.get(name.casefold()) for name in classes.codes]
+    lacking = [name for name, column in zip(classes.codes, columns) if column is None]
+    if len(lacking) == len(columns):
+        raise UserError(
+            f"{table.origin}: none of the model's classes is among its labels, which are: {_listed(table.names)}; the "
+            f"classes are: {_listed(classes.codes)}; say with --classes NAME=LABEL+LABEL which labels these are"
+        )
+    if lacking:
+        log(f"unknown in every recording, since {table.origin} has no label of these names: {_listed(lacking)}")
+    rows = cells_by_recording(table, [called_in_tables(header, root) for header in headers])
+    cells = {
+        str(header.relative_to(root)): "".join(UNKNOWN if column is None else row[column] for column in columns)
+        for header, row in zip(headers, rows)
+        if row
+    }
+    cells = {header: row for header, row in cells.items() if set(row) != {UNKNOWN}}
+    if not cells:
+        raise UserError(f"{table.origin}: there is no label of the model's classes of any recording in {root}")
+    if len(cells) < len(headers):
+        log(f"left out: {len(headers) - len(cells)} recordings of which {table.origin} knows nothing")
+    codes = tuple(
+        codes_of_name(name) if column is None else table.codes[column] for name, column in zip(classes.codes, columns)
+    )
+    return OwnLabels(classes, cells, table.origin, codes)
 
 
 def own_classes(names: Sequence[str], metric: str) -> Classes:

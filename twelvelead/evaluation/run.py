@@ -24,7 +24,8 @@ from .findings import Findings
 from .masked import evaluate_known, resampled_known
 from .metrics import evaluate
 from .official import read_labels, read_outputs
-from .own_labels import labels_of_options, only_given
+from .options import label_source
+from .own_labels import labels_of_source, only_given
 from .report import Figures, as_json, print_table, write_official, write_text
 from .task import Task, load_task
 
@@ -44,7 +45,8 @@ def evaluate_folders(options: argparse.Namespace) -> int:
     UserError
         If a file or folder cannot be read, or where the official script would stop, unless `options.lenient` is set.
     """
-    own = bool(options.label_table or options.label_field)
+    own_source = label_source(options)
+    own = own_source.is_given
     # The unofficial phase's script prints the recordings' names and no progress.
     official = options.year != "unofficial" and not own
     if official:
@@ -56,7 +58,7 @@ def evaluate_folders(options: argparse.Namespace) -> int:
     files = find_files(task, options.labels, options.outputs, findings)
     known: np.ndarray | None = None
     if own:
-        task, labels, known = labels_of_options(files, options)
+        task, labels, known = labels_of_source(files, options.labels, own_source)
     else:
         task, labels = read_labels(task, files, findings)
     systems = [read_outputs(task, files, findings)]

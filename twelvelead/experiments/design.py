@@ -48,7 +48,7 @@ def get_recipes(names: Sequence[str]) -> list[AnyRecipe]:
 
 @dataclass(frozen=True)
 class Cohort:
-    """The recordings of a data folder that have a diagnosis; row i of every field is the same recording.
+    """The recordings of a data folder, in experiments those with a diagnosis; row i of every field is the same one.
 
     Attributes
     ----------
@@ -92,7 +92,9 @@ class Design:
     parts: tuple[str | None, ...]
 
 
-def read_cohort(data: Path, patients: dict[str, str] | None = None, log: Log = print) -> Cohort:
+def read_cohort(
+    data: Path, patients: dict[str, str] | None = None, log: Log = print, *, needs_diagnosis: bool = True
+) -> Cohort:
     """Reads the headers of all recordings below a folder. Signals are not read yet.
 
     A recording whose header cannot be read, for whatever reason, is left out and reported, and costs no other.
@@ -101,11 +103,13 @@ def read_cohort(data: Path, patients: dict[str, str] | None = None, log: Log = p
     ----------
     patients : dict, optional
         Recording name → patient, where the headers do not tell it.
+    needs_diagnosis : bool
+        Whether recordings without a diagnosis are left out.
 
     Raises
     ------
     UserError
-        If no recording has a diagnosis.
+        If no recording is left.
     """
     diagnosed: list[tuple[Path, Header]] = []
     faults: list[str] = []
@@ -119,7 +123,7 @@ def read_cohort(data: Path, patients: dict[str, str] | None = None, log: Log = p
         except Exception as error:  # a MemoryError, or a mistake in this program
             faults.append(f"{path}: {type(error).__name__}: {error}")
             continue
-        if header.codes:
+        if header.codes or not needs_diagnosis:
             diagnosed.append((path, header))
         else:
             undiagnosed += 1
@@ -127,6 +131,8 @@ def read_cohort(data: Path, patients: dict[str, str] | None = None, log: Log = p
         log(f"left out: {len(faults)} recordings whose header cannot be read; the first: {faults[0]}")
     if undiagnosed:
         log(f"left out: {undiagnosed} recordings without a diagnosis (#Dx)")
+    if not diagnosed and not needs_diagnosis:
+        raise UserError(f"{data}: there is no recording here whose header can be read")
     if not diagnosed:
         raise UserError(f"{data}: no recording here has a diagnosis (#Dx); point at a folder of Challenge data")
     return Cohort(

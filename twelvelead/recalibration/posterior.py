@@ -4,9 +4,9 @@
     habits = learn(local, DEFAULT_PRIOR)
     habits.shift, habits.never, habits.alone                 # what changes in the model's decision
 
-What is learned are three things that differ between hospitals while the meaning of an ECG does not: how readily each
+Three things are learned, which differ between hospitals although an ECG means the same everywhere: how readily each
 class is written (a shift of its threshold, in log-odds), which classes are never written, and whether sinus rhythm is
-written beside other diagnoses.
+written beside other diagnoses. For labels of the user's own, own_shifts.py learns the first of them alone.
 
 The method is a Gibbs posterior (P. G. Bissiri, C. C. Holmes, S. G. Walker: A general framework for updating belief
 distributions, J. R. Stat. Soc. B 78, 2016): the prior times exp(η · sum of the rewards of the local recordings), where
@@ -30,10 +30,11 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.special import expit, ndtr, ndtri
+from scipy.special import expit
 
 from ..thresholds.decisions import Rules
 from ..thresholds.logistic import log_odds
+from .weighted_normal import normal_mass, quantile
 
 FEW = 20  # if there are fewer recordings, the strength of the data falls in proportion to their number
 _MOST_ROUNDS = 60
@@ -194,7 +195,7 @@ def _fit(local: Local, prior: Prior, alone: bool) -> tuple[float, Habits]:
         off, on, muted = _rewards_of_each(local, shift, never > 0.5, alone)
         gains = np.take_along_axis(on - off, order, axis=0)
         value = np.vstack([np.zeros((1, count)), np.cumsum(gains, axis=0)])
-        weight = prior.strength_of_data * value + np.log(_normal_mass(low, high))
+        weight = prior.strength_of_data * value + np.log(normal_mass(low, high))
         weight_never = np.where(local.labels.any(axis=0), -np.inf, prior.strength_of_data * (muted - off).sum(axis=0))
         most = np.maximum(weight.max(axis=0), weight_never)
         weight, weight_never = np.exp(weight - most) * (1 - share), np.exp(weight_never - most) * share
@@ -203,7 +204,7 @@ def _fit(local: Local, prior: Prior, alone: bool) -> tuple[float, Habits]:
         # The median over everything, "never" being the highest threshold of all; of a class that is more likely never
         # written, the median of its threshold if it is written after all.
         target = np.where(new_never > 0.5, 0.5 * (1 - new_never), 0.5)
-        median = prior.spread * _quantile(weight / total, low, high, target)
+        median = prior.spread * quantile(weight / total, low, high, target)
         moved = np.abs(median - shift).max()
         shift, never = 0.5 * (shift + median), 0.5 * (never + new_never)
         share = float(np.clip((prior.never[0] + never.sum()) / (sum(prior.never) + count), 1e-4, 1 - 1e-4))
@@ -271,32 +272,3 @@ def _rewards_of_each(
     muted[:, sinus] = np.where(no_other, nearest_without[:, sinus], without)
     on[:, sinus] = np.where(no_other, single[:, sinus], without if alone else both)
     return off, on, muted
-
-
-def _normal_mass(low: np.ndarray, high: np.ndarray) -> np.ndarray:
-    """Probability that a standard normal number is between two bounds, at least 1e-300; accurate in both tails."""
-    flip = low > 0
-    return np.maximum(ndtr(np.where(flip, -low, high)) - ndtr(np.where(flip, -high, low)), 1e-300)
-
-
-def _quantile(weight: np.ndarray, low: np.ndarray, high: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """The quantile of each column of a normal density that is weighted differently in each interval.
-
-    Parameters
-    ----------
-    weight : float64 (intervals, classes)
-        Probability of each interval. Intervals come from the highest to the lowest.
-    low, high : float64 (intervals, classes)
-        Their bounds.
-    target : float64 (classes,)
-        Probability below the quantile.
-    """
-    below = np.cumsum(weight[::-1], axis=0)[::-1]  # of each interval and all lower ones
-    columns = np.arange(weight.shape[1])
-    interval = len(weight) - 1 - (below[::-1] >= np.minimum(target, below[0])).argmax(axis=0)
-    chosen, a, b = weight[interval, columns], low[interval, columns], high[interval, columns]
-    part = np.clip((target - (below[interval, columns] - chosen)) / np.maximum(chosen, 1e-300), 0, 1)
-    flip = a > 0
-    first, last = ndtr(np.where(flip, -b, a)), ndtr(np.where(flip, -a, b))
-    z = ndtri(np.clip(first + np.where(flip, 1 - part, part) * (last - first), 1e-12, 1 - 1e-12))
-    return np.clip(np.where(flip, -z, z), a, b)

@@ -1,8 +1,9 @@
-"""The command `twelvelead recalibrate`: a model, and recordings of a hospital, to a model that writes as it does.
+"""The command `twelvelead recalibrate`: makes a model write diagnoses as a hospital does, from recordings of it.
 
     recalibrate(model, data, out, recordings=50)
 
-The weights stay. What is learned, and how, is in posterior.py; `unlabelled=True` is in frequencies.py.
+The weights stay. What is learned, and how, is in learning.py. A model of labels of the user's own learns from such
+labels of the hospital: `own=LabelSource("labels.csv")`.
 """
 
 from __future__ import annotations
@@ -17,31 +18,21 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from ..data.classes import DIAGNOSES, SINUS_RHYTHM, Classes
+from ..data.classes import DIAGNOSES, Classes
 from ..data.folders import find_recordings
 from ..errors import UserError
-from ..inference.ensemble import (
-    Ensemble,
-    load_ensemble,
-    margins_to_thresholds,
-    member_scores,
-    thresholds_of_mean,
-)
+from ..evaluation.options import LabelSource
+from ..evaluation.own_labels import check_kind_of_labels, labels_of_model
+from ..inference.ensemble import Ensemble, load_ensemble, member_scores
 from ..inference.model_files import manifest_of, whole_model
 from ..inference.predict import stack
 from ..preprocessing.loading import Loaded, load
 from ..terminal import printable
-from .frequencies import adapted_mean
+from .learning import Learned, from_codes, from_frequencies, from_own_labels
 from .model_folder import check_out, write_recalibrated
-from .posterior import DEFAULT_PRIOR, FEW, Habits, Local, decide_with, learn, no_habits, rewards
+from .posterior import Habits
 
 CHUNK = 64  # recordings that are scored together
-PARTS = 5  # of the check on recordings that were not learned from
-UNLABELLED_RISK = (
-    "class frequencies were estimated without labels: where a hospital does not write what its patients have, or the "
-    "model is wrong about its devices, this makes the model worse, and nothing here would show it; "
-    "try it on labelled recordings before you rely on it"
-)
 
 
 def recalibrate(
@@ -51,6 +42,7 @@ def recalibrate(
     *,
     recordings: int | None = None,
     unlabelled: bool = False,
+    own: LabelSource | None = None,
     seed: int = 0,
     device: torch.device | str = "cpu",
     jobs: int = -1,
@@ -62,13 +54,15 @@ def recalibrate(
     ----------
     model : Path
     data : Path
-        Folder of the hospital's recordings, labelled in their headers unless `unlabelled`.
+        Folder of the hospital's recordings, labelled in their headers unless `unlabelled` or `own` is given.
     out : Path
         New folder.
     recordings : int, optional
         Use only so many, drawn at random.
     unlabelled : bool
-        Use no labels: class frequencies alone are estimated. See `UNLABELLED_RISK`.
+        Use no labels: class frequencies alone are estimated. See `learning.UNLABELLED_RISK`.
+    own : LabelSource, optional
+        Where the labels are for a model of labels of the user's own, which needs them.
     seed : int
         Of the draw.
     device, jobs
@@ -83,10 +77,10 @@ def recalibrate(
     Raises
     ------
     UserError
-        If there is no model or one of labels of the user's own, no recording (with labels), or `out` exists or cannot
-        be written.
+        If there is no model, no recording (with labels), the labels are not of the model's classes, or `out` exists or
+        cannot be written.
     """
-    model, data, out = Path(model), Path(data), Path(out)
+    model, data, out, own = Path(model), Path(data), Path(out), own or LabelSource()
     check_out(model, out)
     if recordings is not None and recordings < 1:
         raise UserError(f"--recordings {recordings}: it takes at least one recording")
@@ -94,40 +88,44 @@ def recalibrate(
     if not headers:
         raise UserError(f"{printable(data)}: there are no recordings here (no .hea files)")
     ensemble = load_ensemble(model, device)
-    if ensemble.classes.are_own:
+    if unlabelled and (own.is_given or ensemble.classes.are_own):
         raise UserError(
-            f"{printable(model)}: the model has learned labels of your own, and recalibrate learns from the diagnoses "
-            "in the headers; train again on your labels, from this model with --init"
+            f"{printable(model)}: --unlabelled is for the Challenge's classes; a model of your own labels needs "
+            "recordings that are labelled, and --labels or --label-field alone"
         )
+    check_kind_of_labels(model, ensemble.classes, own)
     if manifest_of(whole_model(model)).get("recalibrated"):
         raise UserError(f"{printable(model)}: this model was recalibrated before; start from the one that was trained")
     headers = [headers[row] for row in np.random.default_rng(seed).permutation(len(headers))]
-    scores, codes = _scored(ensemble, headers, recordings, needs_labels=not unlabelled, jobs=jobs, log=log)
-    if unlabelled:
-        training = ensemble.recipe.parts[0].training
-        habits = adapted_mean(scores.mean(axis=0), ensemble.probabilities, ensemble.priors, training)
-        log(f"{scores.shape[1]} recordings; {UNLABELLED_RISK}")
-        checked = ""
+    if own.is_given:
+        labels = labels_of_model(ensemble.classes, own, headers, data, log)
+        headers = [header for header in headers if _called(header, data) in labels.cells]
+        scores, used = _scored(ensemble, headers, recordings, needs_codes=False, jobs=jobs, log=log)
+        cells = [labels.cells[_called(header, data)] for header, _ in used]
+        learned = from_own_labels(ensemble, scores, cells, labels.origin, seed)
     else:
-        local = _local(ensemble, scores, codes)
-        habits = learn(local)
-        checked = _checked(local, seed)
-        if len(local) < FEW:
-            log(f"only {len(local)} labelled recordings; with fewer than {FEW} little can be learned")
-    lines = described(habits, ensemble.classes)
-    for line in filter(None, (*lines, checked)):
-        log(line)
+        scores, used = _scored(ensemble, headers, recordings, needs_codes=not unlabelled, jobs=jobs, log=log)
+        codes = [codes for _, codes in used]
+        learned = from_frequencies(ensemble, scores) if unlabelled else from_codes(ensemble, scores, codes, seed)
     about: dict[str, Any] = dict(
-        recordings=int(scores.shape[1]),
+        recordings=len(used),
         of_folder=data.resolve().name,
-        method="class frequencies without labels" if unlabelled else "habits from labelled recordings",
-        prior=None if unlabelled else vars(DEFAULT_PRIOR),
-        shifts=dict(zip(ensemble.classes.codes, habits.shift.round(6).tolist())),
+        method=learned.method,
+        prior=learned.prior,
+        shifts=dict(zip(ensemble.classes.codes, learned.habits.shift.round(6).tolist())),
         seed=seed,
     )
-    write_recalibrated(model, out, habits, about, _card_section(about, lines, checked, unlabelled))
+    lines = described(learned.habits, ensemble.classes)
+    for line in filter(None, (*learned.notes, *lines, learned.check)):
+        log(line)
+    write_recalibrated(model, out, learned.habits, about, _card_section(about, lines, learned))
     log(f"recalibrated model in {printable(out)}")
-    return habits
+    return learned.habits
+
+
+def _called(header: Path, data: Path) -> str:
+    """What `OwnLabels.cells` calls a recording."""
+    return str(header.relative_to(data))
 
 
 def _scored(
@@ -135,14 +133,28 @@ def _scored(
     headers: Sequence[Path],
     most: int | None,
     *,
-    needs_labels: bool,
+    needs_codes: bool,
     jobs: int,
     log: Callable[[str], None],
-) -> tuple[np.ndarray, list[tuple[str, ...]]]:
-    """Members' scores (members, recordings, classes) of the first recordings that can be used, and their codes."""
+) -> tuple[np.ndarray, list[tuple[Path, tuple[str, ...]]]]:
+    """Members' scores (members, recordings, classes) of the first recordings that can be used.
+
+    Parameters
+    ----------
+    most : int or None
+        How many are used at most.
+    needs_codes : bool
+        Whether recordings whose header names no diagnosis are left out.
+
+    Returns
+    -------
+    scores : float32 (members, recordings, classes)
+    used : list of (Path, tuple of str)
+        Header, and diagnoses in it, of each of these recordings.
+    """
     most = len(headers) if most is None else most
     scores: list[np.ndarray] = []
-    codes: list[tuple[str, ...]] = []
+    used: list[tuple[Path, tuple[str, ...]]] = []
     without_labels = 0
     with (
         joblib.Parallel(n_jobs=jobs, prefer="threads") as parallel,
@@ -150,66 +162,35 @@ def _scored(
     ):
         for first in range(0, len(headers), CHUNK):
             chunk: list[Loaded] = []
-            for loaded in parallel(
-                joblib.delayed(load)(header, *ensemble.inputs) for header in headers[first : first + CHUNK]
+            of_chunk = headers[first : first + CHUNK]
+            for header, loaded in zip(
+                of_chunk, parallel(joblib.delayed(load)(each, *ensemble.inputs) for each in of_chunk)
             ):
                 if isinstance(loaded, str):
                     log(f"left out: {printable(loaded)}")
-                elif needs_labels and not loaded.recording.codes:
+                elif needs_codes and not loaded.recording.codes:
                     without_labels += 1
-                elif len(codes) < most:
+                elif len(used) < most:
                     chunk.append(loaded)
-                    codes.append(loaded.recording.codes)
+                    used.append((header, loaded.recording.codes))
             if chunk:
                 values = member_scores(ensemble, stack([item.prepared for item in chunk], ensemble.device))
                 if not np.isfinite(values).all():
                     raise UserError(f"{printable(headers[first].parent)}: the network's scores are not finite")
                 scores.append(values)
                 bar.update(len(chunk))
-            if len(codes) >= most:
+            if len(used) >= most:
                 break
     if without_labels:
         log(f"left out: {without_labels} recordings whose headers name no diagnosis")
-    if not codes:
+    if not used:
         raise UserError(
             f"{printable(headers[0].parent)}: no recording can be used"
             + (", since none has a diagnosis in its header (#Dx: …)" if without_labels else "")
         )
-    if len(codes) < most and most < len(headers):
-        log(f"{len(codes)} recordings can be used, fewer than {most}")
-    return np.concatenate(scores, axis=1), codes
-
-
-def _local(ensemble: Ensemble, scores: np.ndarray, codes: Sequence[tuple[str, ...]]) -> Local:
-    voting, classes = ensemble.recipe.voting, ensemble.classes
-    by_member = voting.thresholds == "members"
-    return Local(
-        margins=margins_to_thresholds(ensemble, scores),
-        scores=scores.mean(axis=0),
-        cuts=ensemble.member_thresholds.mean(axis=0) if by_member else thresholds_of_mean(ensemble),
-        labels=classes.labels(codes),
-        weights=classes.weights,
-        sinus_rhythm=classes.index.get(SINUS_RHYTHM),
-        at_least_one=voting.at_least_one,
-    )
-
-
-def _checked(local: Local, seed: int) -> str:
-    """One line: the reward of recordings with the habits that the others showed, against the model's own."""
-    count = len(local)
-    if count < PARTS:
-        return ""
-    part = np.random.default_rng(seed).permutation(count) % PARTS
-    own, learned = np.zeros(count), np.zeros(count)
-    for k in range(PARTS):
-        tested = local.rows(part == k)
-        for values, habits in ((own, no_habits(local.margins.shape[1])), (learned, learn(local.rows(part != k)))):
-            values[part == k] = rewards(tested.labels, decide_with(tested, habits), local.weights)
-    error = (learned - own).std(ddof=1) / np.sqrt(count)
-    return (
-        f"each fifth of them by what the others show: reward of a recording {own.mean():.3f} as the model was, "
-        f"{learned.mean():.3f} recalibrated ({(learned - own).mean():+.3f} ± {error:.3f})"
-    )
+    if len(used) < most and most < len(headers):
+        log(f"{len(used)} recordings can be used, fewer than {most}")
+    return np.concatenate(scores, axis=1), used
 
 
 def described(habits: Habits, classes: Classes) -> list[str]:
@@ -234,19 +215,12 @@ def described(habits: Habits, classes: Classes) -> list[str]:
     return lines or ["nothing that differs from the model's own habits"]
 
 
-def _card_section(about: dict[str, Any], lines: Sequence[str], checked: str, unlabelled: bool) -> str:
-    how = (
-        "Class frequencies were estimated without labels (Saerens, Latinne, Decaestecker 2002), and thresholds moved "
-        f"with them. Take care: {UNLABELLED_RISK}."
-        if unlabelled
-        else "Thresholds and rules were learned from labelled recordings, with a prior that is centred on the model's "
-        "own (twelvelead/recalibration/posterior.py)."
-    )
-    found = "\n".join(f"- {line}" for line in [*lines, checked] if line)
+def _card_section(about: dict[str, Any], lines: Sequence[str], learned: Learned) -> str:
+    items = "\n".join(f"- {line}" for line in [*lines, learned.check] if line)
     return (
         "## Recalibrated\n\nThe weights are those of the model above. Its decision was adapted to "
         f"{about['recordings']} "
-        f"recordings of the folder `{printable(about['of_folder'])}`. {how}\n\n{found}\n\n"
+        f"recordings of the folder `{printable(about['of_folder'])}`. {learned.how}\n\n{items}\n\n"
         "Figures above are those of the model before. Every shift is in `thresholds.json`. It fits the hospital that "
         "these recordings are of, and no other one better than before."
     )

@@ -110,9 +110,10 @@ class Panels:
 
 def panels_of(inputs: Inputs, place: int) -> Panels:
     """The charts of the class at a place, which has recordings with and without it."""
-    labels = inputs.labels[:, place]
-    outputs, scores = (part[:, place] for part in inputs.systems[0])
-    other = inputs.systems[1][1][:, place] if len(inputs.systems) > 1 else None
+    rows = inputs.known_rows(place)
+    labels = inputs.labels[rows, place]
+    outputs, scores = (part[rows, place] for part in inputs.systems[0])
+    other = inputs.systems[1][1][rows, place] if len(inputs.systems) > 1 else None
     threshold = float(inputs.thresholds[place])
     tp, fp, fn = (float(part[0]) for part in metrics.confusion(labels[:, None], outputs[:, None]))
     negatives = len(labels) - tp - fn

@@ -36,7 +36,7 @@ def write_report(request: Request) -> Path:
 
 
 def _check(request: Request) -> None:
-    """What can be said before minutes are spent on files and resamples."""
+    """Raises UserError for what can be refused before files are read and resamples are drawn, which takes minutes."""
     if request.resamples < 1:
         raise UserError(f"--resamples {request.resamples}: intervals need at least one resample")
     if request.mistakes < 0:
@@ -50,6 +50,8 @@ def _check(request: Request) -> None:
 
 
 def _summary(inputs: Inputs) -> str:
-    sources = len(set(inputs.sources.tolist()))
-    plural = "" if sources == 1 else "s"
-    return f"{len(inputs.names)} recordings of {sources} source{plural}, {len(inputs.class_names)} classes"
+    sources, classes = len(set(inputs.sources.tolist())), len(inputs.class_names)
+    return (
+        f"{len(inputs.names)} recordings of {sources} source{'' if sources == 1 else 's'}, "
+        f"{classes} class{'' if classes == 1 else 'es'}"
+    )

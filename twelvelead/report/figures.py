@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..evaluation import metrics
-from ..evaluation.report import Figures
+from ..evaluation.report import Figures, metrics_of
 from ..evaluation.run import score_systems
 from .inputs import ClassName, Inputs
 
@@ -43,7 +43,7 @@ class Row:
     other, differences : dict
         The figures of the run to compare with, and what ours exceeds them by; empty without such a run.
     labels_annotated, labels_written : float
-        Mean number of labels of a recording, in the headers and in the outputs.
+        Mean number of labels of a recording, of the annotators and in the outputs; unknown labels count as neither.
     sinus_rhythm : Figure
         F-measure of sinus rhythm, with which annotators' conventions differ most; NaN where there is no such class.
     """
@@ -66,6 +66,8 @@ class ClassRow:
     ----------
     place : int
         Position in the task's classes.
+    recordings : int
+        Those of which it is known whether they have the class; the following are some of these.
     positives, written : int
         Recordings with the label, and with the output.
     true_positives : int
@@ -87,14 +89,16 @@ class ClassRow:
 
 
 def metric_names(inputs: Inputs) -> dict[str, str]:
-    """Key → name of the metrics in the organizers' order; the last one decides the ranking in every year."""
-    return metrics.METRICS[inputs.task.year]
+    """Key → name of the metrics, in the organizers' order."""
+    return metrics_of(inputs.task)
 
 
 def score_rows(inputs: Inputs, name: str, chosen: np.ndarray, resamples: int, seed: int) -> tuple[Row, Figures]:
     """The figures of the chosen recordings, int (at least one,), and what they were made from."""
     task, (outputs, _) = inputs.task, inputs.systems[0]
-    results = score_systems(task, inputs.labels, inputs.systems, resamples=resamples, seed=seed, chosen=chosen)
+    results = score_systems(
+        task, inputs.labels, inputs.systems, known=inputs.known, resamples=resamples, seed=seed, chosen=chosen
+    )
     sinus = Figure(math.nan)
     if task.sinus_rhythm is not None:
         sinus = _class_figure(results, "f_measure", task.sinus_rhythm)
@@ -140,7 +144,7 @@ def class_rows(inputs: Inputs, results: Figures) -> list[ClassRow]:
         ClassRow(
             place=place,
             name=name,
-            recordings=results.recordings,
+            recordings=int(inputs.known_rows(place).sum()),
             positives=int(positives[place]),
             written=int(written[place]),
             true_positives=int(both[place]),

@@ -1,4 +1,9 @@
-"""The mistakes that cost most, each with the recording's ECG sheet, labels and scores."""
+"""The mistakes that cost most, each with the recording's ECG sheet, labels and scores.
+
+The cost is the Challenge's reward that is missed. Where there are no rewards, it is the number of wrong labels, and of
+recordings with as many the ones come first whose labels the scores make least likely: these are the surest mistakes,
+of the model or of the label.
+"""
 
 from __future__ import annotations
 
@@ -72,12 +77,12 @@ def costliest(inputs: Inputs, number: int, signals: Path | None) -> Iterator[Mis
         Folder with the signals; by default they lie beside the headers with the labels.
     """
     costs, scale = _costs(inputs)
-    order = [row for row in np.argsort(-costs, kind="stable")[:number].tolist() if costs[row] > 0]
+    order = [row for row in _order(inputs, costs)[:number] if costs[row] > 0]
     paths = _signal_headers(inputs, order, signals)
-    room = MOST_PICTURE_BYTES
+    bytes_left = MOST_PICTURE_BYTES
     for row in order:
-        picture, problem = _picture(paths[row], room)
-        room -= len(picture)
+        picture, problem = _picture(paths[row], bytes_left)
+        bytes_left -= len(picture)
         yield Mistake(
             recording=inputs.names[row],
             source=str(inputs.sources[row]),
@@ -98,6 +103,15 @@ def _costs(inputs: Inputs) -> tuple[np.ndarray, float]:
         return (labels != outputs).sum(axis=1).astype(np.float64), float("nan")
     costs = metrics.rewards(labels, labels, task.weights) - metrics.rewards(labels, outputs, task.weights)
     return costs, metric_scale(labels, task.weights, task.sinus_rhythm)
+
+
+def _order(inputs: Inputs, costs: np.ndarray) -> list[int]:
+    """The recordings by falling cost; where there are no rewards, those with equal costs by the surest mistakes."""
+    if not inputs.are_own:
+        return list(np.argsort(-costs, kind="stable").tolist())
+    labels, (outputs, scores) = inputs.labels, inputs.systems[0]
+    surest = np.where(labels != outputs, np.abs(labels - scores), 0.0).max(axis=1)
+    return list(np.lexsort((-surest, -costs)).tolist())
 
 
 def _decisions(inputs: Inputs, row: int) -> list[Decision]:
@@ -127,8 +141,8 @@ def _signal_headers(inputs: Inputs, rows: list[int], signals: Path | None) -> di
     return paths
 
 
-def _picture(header: Path | None, room: int) -> tuple[str, str]:
-    """The ECG sheet as a data URI of at most `room` letters, and why there is none."""
+def _picture(header: Path | None, most: int) -> tuple[str, str]:
+    """The ECG sheet as a data URI of at most `most` characters, or an empty text and the reason why there is none."""
     from ..plots.ecg_sheet import sheet_figure  # here, since matplotlib takes a second
 
     if header is None:
@@ -142,4 +156,4 @@ def _picture(header: Path | None, room: int) -> tuple[str, str]:
     options = dict(lossless=True, method=4)  # half the size of a PNG, and what is drawn is what is seen
     figure.savefig(buffer, format="webp", dpi=DOTS_PER_INCH, facecolor=figure.get_facecolor(), pil_kwargs=options)
     picture = "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
-    return (picture, "") if len(picture) <= room else ("", "left out, so that the page stays small")
+    return (picture, "") if len(picture) <= most else ("", "left out, so that the page stays small")

@@ -18,6 +18,7 @@ from markupsafe import Markup
 from .. import __version__
 from ..terminal import printable
 from . import charts
+from .counts import ClassCounts, class_counts
 from .figures import (
     ALL,
     ClassRow,
@@ -48,10 +49,14 @@ class Page:
         When and by which version of this package the page was made.
     year : str
         Whose rules apply.
+    are_own : bool
+        Whether the classes are labels of the user's own; nothing is shown then that is the Challenge's alone.
+    some_unknown : bool
+        Whether some labels are unknown.
     metric_names : dict
         Key → name, in the organizers' order.
     main : str
-        Key of the metric that decides the ranking.
+        Key of the metric that is shown first.
     notes : list of str
         What is wrong with the files.
     overall : Row
@@ -62,6 +67,9 @@ class Page:
         Of the classes that have recordings with and without them, the frequent ones first.
     without_curves : list of ClassName
     matrix : Matrix or None
+        The Challenge's; None where there are no rewards.
+    counts : list of ClassCounts
+        In the place of the matrix with labels of the user's own, the frequent classes first; otherwise empty.
     mistakes : list of Mistake
     axis, subgroup_axis : Axis
         Of the main metric.
@@ -73,6 +81,8 @@ class Page:
     date: str
     version: str
     year: str
+    are_own: bool
+    some_unknown: bool
     class_names: list[ClassName]
     metric_names: dict[str, str]
     main: str
@@ -85,6 +95,7 @@ class Page:
     panels: list[tuple[ClassRow, charts.Panels]]
     without_curves: list[ClassName]
     matrix: Matrix | None
+    counts: list[ClassCounts]
     mistakes: list[Mistake]
     axis: charts.Axis
     subgroup_axis: charts.Axis
@@ -110,13 +121,15 @@ def build_page(request: Request, inputs: Inputs) -> Page:
     drawn = [row for row in classes if 0 < row.positives < row.recordings]
     drawn.sort(key=lambda row: -row.positives)
     names = metric_names(inputs)
-    main = list(names)[-1]
+    main = inputs.main
     compared = len(inputs.systems) > 1
     return Page(
         request=request,
         date=datetime.date.today().isoformat(),
         version=__version__,
         year=inputs.task.year,
+        are_own=inputs.are_own,
+        some_unknown=inputs.known is not None and not bool(inputs.known.all()),
         class_names=inputs.class_names,
         metric_names=names,
         main=main,
@@ -129,12 +142,17 @@ def build_page(request: Request, inputs: Inputs) -> Page:
         panels=[(row, charts.panels_of(inputs, row.place)) for row in drawn],
         without_curves=[row.name for row in classes if row not in drawn],
         matrix=confusion_matrix(inputs),
+        counts=_by_frequency(class_counts(inputs)) if inputs.are_own else [],
         mistakes=list(costliest(inputs, request.mistakes, request.data)),
         axis=_axis([overall, *sources], main, overall),
         subgroup_axis=_axis([overall, *sexes, *ages], main, overall),
         difference_axis=_difference_axis([overall, *sources, *sexes, *ages], main) if compared else None,
         class_difference_axis=_difference_axis(classes, "auroc") if compared else None,
     )
+
+
+def _by_frequency(counts: list[ClassCounts]) -> list[ClassCounts]:
+    return sorted(counts, key=lambda row: -(row.true_positives + row.false_negatives))
 
 
 def _axis(rows: list[Row], key: str, overall: Row) -> charts.Axis:
@@ -163,7 +181,7 @@ def _environment() -> Environment:
         number=number, spoken=spoken, signed=signed, percent=percent, about=about, printable=printable
     )
     environment.tests.update(finite=math.isfinite)
-    environment.globals.update(charts=charts, direction=direction)
+    environment.globals.update(charts=charts, direction=direction, share=share)
     return environment
 
 
@@ -194,6 +212,11 @@ def percent(share: float) -> str:
     if not math.isfinite(share):
         return UNDEFINED
     return f"{100 * share:.1f} %" if share < 0.0995 else f"{100 * share:.0f} %"
+
+
+def share(part: int, whole: int) -> float:
+    """A part divided by its whole; NaN if the whole is 0, as for a class whose label is unknown in every recording."""
+    return part / whole if whole else math.nan
 
 
 def about(count: float) -> str:

@@ -114,6 +114,8 @@ class Facts:
         Where labels of the user's own were read, in words; otherwise empty.
     start : str or None
         The model from which the members started, in words.
+    has_teacher : bool
+        Whether the network learned from the scores of another model, which says something of unknown labels too.
     """
 
     recipe: AnyRecipe
@@ -130,6 +132,7 @@ class Facts:
     known: np.ndarray | None = None
     origin: str = ""
     start: str | None = None
+    has_teacher: bool = False
 
 
 def model_card(facts: Facts) -> str:
@@ -217,7 +220,9 @@ def _data(facts: Facts) -> str:
     synthetic = facts.synthetic
     if synthetic:
         lines.append(f"| synthetic recordings of this package (docs/synthetic.md) | {synthetic:,} | BSD-2-Clause | — |")
-    own = [f"Labels: {facts.origin}. Empty cells were unknown and taught nothing.", ""] if facts.origin else []
+    taught = "there the network learned what the teacher says" if facts.has_teacher else "taught nothing"
+    empty = f"Empty cells were unknown{';' if facts.has_teacher else ' and'} {taught}."
+    own = [f"Labels: {facts.origin}. {empty}", ""] if facts.origin else []
     return "\n".join([*lines, "", _people(facts.metadata), "", *own, *_class_table(facts)])
 
 

@@ -285,6 +285,7 @@ class ModelFolder:
             known=None if self.scored is None else self.scored[rows],
             origin=self.first.origin,
             start=None if self.first.start is None else self.first.start.words,
+            has_teacher=self.first.teacher is not None,
             metadata=store.metadata[rows],
             threshold_stages=ensemble.stages,
             threshold_recordings=recordings,
