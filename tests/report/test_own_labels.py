@@ -170,7 +170,7 @@ def test_the_command_takes_the_options_of_the_evaluator(own_case, labels_csv, tm
     assert main([str(word) for word in words]) == 0
     written = capsys.readouterr()
     assert "47 recordings of 2 sources, 1 class;" in written.out
-    assert "classes that are not reported on" in written.err and "Challenge" not in written.err
+    assert "classes that are not asked for" in written.err and "Challenge" not in written.err
     assert len(parsed(out.read_text(encoding="utf-8")).all("table", id="class-table")[0].rows()) == 1
 
 

@@ -30,6 +30,7 @@ KINDS = {  # kind of finding → its words in a note, in the order of the report
     "order": "recordings with labels that disagree with the order of the scores (no threshold on a code gives them)",
     "unknown labels": "recordings labelled with codes that are in no table of the Challenges",
     "unknown outputs": "recordings with outputs for codes that are in no table of the Challenges",
+    "other outputs": "recordings with outputs for classes that are not asked for",
     "absent": "scored classes that are in no output file",
 }
 

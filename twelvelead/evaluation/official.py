@@ -183,7 +183,8 @@ def read_outputs(task: Task, files: Files, findings: Findings) -> tuple[np.ndarr
             if odd:
                 findings.add("unparsable", name)
             if layout.unknown:
-                findings.add("unknown outputs", name, codes=layout.unknown)
+                kind = "other outputs" if task.year == OWN else "unknown outputs"
+                findings.add(kind, name, codes=layout.unknown)
     cells = cells_of(used, starts, np.array(values), np.array(positive, dtype=bool))
     note_scores(files, cells, list(codes), findings)
     present = set(np.unique(cells.place))

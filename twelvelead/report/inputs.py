@@ -21,7 +21,7 @@ from ..data.header import read_header
 from ..data.sources import source_of
 from ..errors import RecordingError, UserError
 from ..evaluation.files import Files, find_files, find_outputs, groups_by_table
-from ..evaluation.findings import KINDS, Findings
+from ..evaluation.findings import Findings
 from ..evaluation.official import read_labels, read_outputs
 from ..evaluation.options import LabelSource
 from ..evaluation.own_labels import labels_of_source, only_given
@@ -235,9 +235,6 @@ def _check_any_output(files: Files, outputs: Path, labels: Path) -> None:
 def _notes(findings: Findings, task: Task) -> list[str]:
     """What is wrong with files, and how many of them count as if nothing had been found."""
     notes = findings.lines()
-    if task.year == OWN:
-        others = "recordings with outputs for classes that are not reported on"
-        notes = [line.replace(KINDS["unknown outputs"], others) for line in notes]
     where = "without a usable output" if task.year == OWN else f"at which the official script of {task.year} stops"
     for path, why in list(findings.stops.items())[:1]:
         notes.append(f"files {where}, taken as all-negative here: {len(findings.stops)} ({path}: {why})")
