@@ -36,7 +36,7 @@ LAYERS = [  # from the ground up
     {"experiments"},
     {"preflight"},
     {"commands"},
-    {"cli", "examples"},
+    {"cli", "actions", "examples"},
     {"__main__"},
 ]
 LAYER = {name: level for level, names in enumerate(LAYERS) for name in names}

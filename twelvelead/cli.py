@@ -1,25 +1,23 @@
 """The command line: `twelvelead COMMAND …`, or `python -m twelvelead COMMAND …`; see --help of each command.
 
-This module parses; commands.py works. Heavy packages are imported by the command that needs them, so that a wrong
-argument and `twelvelead recipes` do not wait for them.
+This module parses; actions.py does what was asked. Heavy packages are imported by the command that needs them, so that
+a wrong argument and `twelvelead recipes` do not wait for them.
 """
 
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
-from . import __version__
+from . import __version__, actions
 from . import settings as configuration
 from .console import EXIT_CODES, run_command
-from .errors import UserError
 from .evaluation import options as evaluator
 from .examples import EXAMPLES
-from .pretrained import default_model, named_model
+from .pretrained import named_model
 
 # Settings of a student; all others are those of its teacher.
 DISTIL_SETTINGS = (
@@ -88,7 +86,7 @@ Add = Callable[[str, str, Callable[[argparse.Namespace], int]], argparse.Argumen
 
 
 def _add_train_and_classify(add: Add) -> None:
-    train = add("train", "train an ensemble on a folder of recordings", _train)
+    train = add("train", "train an ensemble on a folder of recordings", actions.run_train)
     train.add_argument(
         "data", type=Path, nargs="?", metavar="DATA", help="folder of .hea files with their signals, at any depth"
     )
@@ -97,14 +95,14 @@ def _add_train_and_classify(add: Add) -> None:
         "--no-data", action="store_true", help="train on synthetic recordings alone; give MODEL without DATA"
     )
     configuration.add_options(train)
-    distil = add("distil", "train one network to the scores of a trained ensemble", _distil)
+    distil = add("distil", "train one network to the scores of a trained ensemble", actions.run_distil)
     distil.add_argument("teacher", type=named_model, metavar="TEACHER", help="folder of the trained ensemble")
     distil.add_argument("data", type=Path, metavar="DATA", help="folder of recordings to learn from")
     distil.add_argument("model", type=Path, metavar="MODEL", help="folder to write; a killed run in it is continued")
     configuration.add_options(distil, DISTIL_SETTINGS)
-    classify = add("classify", "classify a folder of recordings (what driver.py does)", _classify)
-    # MODEL may be left out, so what the first two are is known only when all are counted; see _classify. An optional
-    # first argument would not do: argparse takes it for missing as soon as an option stands before it.
+    classify = add("classify", "classify a folder of recordings (what driver.py does)", actions.run_classify)
+    # MODEL may be left out, so what the first two are is known only when all are counted; see actions.run_classify. An
+    # optional first argument would not do: argparse takes it for missing as soon as an option stands before it.
     classify.usage = "twelvelead classify [-h] [--debug] [options] [MODEL] DATA OUTPUTS"
     classify.add_argument(
         "first", type=Path, metavar="MODEL", help="folder that training wrote (the model that comes with the package)"
@@ -132,7 +130,9 @@ def _add_train_and_classify(add: Add) -> None:
 
 def _add_recalibrate(add: Add) -> None:
     recalibrate = add(
-        "recalibrate", "make a model write diagnoses as a hospital does, from a few labelled recordings", _recalibrate
+        "recalibrate",
+        "make a model write diagnoses as a hospital does, from a few labelled recordings",
+        actions.run_recalibrate,
     )
     recalibrate.add_argument(
         "model", type=named_model, metavar="MODEL", help="folder that training wrote; it stays as it is"
@@ -162,7 +162,7 @@ def _add_recalibrate(add: Add) -> None:
 
 
 def _add_predict(add: Add) -> None:
-    predict = add("predict", "say what a model finds in one recording, with a table and pictures", _predict)
+    predict = add("predict", "say what a model finds in one recording, with a table and pictures", actions.run_predict)
     predict.add_argument(
         "recordings",
         type=Path,
@@ -196,12 +196,12 @@ def _add_predict(add: Add) -> None:
 
 
 def _add_evaluate(add: Add) -> None:
-    evaluate = add("evaluate", "score outputs as the organizers do (what evaluate_model.py does)", _evaluate)
+    evaluate = add("evaluate", "score outputs as the organizers do (what evaluate_model.py does)", actions.run_evaluate)
     evaluator.add_options(evaluate)
 
 
 def _add_report(add: Add) -> None:
-    report = add("report", "show how well outputs agree with labels, as one page of HTML", _report)
+    report = add("report", "show how well outputs agree with labels, as one page of HTML", actions.run_report)
     report.add_argument("labels", type=Path, metavar="LABELS", help="folder of headers, or of folders of them")
     report.add_argument("outputs", type=Path, metavar="OUTPUTS", help="folder of outputs, one CSV file for each header")
     report.add_argument("--out", type=Path, required=True, metavar="PAGE.html", help="the page to write")
@@ -225,9 +225,11 @@ def _add_report(add: Add) -> None:
 
 def _add_experiments(add: Add) -> None:
     """The commands that compare recipes on the same splits. They differ in one option, whose value is `argument`."""
-    folds = add("crossval", "compare recipes by cross-validation", _experiment)
+    folds = add("crossval", "compare recipes by cross-validation", actions.run_experiment)
     folds.add_argument("--folds", dest="argument", type=int, default=5, metavar="K", help="number of folds (5)")
-    sources = add("leave-one-source-out", "compare recipes on each source, trained on the others", _experiment)
+    sources = add(
+        "leave-one-source-out", "compare recipes on each source, trained on the others", actions.run_experiment
+    )
     sources.add_argument(
         "--pool-below",
         dest="argument",
@@ -236,7 +238,7 @@ def _add_experiments(add: Add) -> None:
         metavar="N",
         help="sources with fewer recordings are taken together as one, called small",
     )
-    groups = add("holdout", "compare recipes on given test recordings, trained on the others", _experiment)
+    groups = add("holdout", "compare recipes on given test recordings, trained on the others", actions.run_experiment)
     groups.add_argument(
         "--test-groups",
         dest="argument",
@@ -268,7 +270,9 @@ def _add_experiments(add: Add) -> None:
 
 
 def _add_measure(add: Add) -> None:
-    measure = add("measure", "score a model on recordings it has not learned from, and fill its model card", _measure)
+    measure = add(
+        "measure", "score a model on recordings it has not learned from, and fill its model card", actions.run_measure
+    )
     measure.add_argument("model", type=named_model, metavar="MODEL", help="folder that training wrote")
     measure.add_argument("data", type=Path, metavar="DATA", help="folder of labelled recordings")
     measure.add_argument(
@@ -299,218 +303,30 @@ def _add_measure(add: Add) -> None:
 
 
 def _add_tools(add: Add) -> None:
-    preflight = add("preflight", "try a submission under the organizers' scripts and limits, in minutes", _preflight)
+    preflight = add(
+        "preflight", "try a submission under the organizers' scripts and limits, in minutes", actions.run_preflight
+    )
     preflight.add_argument("data", type=Path, nargs="?", metavar="DATA", help="recordings (synthetic ones by default)")
     preflight.add_argument("--submission", type=Path, metavar="FOLDER", help="folder with team_code.py (this one)")
     preflight.add_argument("--docker", action="store_true", help="build the submission's image and run in it")
     preflight.add_argument("--minutes", type=float, default=1.0, metavar="N", help="budget of each training (1)")
-    export = add("export", "write a trained model as an ONNX file, and compare the file with the model", _export)
+    export = add(
+        "export", "write a trained model as an ONNX file, and compare the file with the model", actions.run_export
+    )
     export.add_argument("model", type=named_model, metavar="MODEL", help="folder that training wrote")
     export.add_argument("file", type=Path, metavar="OUT.onnx", help="file to write; docs/export.md says how to use it")
-    completion = add("completion", "print a script with which a shell completes commands and options", _completion)
+    completion = add(
+        "completion", "print a script with which a shell completes commands and options", actions.run_completion
+    )
     completion.add_argument("shell", choices=("bash", "zsh", "tcsh"), metavar="SHELL", help="bash, zsh or tcsh")
-    add("recipes", "list the systems that can be trained", _recipes)
-    synthesize = add("synthesize", "make synthetic recordings of one or more made-up hospitals", _synthesize)
+    add("recipes", "list the systems that can be trained", actions.run_recipes)
+    synthesize = add("synthesize", "make synthetic recordings of one or more made-up hospitals", actions.run_synthesize)
     synthesize.add_argument("folder", type=Path, metavar="FOLDER", help="gets a folder for each hospital")
     synthesize.add_argument("--hospitals", metavar="NAMES", help="names, separated by commas; all of them by default")
     synthesize.add_argument("--count", type=int, default=100, metavar="N", help="recordings of each hospital (100)")
     synthesize.add_argument("--seed", type=int, default=0, metavar="N", help="seed of everything random (0)")
-    draw = add("draw", "draw a recording as a 12-lead ECG sheet", _draw)
+    draw = add("draw", "draw a recording as a 12-lead ECG sheet", actions.run_draw)
     draw.add_argument("header", type=Path, metavar="HEADER", help="a .hea file")
     draw.add_argument("picture", type=Path, metavar="PICTURE", help="a .png, .svg or .pdf file to write")
     draw.add_argument("--layout", choices=("3x4", "12x1"), default="3x4", help="rows by columns of leads (3x4)")
     draw.add_argument("--start", type=float, default=0.0, metavar="S", help="second at which the sheet begins (0)")
-
-
-# ---------------------------------------------------------------------------------------- from arguments to commands.py
-
-
-def _train(arguments: argparse.Namespace) -> int:
-    from . import commands
-
-    if arguments.no_data != (arguments.data is None):
-        raise UserError("give DATA and MODEL, or MODEL with --no-data")
-    commands.train(arguments.data, arguments.model, configuration.from_options(arguments))
-    return 0
-
-
-def _distil(arguments: argparse.Namespace) -> int:
-    from . import commands
-
-    settings = configuration.from_options(arguments)
-    commands.distil(arguments.teacher, arguments.data, arguments.model, settings)
-    return 0
-
-
-def _classify(arguments: argparse.Namespace) -> int:
-    from . import commands
-
-    first, second, third = arguments.first, arguments.second, arguments.third
-    model, data, outputs = (named_model(first), second, third) if third else (default_model(), first, second)
-    settings = configuration.from_options(arguments)
-    if not 0 <= arguments.abstain <= 1:
-        raise UserError(f"--abstain {arguments.abstain:g}: a share is a number from 0 to 1")
-    if arguments.abstain and arguments.review is None:
-        raise UserError("--abstain marks recordings in the file of --review FILE.csv; name one")
-    return commands.classify(model, data, outputs, settings, arguments.notes, arguments.review, arguments.abstain)
-
-
-def _recalibrate(arguments: argparse.Namespace) -> int:
-    evaluator.check_label_options(arguments.parser, arguments)
-    from .recalibration.recalibrate import recalibrate
-    from .terminal import say
-
-    settings = configuration.from_options(arguments)
-    recalibrate(
-        arguments.model,
-        arguments.data,
-        arguments.out,
-        recordings=arguments.recordings,
-        unlabelled=arguments.unlabelled,
-        own=evaluator.label_source(arguments),
-        seed=settings.seed,
-        device=configuration.find_device(settings.device),
-        jobs=settings.jobs,
-        log=say,
-    )
-    return 0
-
-
-def _predict(arguments: argparse.Namespace) -> int:
-    from .formats.told import Told
-    from .prediction.command import Request, predict
-
-    leads = None if arguments.leads is None else tuple(name.strip() for name in arguments.leads.split(","))
-    told = Told(arguments.frequency_hz, leads, arguments.unit, arguments.adc_per_mv, arguments.age, arguments.sex)
-    return predict(
-        Request(
-            recordings=tuple(arguments.recordings),
-            model=arguments.model,
-            told=told,
-            device=configuration.from_options(arguments).device,
-            form=arguments.form,
-            out=arguments.out,
-            plot=arguments.plot,
-            layout=arguments.layout,
-            start_s=arguments.start,
-            explain=arguments.explain,
-        )
-    )
-
-
-def _evaluate(arguments: argparse.Namespace) -> int:
-    evaluator.complete(arguments.parser, arguments)
-    # Before numpy is imported: for small matrix products, starting threads takes longer than it saves.
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    from .evaluation.run import evaluate_folders
-
-    return evaluate_folders(arguments)
-
-
-def _report(arguments: argparse.Namespace) -> int:
-    evaluator.check_label_options(arguments.parser, arguments)
-    evaluator.check_no_challenge_options(arguments.parser, arguments)
-    # As for `evaluate`: the products of the bootstrap are too small for threads.
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    from .report.command import write_report
-    from .report.inputs import Request
-
-    write_report(
-        Request(
-            labels=arguments.labels,
-            outputs=arguments.outputs,
-            out=arguments.out,
-            model=arguments.model,
-            data=arguments.data,
-            compare=arguments.compare,
-            sources=arguments.by_source,
-            weights=arguments.weights,
-            year=arguments.year,
-            resamples=arguments.resamples,
-            seed=arguments.seed,
-            mistakes=arguments.mistakes,
-            own=evaluator.label_source(arguments),
-        )
-    )
-    return 0
-
-
-def _preflight(arguments: argparse.Namespace) -> int:
-    from .preflight.run import preflight
-
-    return preflight(arguments.data, arguments.submission, docker=arguments.docker, minutes=arguments.minutes)
-
-
-def _experiment(arguments: argparse.Namespace) -> int:
-    from . import commands
-
-    settings = configuration.from_options(arguments)
-    commands.experiment(
-        arguments.command,
-        arguments.argument,
-        arguments.data,
-        arguments.out,
-        arguments.recipes or [settings.recipe],
-        settings,
-        parameters=arguments.parameters,
-        resamples=arguments.resamples,
-        discard_models=arguments.discard_models,
-    )
-    return 0
-
-
-def _measure(arguments: argparse.Namespace) -> int:
-    evaluator.check_label_options(arguments.parser, arguments)
-    from . import commands
-
-    settings = configuration.from_options(arguments)
-    commands.measure(
-        arguments.model,
-        arguments.data,
-        arguments.experiments,
-        arguments.tables,
-        settings,
-        resamples=arguments.resamples,
-        own=evaluator.label_source(arguments),
-    )
-    return 0
-
-
-def _recipes(arguments: argparse.Namespace) -> int:
-    from .recipes import RECIPES
-
-    for name, recipe in RECIPES.items():
-        print(f"{name:<12} {recipe.summary}")
-    return 0
-
-
-def _export(arguments: argparse.Namespace) -> int:
-    from .export.onnx_file import export
-
-    export(arguments.model, arguments.file)
-    return 0
-
-
-def _completion(arguments: argparse.Namespace) -> int:
-    try:
-        import shtab
-    except ImportError:
-        raise UserError("the package shtab is missing: pip install 'twelvelead[completion]'") from None
-    print(shtab.complete(build_parser(), arguments.shell))
-    return 0
-
-
-def _synthesize(arguments: argparse.Namespace) -> int:
-    from . import commands
-
-    names = arguments.hospitals.split(",") if arguments.hospitals else None
-    commands.synthesize(arguments.folder, names, arguments.count, arguments.seed)
-    return 0
-
-
-def _draw(arguments: argparse.Namespace) -> int:
-    from .data.recording import read_recording
-    from .plots.ecg_sheet import draw
-
-    draw(read_recording(arguments.header), arguments.picture, layout=arguments.layout, start_s=arguments.start)
-    return 0
