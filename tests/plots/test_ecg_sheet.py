@@ -9,9 +9,10 @@ import pytest
 from matplotlib import pyplot
 from matplotlib.image import imread
 
+from twelvelead.data.classes import DIAGNOSES
 from twelvelead.data.header import LEADS
 from twelvelead.errors import UserError
-from twelvelead.plots.ecg_sheet import LEFT_MM, ROW_MM, ROWS, TOP_MM, draw, header_lines
+from twelvelead.plots.ecg_sheet import LEFT_MM, ROW_MM, ROWS, TOP_MM, draw, header_lines, sheet_figure
 from twelvelead.synthetic import make_recording
 
 pytestmark = pytest.mark.slow  # together with others like it, more than the fast run allows
@@ -102,6 +103,19 @@ def test_the_header_names_the_person_and_the_diagnoses():
         assert words in text
     unknown = header_lines(replace(make_recording([], 5), age_years=float("nan"), sex="unknown", codes=("12345",)))
     assert "age unknown" in unknown and "sex unknown" in unknown and "12345" in unknown
+
+
+@pytest.mark.parametrize("count", [1, 3, 8, 24, 200])
+def test_many_diagnoses_stay_on_the_sheet(count):
+    codes = tuple([*DIAGNOSES, *(str(10**14 + k) for k in range(200))][:count] if count != 8 else map(str, range(8)))
+    recording = replace(make_recording(["NSR"], 4), codes=codes)
+    figure = sheet_figure(recording)
+    (text,) = [each for each in figure.axes[0].texts if each.get_text() == header_lines(recording)]
+    assert text.get_window_extent().x1 < figure.bbox.x1
+    assert len(header_lines(recording).splitlines()) == 2
+    last = header_lines(recording).splitlines()[1]
+    shown = last.split(" and ")[0].split(", ")
+    assert len(shown) == count or last.endswith(f" and {count - len(shown)} more")
 
 
 def test_other_formats_come_by_suffix(tmp_path):

@@ -32,6 +32,7 @@ ROWS = (("I", "aVR", "V1", "V4"), ("II", "aVL", "V2", "V5"), ("III", "aVF", "V3"
 SHEET_SECONDS = 10.0
 LEFT_MM, RIGHT_MM, TOP_MM, BOTTOM_MM = 15.0, 5.0, 17.0, 7.0  # margins, with the calibration pulse and the text
 ROW_MM = 35.0  # between two baselines
+MOST_LETTERS = 130  # of the diagnoses above a sheet; more would be cut off at its edge
 PICTURES = (".png", ".svg", ".pdf")
 DOTS_PER_INCH = 120
 PAPER, THIN, THICK, INK = "#fff7f5", "#fadcd7", "#f0aaa0", "#101018"
@@ -145,9 +146,20 @@ def save(figure: Figure, picture: Path) -> Path:
 
 
 def header_lines(recording: Recording) -> str:
-    """Two lines of text: name, age and sex; then the diagnoses in words, or a code alone if it is not scored."""
+    """Two lines of text: name, age and sex; then the diagnoses in words, or a code alone if it is not scored.
+
+    Where the words would be wider than the sheet, there are abbreviations alone, and at last only as many as fit.
+    """
     words = [f"{DIAGNOSES[code][0]} ({DIAGNOSES[code][1]})" if code in DIAGNOSES else code for code in recording.codes]
-    return f"{person_line(recording)}\n{', '.join(words) or 'no diagnoses'}"
+    diagnoses = ", ".join(words)
+    if len(diagnoses) > MOST_LETTERS:
+        short = [DIAGNOSES[code][0] if code in DIAGNOSES else code for code in recording.codes]
+        diagnoses = ", ".join(short)
+        for left_out in range(1, len(short)):
+            if len(diagnoses) <= MOST_LETTERS:
+                break
+            diagnoses = f"{', '.join(short[:-left_out])} and {left_out} more"
+    return f"{person_line(recording)}\n{diagnoses or 'no diagnoses'}"
 
 
 def person_line(recording: Recording) -> str:
