@@ -21,6 +21,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from functools import partial
 from itertools import combinations
 from pathlib import Path
 
@@ -72,7 +73,7 @@ class Scored:
     conventions : int array
         Synthetic recordings, labelled by annotators of other hospitals.
     scores : dict of float64 arrays (recordings, classes)
-        Of each training.
+        Of each training; NaN for recordings that neither validated its seed nor are tested or synthetic.
     """
 
     def __init__(self, store: Store, validation: dict[int, list[str]], tested: list[str]):
@@ -105,22 +106,32 @@ def scored(trainings: Sequence[Training], out: Path, data: Path, groups: Path) -
         )
         if result is None:
             result = Scored(store, validation, tested)
-        kept = training.folder(out) / "scores.npy"
-        if not kept.is_file():
+        rows = np.concatenate([result.validation[training.seed], result.tested, result.conventions])
+        needed = np.array([Path(store.headers[row]).with_suffix("").as_posix() for row in rows])
+        kept = training.folder(out) / "scores.npz"
+        if not _is_of(kept, needed):
             print(training.folder(out).name, flush=True)
             (network,) = load_ensemble(training.folder(out) / "model").models
-            scores = predict(network, on_device(store, torch.device("cpu")), np.arange(len(store)), spec)
-            replace_file(kept, lambda path, scores=scores: _save(path, scores))
-        result.scores[training] = np.load(kept).astype(np.float64)
-        if len(result.scores[training]) != len(store):
-            sys.exit(f"{kept}: is of other recordings; delete it")
+            scores = predict(network, on_device(store, torch.device("cpu")), rows, spec)
+            replace_file(kept, partial(_save, names=needed, scores=scores))
+        result.scores[training] = np.full((len(store), len(CLASSES.codes)), np.nan)
+        with np.load(kept) as arrays:
+            result.scores[training][rows] = arrays["scores"]
     assert result is not None
     return result
 
 
-def _save(path: Path, array: np.ndarray) -> None:
+def _is_of(kept: Path, names: np.ndarray) -> bool:
+    """Whether a file of scores is there and of these recordings."""
+    if not kept.is_file():
+        return False
+    with np.load(kept) as arrays:
+        return bool(np.array_equal(arrays["names"], names))
+
+
+def _save(path: Path, **arrays: np.ndarray) -> None:
     with open(path, "wb") as file:
-        np.save(file, array)
+        np.savez(file, **arrays)
 
 
 def _objective(data: Scored, rows: np.ndarray, values: np.ndarray, of_conventions: np.ndarray) -> Objective:
