@@ -48,7 +48,7 @@ def train(data: Path | None, model: Path, settings: Settings) -> Ensemble:
     if has_own_labels and data is not None:
         own = _own_labels(settings, headers, data)
         classes, recipe = own.classes, _without_challenge(recipe, own)
-        headers = [header for header in headers if str(header.relative_to(data)) in own.cells]
+        headers = own.labelled(headers, data)
     start = None if start is None else _matched(start, classes, own)
     return _train(headers, data, model, recipe, classes, settings, own=own, start=start)
 
@@ -92,7 +92,7 @@ def distil(teacher: Path, data: Path, model: Path, settings: Settings) -> Ensemb
     own: OwnLabels | None = None
     if source.is_given:
         own = labels_of_model(description.classes, source, headers, data, say)
-        headers = [header for header in headers if str(header.relative_to(data)) in own.cells]
+        headers = own.labelled(headers, data)
         recipe = _without_challenge(recipe, own)
     return _train(headers, data, model, recipe, description.classes, settings, teacher=description, own=own)
 

@@ -136,6 +136,16 @@ def write_json(path: Path, values: Any) -> None:
     write_text(path, json.dumps(values, indent=1) + "\n")
 
 
+def write_arrays(path: Path, **arrays: Any) -> None:
+    """Writes arrays as an .npz file that numpy.load reads by their names, whole or not at all."""
+
+    def write(partial: Path) -> None:
+        with open(partial, "wb") as file:
+            np.savez(file, **arrays)
+
+    replace_file(path, write)
+
+
 def json_ready(value: Any) -> Any:
     """The same value in JSON's types: arrays become lists, and a number that is not finite becomes None."""
     if isinstance(value, dict):

@@ -2,7 +2,7 @@
 
     table = read_own_labels("labels.csv", None, "LVH=164873001,MI", headers, root)      # some of the labels, renamed
     own = own_labels(table, headers, root, metric="f1")
-    own.classes, own.cells[str(header.relative_to(root))]    # "10?": has the first class, not the second, third unknown
+    own.classes, own.cells[name_in_cells(header, root)]      # "10?": has the first class, not the second, third unknown
 
 A class is called what the file or the header calls it: a SNOMED CT code or any other text. A cell that is empty is
 unknown, which is not the same as absent: nobody looked, or nobody wrote it down. Unknown cells take no part in the
@@ -53,6 +53,11 @@ def written(name: str) -> str:
     return "".join(quote(character, safe="") if character in _ESCAPED else character for character in name)
 
 
+def name_in_cells(header: Path, root: Path) -> str:
+    """What `OwnLabels.cells` calls a recording: the path of its header below the data folder."""
+    return str(header.relative_to(root))
+
+
 @dataclass(frozen=True)
 class OwnLabels:
     """The classes of a training run on the user's own labels, and which recordings have them.
@@ -73,6 +78,10 @@ class OwnLabels:
     cells: dict[str, str]
     origin: str
     codes: tuple[frozenset[str], ...]
+
+    def labelled(self, headers: Sequence[Path], root: Path) -> list[Path]:
+        """Those of the headers below `root` of whose recordings anything is known."""
+        return [header for header in headers if name_in_cells(header, root) in self.cells]
 
     def cells_of_codes(self, codes: Sequence[str]) -> str:
         """The cells of a recording of which everything is known, from its SNOMED CT codes."""
@@ -214,10 +223,7 @@ def own_labels(
     UserError
         If no recording is labelled, no class can be learned, or there are too many.
     """
-    rows = cells_by_recording(table, [called_in_tables(header, root) for header in headers])
-    of_header = {
-        str(header.relative_to(root)): row for header, row in zip(headers, rows) if row and set(row) != {UNKNOWN}
-    }
+    of_header = _known_cells(_cells_by_header(table, headers, root), range(len(table.names)))
     if not of_header:
         raise UserError(f"{table.origin}: none of its {len(table.cells)} recordings with a label is among the data")
     if len(of_header) < len(headers):
@@ -241,9 +247,7 @@ def own_labels(
         f"labels: {len(kept)} classes from {table.origin}, recordings that have each of those known: "
         + ", ".join(f"{table.names[k]} {positives[k]} of {positives[k] + negatives[k]}" for k in kept)
     )
-    cells = {header: "".join(row[k] for k in kept) for header, row in of_header.items()}
-    known = {header: row for header, row in cells.items() if set(row) != {UNKNOWN}}
-    return OwnLabels(classes, known, table.origin, tuple(table.codes[k] for k in kept))
+    return OwnLabels(classes, _known_cells(of_header, kept), table.origin, tuple(table.codes[k] for k in kept))
 
 
 def labels_of_classes(
@@ -278,13 +282,7 @@ def labels_of_classes(
         )
     if lacking:
         log(f"unknown in every recording, since {table.origin} has no label of these names: {_listed(lacking)}")
-    rows = cells_by_recording(table, [called_in_tables(header, root) for header in headers])
-    cells = {
-        str(header.relative_to(root)): "".join(UNKNOWN if column is None else row[column] for column in columns)
-        for header, row in zip(headers, rows)
-        if row
-    }
-    cells = {header: row for header, row in cells.items() if set(row) != {UNKNOWN}}
+    cells = _known_cells(_cells_by_header(table, headers, root), columns)
     if not cells:
         raise UserError(f"{table.origin}: there is no label of the model's classes of any recording in {root}")
     if len(cells) < len(headers):
@@ -293,6 +291,21 @@ def labels_of_classes(
         codes_of_name(name) if column is None else table.codes[column] for name, column in zip(classes.codes, columns)
     )
     return OwnLabels(classes, cells, table.origin, codes)
+
+
+def _cells_by_header(table: LabelTable, headers: Sequence[Path], root: Path) -> dict[str, str]:
+    """The table's cells of each recording that it has, by the name that `OwnLabels.cells` gives it."""
+    rows = cells_by_recording(table, [called_in_tables(header, root) for header in headers])
+    return {name_in_cells(header, root): row for header, row in zip(headers, rows) if row}
+
+
+def _known_cells(rows: dict[str, str], columns: Sequence[int | None]) -> dict[str, str]:
+    """These columns of each row, None being one that is unknown everywhere; without rows that are wholly unknown."""
+    chosen = {
+        header: "".join(UNKNOWN if column is None else row[column] for column in columns)
+        for header, row in rows.items()
+    }
+    return {header: row for header, row in chosen.items() if set(row) != {UNKNOWN}}
 
 
 def own_classes(names: Sequence[str], metric: str) -> Classes:

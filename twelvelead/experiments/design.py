@@ -72,6 +72,14 @@ class Cohort:
     sources: tuple[str, ...]
     listed_patients: dict[str, str]
 
+    def groups(self, rows: np.ndarray) -> np.ndarray:
+        """A number for the patient of each of these rows, int (rows,), in the order in which patients first occur.
+
+        A recording whose patient is not known is a group by itself.
+        """
+        numbers: dict[object, int] = {}
+        return np.array([numbers.setdefault(self.patients[row] or int(row), len(numbers)) for row in rows])
+
 
 @dataclass(frozen=True)
 class Design:

@@ -20,7 +20,7 @@ import numpy as np
 
 from ..data.classes import Classes
 from ..data.header import read_header
-from ..data.own_labels import OwnLabels, as_arrays
+from ..data.own_labels import OwnLabels, as_arrays, name_in_cells
 from ..errors import UserError
 from ..evaluation.bootstrap import draw_counts, interval
 from ..evaluation.masked import evaluate_known, resampled_known
@@ -95,7 +95,7 @@ def answers_of(
         If no recording is left.
     """
     trained_on = {Path(name).stem for name in _learned_from(folder)}
-    called = [str(header.relative_to(cohort.root)) for header in cohort.headers]
+    called = [name_in_cells(header, cohort.root) for header in cohort.headers]
     labelled = [row for row, name in enumerate(called) if own is None or name in own.cells]
     rows = [row for row in labelled if cohort.headers[row].stem not in trained_on]
     if not rows:

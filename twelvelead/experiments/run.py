@@ -222,11 +222,7 @@ def _test_set(
 
     sources = np.array(cohort.sources)
     unseen = np.concatenate([~np.isin(sources[test], sources[train]) for train, test in design.splits.values()])[order]
-    groups = None
-    if any(cohort.patients):
-        patients = [cohort.patients[row] or row for row in rows]  # without a patient, a recording is a group by itself
-        numbers = {patient: number for number, patient in enumerate(dict.fromkeys(patients))}
-        groups = np.array([numbers[patient] for patient in patients])
+    groups = cohort.groups(rows) if any(cohort.patients) else None
     return TestSet(
         tuple(cohort.codes[row] for row in rows),
         tuple(design.parts[row] for row in rows),

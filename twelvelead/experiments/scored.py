@@ -23,7 +23,7 @@ from tqdm import tqdm
 
 from ..data.classes import Classes
 from ..errors import UserError
-from ..files import replace_file
+from ..files import write_arrays
 from ..inference.classify import classified
 from ..inference.ensemble import Ensemble
 from ..inference.model_files import manifest_of
@@ -112,7 +112,7 @@ def train_and_score(
         made_by=json.dumps([to_dict(recipe), fixed]),
     )
     try:
-        replace_file(folder / "scores.npz", lambda partial: _write_arrays(partial, arrays))
+        write_arrays(folder / "scores.npz", **arrays)
     except OSError as error:
         raise UserError(f"{folder}/scores.npz: cannot be written ({error.strerror or error})") from None
 
@@ -131,11 +131,6 @@ def _about(model: Path, faults: list[str], tested: int, device: torch.device, se
         epochs=dict(Counter(row["member"] for row in history)),
         timing=dict(epoch_seconds=epoch_seconds, **seconds),
     )
-
-
-def _write_arrays(path: Path, arrays: dict[str, Any]) -> None:
-    with open(path, "wb") as file:
-        np.savez(file, **arrays)
 
 
 def score_recordings(

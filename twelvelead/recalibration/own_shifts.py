@@ -53,7 +53,7 @@ import numpy as np
 
 from ..thresholds.objectives import OWN_METRICS
 from .posterior import Habits, no_habits
-from .weighted_normal import normal_mass, quantile
+from .weighted_normal import intervals, normal_mass, quantile
 
 PSEUDO = 5.0  # recordings with the frequencies of training that are added to those from which frequencies are counted
 NAMES = {"f1": "macro F1", "auroc": "mean of sensitivity and specificity"}  # of the metrics of decisions
@@ -142,13 +142,11 @@ def learn_shifts(local: OwnLocal, prior: OwnPrior = OWN_PRIOR) -> Habits:
     if not len(local) or not local.learnable.any():
         return no_habits(count)
     strength = prior.strength_of_data * np.minimum(1.0, local.examples / FEW_EXAMPLES)
-    order = np.argsort(-local.margins, axis=0, kind="stable")
-    falling = np.take_along_axis(local.margins, order, axis=0)
+    order, low, high = intervals(local.margins)
+    low, high = low / prior.spread, high / prior.spread
+    log_prior = np.log(normal_mass(low, high))  # of a shift in each interval
     known = np.take_along_axis(local.known, order, axis=0)
     labels = np.take_along_axis(local.labels, order, axis=0) & known
-    ends = np.full((1, count), np.inf)
-    low, high = np.vstack([falling, -ends]) / prior.spread, np.vstack([ends, falling]) / prior.spread
-    log_prior = np.log(normal_mass(low, high))  # of each interval between two neighbouring margins
     shift = np.zeros(count)
     for _ in range(_MOST_ROUNDS):
         rewards = np.where(known, labels - costs(local, shift), 0.0)

@@ -34,7 +34,7 @@ from scipy.special import expit
 
 from ..thresholds.decisions import Rules
 from ..thresholds.logistic import log_odds
-from .weighted_normal import normal_mass, quantile
+from .weighted_normal import intervals, normal_mass, quantile
 
 FEW = 20  # if there are fewer recordings, the strength of the data falls in proportion to their number
 _MOST_ROUNDS = 60
@@ -184,18 +184,16 @@ def learn(local: Local, prior: Prior = DEFAULT_PRIOR) -> Habits:
 def _fit(local: Local, prior: Prior, alone: bool) -> tuple[float, Habits]:
     """The logarithm of the posterior and the habits, given whether sinus rhythm is written only alone."""
     count = local.margins.shape[1]
-    order = np.argsort(-local.margins, axis=0, kind="stable")
-    falling = np.take_along_axis(local.margins, order, axis=0)
-    ends = np.full((1, count), np.inf)
-    upper, lower = np.vstack([ends, falling]), np.vstack([falling, -ends])  # cut m: lower < shift <= upper
+    order, low, high = intervals(local.margins)
+    low, high = low / prior.spread, high / prior.spread
+    log_prior = np.log(normal_mass(low, high))  # of a shift in each interval
     shift, share = np.zeros(count), prior.never[0] / sum(prior.never)
-    low, high = lower / prior.spread, upper / prior.spread
     never = np.full(count, share)  # probability of each class
     for _ in range(_MOST_ROUNDS):
         off, on, muted = _rewards_of_each(local, shift, never > 0.5, alone)
         gains = np.take_along_axis(on - off, order, axis=0)
         value = np.vstack([np.zeros((1, count)), np.cumsum(gains, axis=0)])
-        weight = prior.strength_of_data * value + np.log(normal_mass(low, high))
+        weight = prior.strength_of_data * value + log_prior
         weight_never = np.where(local.labels.any(axis=0), -np.inf, prior.strength_of_data * (muted - off).sum(axis=0))
         most = np.maximum(weight.max(axis=0), weight_never)
         weight, weight_never = np.exp(weight - most) * (1 - share), np.exp(weight_never - most) * share

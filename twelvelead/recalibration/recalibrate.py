@@ -20,6 +20,7 @@ from tqdm import tqdm
 
 from ..data.classes import DIAGNOSES, Classes
 from ..data.folders import find_recordings
+from ..data.own_labels import name_in_cells
 from ..errors import UserError
 from ..evaluation.options import LabelSource
 from ..evaluation.own_labels import check_kind_of_labels, labels_of_model
@@ -99,9 +100,9 @@ def recalibrate(
     headers = [headers[row] for row in np.random.default_rng(seed).permutation(len(headers))]
     if own.is_given:
         labels = labels_of_model(ensemble.classes, own, headers, data, log)
-        headers = [header for header in headers if _called(header, data) in labels.cells]
+        headers = labels.labelled(headers, data)
         scores, used = _scored(ensemble, headers, recordings, needs_codes=False, jobs=jobs, log=log)
-        cells = [labels.cells[_called(header, data)] for header, _ in used]
+        cells = [labels.cells[name_in_cells(header, data)] for header, _ in used]
         learned = from_own_labels(ensemble, scores, cells, labels.origin, seed)
     else:
         scores, used = _scored(ensemble, headers, recordings, needs_codes=not unlabelled, jobs=jobs, log=log)
@@ -121,11 +122,6 @@ def recalibrate(
     write_recalibrated(model, out, learned.habits, about, _card_section(about, lines, learned))
     log(f"recalibrated model in {printable(out)}")
     return learned.habits
-
-
-def _called(header: Path, data: Path) -> str:
-    """What `OwnLabels.cells` calls a recording."""
-    return str(header.relative_to(data))
 
 
 def _scored(

@@ -3,6 +3,7 @@
 A reward does not change while a threshold moves between two neighbouring scores. So with a normal prior the posterior
 is a normal density that is multiplied by another factor in each of these intervals.
 
+    order, low, high = intervals(margins)
     weight = np.exp(rewards) * normal_mass(low, high)
     median = quantile(weight / weight.sum(axis=0), low, high, np.full(classes, 0.5))
 """
@@ -11,6 +12,26 @@ from __future__ import annotations
 
 import numpy as np
 from scipy.special import ndtr, ndtri
+
+
+def intervals(margins: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The intervals between neighbouring margins of each class, from the highest to the lowest.
+
+    Parameters
+    ----------
+    margins : float64 (recordings, classes)
+
+    Returns
+    -------
+    order : int (recordings, classes)
+        The recordings of each class by falling margin. With a shift in interval k, the first k of them get the class.
+    low, high : float64 (recordings + 1, classes)
+        Bounds of the intervals; a shift in one is above `low` and at most `high`.
+    """
+    order = np.argsort(-margins, axis=0, kind="stable")
+    falling = np.take_along_axis(margins, order, axis=0)
+    ends = np.full((1, margins.shape[1]), np.inf)
+    return order, np.vstack([falling, -ends]), np.vstack([ends, falling])
 
 
 def normal_mass(low: np.ndarray, high: np.ndarray) -> np.ndarray:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from safetensors.torch import save
 
-from ..files import replace_file
+from ..files import replace_file, write_arrays
 from .member import TrainedMember
 from .publishing import sha256_of
 
@@ -38,20 +38,15 @@ def write_result(run: TrainingRun, member: int, trained: TrainedMember) -> None:
     """
     weights, result = run.weights_path(member), run.result_path(member)
     replace_file(weights, lambda partial: partial.write_bytes(save(trained.state)))
-    values = dict(
+    write_arrays(
+        result,
         key=run.key,
         weights=sha256_of(weights),
         scores=trained.scores,
         convention_scores=trained.convention_scores,
         history=json.dumps(trained.history),
     )
-    replace_file(result, lambda partial: _write_arrays(partial, values))
     run.checkpoint_path(member).unlink(missing_ok=True)
-
-
-def _write_arrays(path, values) -> None:
-    with open(path, "wb") as file:
-        np.savez(file, **values)
 
 
 def read_result(run: TrainingRun, member: int) -> TrainedMember | None:
