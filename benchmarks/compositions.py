@@ -21,7 +21,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from functools import partial
+from functools import cached_property
 from itertools import combinations
 from pathlib import Path
 
@@ -31,22 +31,22 @@ from equal_time import (
     DEFAULT_SYNTHETIC,
     PARAMETERS,
     Training,
-    groups_of,
+    comparable,
     parts_of,
     read_data,
     trainings_in,
     validation_of,
 )
-from shared import CLASSES, difference_over_seeds, markdown
+from shared import CLASSES, difference_over_seeds, markdown, mean_with_interval, over_seeds
 
 from twelvelead.errors import UserError
-from twelvelead.evaluation.bootstrap import interval
-from twelvelead.experiments.compare import score
-from twelvelead.files import replace_file
+from twelvelead.experiments.compare import UNSEEN, score
+from twelvelead.experiments.design import Cohort
+from twelvelead.files import write_arrays
 from twelvelead.inference.ensemble import load_ensemble
 from twelvelead.inference.predict import predict
 from twelvelead.preprocessing.heart_rate import add_rate_labels
-from twelvelead.recipes import RECIPES, Recipe, Voting
+from twelvelead.recipes import RECIPES, Voting
 from twelvelead.thresholds.decisions import at_least_one_label, decide, vote
 from twelvelead.thresholds.objectives import Objective, joined, objective_of
 from twelvelead.thresholds.search import optimise
@@ -56,7 +56,6 @@ from twelvelead.training.preparing import FIRST_OF_CONVENTIONS
 from twelvelead.training.store import Drawn, Store, build_store
 
 VOTING: Voting = RECIPES["butt"].voting
-UNSEEN = "unseen sources"
 METRICS = {"challenge_metric": "Challenge metric", "auroc": "macro AUROC"}
 
 
@@ -65,7 +64,7 @@ class Scored:
 
     Attributes
     ----------
-    truth, labels : bool (recordings, classes)
+    labels, truth : bool (recordings, classes)
         Annotated labels, and those by which thresholds are searched.
     validation : dict of int arrays
         For each seed the recordings that validated its networks.
@@ -77,7 +76,8 @@ class Scored:
     """
 
     def __init__(self, store: Store, validation: dict[int, list[str]], tested: list[str]):
-        place = {Path(header).with_suffix("").as_posix(): row for row, header in enumerate(store.headers)}
+        self.names = np.array([Path(header).with_suffix("").as_posix() for header in store.headers])
+        place = {name: row for row, name in enumerate(self.names.tolist())}
         self.labels = CLASSES.labels(store.codes)
         self.truth = add_rate_labels(self.labels, store.rates, CLASSES.codes)
         self.validation = {seed: np.array([place[name] for name in names]) for seed, names in validation.items()}
@@ -86,38 +86,35 @@ class Scored:
         self.scores: dict[Training, np.ndarray] = {}
 
 
-def scored(trainings: Sequence[Training], out: Path, data: Path, groups: Path) -> Scored:
+def scored(trainings: Sequence[Training], out: Path, cohort: Cohort, test: np.ndarray) -> Scored:
     """Scores everything with every network; scores are kept beside the models."""
     torch.set_num_threads(1)
-    cohort, _, test = read_data(data, groups)
     header_of = dict(zip(cohort.names, cohort.headers))
-    validation = {training.seed: validation_of(training, out) for training in trainings}
+    validation: dict[int, list[str]] = {}
     for training in trainings:
-        if validation_of(training, out) != validation[training.seed]:
+        validated = validation_of(training, out)
+        if validation.setdefault(training.seed, validated) != validated:
             sys.exit(f"{training.folder(out)}: other recordings validated it than other recipes of its seed")
     tested = [cohort.names[row] for row in test]
-    names = sorted({name for of_seed in validation.values() for name in of_seed}) + tested
+    headers = [header_of[name] for name in [*sorted(set().union(*validation.values())), *tested]]
     drawn = [Drawn(0, FIRST_OF_CONVENTIONS + number, "hospital") for number in range(VOTING.convention_recordings)]
-    result: Scored | None = None
+    specs = {training.recipe: RECIPES[training.recipe].parts[0].input for training in trainings}
+    stores = {
+        name: build_store(headers, spec, out / "stores" / name, root=cohort.root, jobs=1, drawn=drawn)
+        for name, spec in specs.items()
+    }
+    result = Scored(next(iter(stores.values())), validation, tested)
     for training in trainings:
-        spec = RECIPES[training.recipe].parts[0].input
-        store = build_store(
-            [header_of[name] for name in names], spec, out / "stores" / training.recipe, root=data, jobs=1, drawn=drawn
-        )
-        if result is None:
-            result = Scored(store, validation, tested)
         rows = np.concatenate([result.validation[training.seed], result.tested, result.conventions])
-        needed = np.array([Path(store.headers[row]).with_suffix("").as_posix() for row in rows])
         kept = training.folder(out) / "scores.npz"
-        if not _is_of(kept, needed):
+        if not _is_of(kept, result.names[rows]):
             print(training.folder(out).name, flush=True)
             (network,) = load_ensemble(training.folder(out) / "model").models
-            scores = predict(network, on_device(store, torch.device("cpu")), rows, spec)
-            replace_file(kept, partial(_save, names=needed, scores=scores))
-        result.scores[training] = np.full((len(store), len(CLASSES.codes)), np.nan)
+            data = on_device(stores[training.recipe], torch.device("cpu"))
+            write_arrays(kept, names=result.names[rows], scores=predict(network, data, rows, specs[training.recipe]))
+        result.scores[training] = np.full((len(result.names), len(CLASSES.codes)), np.nan)
         with np.load(kept) as arrays:
             result.scores[training][rows] = arrays["scores"]
-    assert result is not None
     return result
 
 
@@ -129,11 +126,6 @@ def _is_of(kept: Path, names: np.ndarray) -> bool:
         return bool(np.array_equal(arrays["names"], names))
 
 
-def _save(path: Path, **arrays: np.ndarray) -> None:
-    with open(path, "wb") as file:
-        np.savez(file, **arrays)
-
-
 def _objective(data: Scored, rows: np.ndarray, values: np.ndarray, of_conventions: np.ndarray) -> Objective:
     """The metric by which thresholds are searched: of real recordings, and of synthetic ones of other conventions."""
     real = objective_of(CLASSES, data.truth[rows], values)
@@ -141,52 +133,49 @@ def _objective(data: Scored, rows: np.ndarray, values: np.ndarray, of_convention
     return joined(real, synthetic, VOTING.convention_part(len(rows)))
 
 
-def _thresholds(data: Scored, rows: np.ndarray, values: np.ndarray, of_conventions: np.ndarray) -> np.ndarray:
-    objective = _objective(data, rows, values, of_conventions)
-    return optimise(objective, VOTING.threshold_method, 0, **VOTING.threshold_options).values
-
-
 class Composition:
     """Some networks that decide together.
 
     Parameters
     ----------
-    members : sequence of Training
-    thresholds : dict
-        Of single networks, filled in as they are needed.
+    alone : dict
+        The composition of each single network, for votes; filled in as they are needed.
     """
 
-    def __init__(self, data: Scored, members: Sequence[Training], thresholds: dict[Training, np.ndarray]):
-        self.data, self.members, self.known = data, members, thresholds
+    def __init__(self, data: Scored, members: Sequence[Training], alone: dict[Training, Composition]):
+        self.data, self.members, self.alone = data, members, alone
         self.mean = np.mean([data.scores[member] for member in members], axis=0)
+
+    @cached_property
+    def thresholds(self) -> np.ndarray:
+        """Of the mean score, float64 (classes,)."""
+        rows, scores = self._out_of_bag([self.data.scores[member] for member in self.members])
+        objective = _objective(self.data, rows, scores, self.mean[self.data.conventions])
+        return optimise(objective, VOTING.threshold_method, 0, **VOTING.threshold_options).values
 
     def by_mean(self) -> np.ndarray:
         """Labels bool (tested, classes) by the mean score."""
-        data = self.data
-        rows, scores = self._out_of_bag([data.scores[member] for member in self.members])
-        cuts = _thresholds(data, rows, scores, self.mean[data.conventions])
-        tested = self.mean[data.tested]
-        return at_least_one_label(decide(tested, cuts), tested, cuts)
+        tested = self.mean[self.data.tested]
+        return at_least_one_label(decide(tested, self.thresholds), tested, self.thresholds)
 
     def by_votes(self) -> tuple[np.ndarray, int]:
         """Labels bool (tested, classes) that k networks give at least, and k."""
         data = self.data
         for member in self.members:
-            if member not in self.known:
-                rows, scores = data.validation[member.seed], data.scores[member]
-                self.known[member] = _thresholds(data, rows, scores[rows], scores[data.conventions])
-        given = [decide(data.scores[member], self.known[member]) for member in self.members]
+            self.alone.setdefault(member, Composition(data, [member], self.alone))
+        cuts = [self.alone[member].thresholds for member in self.members]
+        given = [decide(data.scores[member], of_member) for member, of_member in zip(self.members, cuts)]
         rows, shares = self._out_of_bag([labels.astype(float) for labels in given])
         of_conventions = np.mean([labels[data.conventions] for labels in given], axis=0)
         votes = best_votes(_objective(data, rows, shares, of_conventions), len(given))
-        cuts = np.mean([self.known[member] for member in self.members], axis=0)
         labels = vote(np.stack(given)[:, data.tested], votes)
-        return at_least_one_label(labels, self.mean[data.tested], cuts), votes
+        return at_least_one_label(labels, self.mean[data.tested], np.mean(cuts, axis=0)), votes
 
     def _out_of_bag(self, values: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+        """The mean of the members' values (recordings, classes) of recordings on which they did not train."""
         names = [member.recipe for member in self.members]
         rows = [self.data.validation[member.seed] for member in self.members]
-        of_rows = [value[own] for value, own in zip(values, rows)]
+        of_rows = [value[validated] for value, validated in zip(values, rows)]
         return out_of_bag([names.index(name) for name in names], rows, of_rows, len(self.data.labels))
 
 
@@ -198,11 +187,13 @@ def decided(data: Scored, recipes: list[str], largest: int) -> Figures:
     by_seed: dict[int, dict[str, Training]] = {}
     for training in data.scores:
         by_seed.setdefault(training.seed, {})[training.recipe] = training
-    thresholds: dict[Training, np.ndarray] = {}
+    alone: dict[Training, Composition] = {}
     result: Figures = {}
 
     def add(title: str, members: Sequence[Training]) -> None:
-        composition = Composition(data, members, thresholds)
+        composition = Composition(data, members, alone)
+        if len(members) == 1:
+            composition = alone.setdefault(members[0], composition)
         scores = composition.mean[data.tested]
         result.setdefault(f"{title} | mean score" if len(members) > 1 else f"{title} | alone", []).append(
             (composition.by_mean(), scores)
@@ -237,25 +228,19 @@ def table(data: Scored, figures: Figures, parts: dict[str, np.ndarray], patients
         }
         of_part[part] = score(labels[mask], predictions, CLASSES, patients[mask], resamples, 0)
 
-    def over_seeds(part: str, title: str, metric: str) -> tuple[np.ndarray, np.ndarray]:
-        pairs = [of_part[part][title, k] for k in range(len(figures[title]))]
-        return np.array([pair[0][metric] for pair in pairs]), np.stack([pair[1][metric] for pair in pairs])
+    def of(part: str, title: str, metric: str) -> tuple[np.ndarray, np.ndarray]:
+        return over_seeds((of_part[part][title, k] for k in range(len(figures[title]))), metric)
 
     main = UNSEEN if UNSEEN in parts else next(iter(parts))
-    order = sorted(figures, key=lambda title: -over_seeds(main, title, "challenge_metric")[0].mean())
+    order = sorted(figures, key=lambda title: -of(main, title, "challenge_metric")[0].mean())
     best = next(title for title in order if title.endswith("| alone"))
     rows = []
     for title in order:
         row = [*title.split(" | "), str(len(figures[title]))]
         for part in parts:
-            for metric in METRICS:
-                values, samples = over_seeds(part, title, metric)
-                low, high = interval(samples.mean(axis=0))
-                row.append(f"{values.mean():.3f} [{low:.3f}, {high:.3f}]")
-            of_best = over_seeds(part, best, "challenge_metric")
-            row.append(
-                "–" if title == best else difference_over_seeds(over_seeds(part, title, "challenge_metric"), of_best)
-            )
+            row += [mean_with_interval(*of(part, title, metric)) for metric in METRICS]
+            difference = difference_over_seeds(*(of(part, one, "challenge_metric") for one in (title, best)))
+            row.append("–" if title == best else difference)
         rows.append(row)
     head = ["networks", "joined by", "trials"]
     for part, mask in parts.items():
@@ -270,7 +255,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("out", type=Path, metavar="OUT", help="folder of equal_time.py")
     parser.add_argument("--groups", type=Path, required=True, metavar="CSV", help="recording,group of those to test")
     parser.add_argument("--minutes", type=float, default=8.0, metavar="M", help="of the trainings")
-    parser.add_argument("--recipes", nargs="+", required=True, metavar="NAME")
+    parser.add_argument("--recipes", nargs="+", required=True, choices=comparable(), metavar="NAME")
     parser.add_argument("--synthetic", type=int, default=DEFAULT_SYNTHETIC, metavar="N", help="of the trainings")
     parser.add_argument("--parameters", type=int, default=PARAMETERS, metavar="N", help="of the trainings")
     parser.add_argument("--largest", type=int, default=4, metavar="N", help="most recipes of a composition (4)")
@@ -282,14 +267,12 @@ def main(arguments: list[str] | None = None) -> None:
         if training.recipe in options.recipes and training.synthetic == options.synthetic
     ]
     for name in options.recipes:
-        if not isinstance(RECIPES.get(name), Recipe) or RECIPES[name].label_set != "challenge":
-            sys.exit(f"{name}: is no recipe of one network with the Challenge's classes")
         if name not in {training.recipe for training in trainings}:
             sys.exit(f"{options.out}: has no training of {name} with these settings; make it with equal_time.py")
-    data = scored(trainings, options.out, options.data, options.groups)
     cohort, train, test = read_data(options.data, options.groups)
+    data = scored(trainings, options.out, cohort, test)
     figures = decided(data, options.recipes, min(options.largest, len(options.recipes)))
-    text = table(data, figures, parts_of(cohort, train, test), groups_of(cohort, test), options.resamples)
+    text = table(data, figures, parts_of(cohort, train, test), cohort.groups(test), options.resamples)
     print(text)
     (options.out / "compositions.md").write_text(text, encoding="utf-8")
 

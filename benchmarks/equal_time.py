@@ -39,18 +39,17 @@ from unittest import mock
 import numpy as np
 import torch
 from repository import ROOT
-from shared import CLASSES, difference_over_seeds, markdown, process
+from shared import CLASSES, difference_over_seeds, markdown, mean_with_interval, over_seeds, process, range_of
 
 from twelvelead.commands import find_patients
 from twelvelead.data.classes import classes_for, load_weights
 from twelvelead.data.groups import read_groups
 from twelvelead.errors import UserError
-from twelvelead.evaluation.bootstrap import interval
 from twelvelead.experiments.budget import narrowed
-from twelvelead.experiments.compare import laid_out, score
+from twelvelead.experiments.compare import UNSEEN, laid_out, score
 from twelvelead.experiments.design import Cohort, holdout, read_cohort
 from twelvelead.experiments.scored import score_recordings
-from twelvelead.files import replace_file, write_json
+from twelvelead.files import write_arrays, write_json
 from twelvelead.inference.ensemble import load_ensemble
 from twelvelead.models.network import parameters_of
 from twelvelead.recipes import RECIPES, AnyRecipe, Recipe
@@ -60,6 +59,10 @@ DEFAULT, DEFAULT_SYNTHETIC = "butt", 1700  # what the others are compared with, 
 TRAIN_FRACTION = 0.8
 PARAMETERS = 200_000
 TABLE = load_weights(ROOT / "weights.csv")
+METRICS = {"challenge_metric": "Challenge metric", "auroc": "Macro AUROC"}
+
+
+System = tuple[str, int]
 
 
 class Training(NamedTuple):
@@ -70,24 +73,18 @@ class Training(NamedTuple):
     seed: int
     minutes: float
 
+    @property
+    def system(self) -> System:
+        """What is compared: the recipe, and how many synthetic recordings it may use."""
+        return self.recipe, self.synthetic
+
     def folder(self, out: Path) -> Path:
         return out / f"{self.recipe}, {self.synthetic} synthetic, seed {self.seed}, {self.minutes:g} min"
 
 
-class Curve(NamedTuple):
-    """A training: minutes since its start at the end of each epoch, and the validation metric there."""
-
-    name: str
-    minutes: list[float]
-    metric: list[float]
-
-    def best(self, within: float) -> float:
-        """The best metric of the epochs that ended within so many minutes; −∞ if none did."""
-        return max((metric for minutes, metric in zip(self.minutes, self.metric) if minutes <= within), default=-np.inf)
-
-    def reaches(self, score: float) -> float:
-        """After how many minutes the metric is at least this score for the first time; ∞ if it never is."""
-        return min((minutes for minutes, metric in zip(self.minutes, self.metric) if metric >= score), default=np.inf)
+def comparable() -> list[str]:
+    """The recipes that have one network and the Challenge's classes."""
+    return [name for name, recipe in RECIPES.items() if isinstance(recipe, Recipe) and recipe.label_set == "challenge"]
 
 
 def one_network(recipe: AnyRecipe, synthetic: int, parameters: int) -> AnyRecipe:
@@ -141,6 +138,7 @@ def seconds_of_this_process() -> Iterator[None]:
 
 
 def _train(training: Training, folder: Path, cohort: Cohort, train: np.ndarray, parameters: int) -> None:
+    """Trains into folder/model, and writes curve.json: minutes, metric and member of each epoch."""
     torch.set_num_threads(1)
     recipe = one_network(RECIPES[training.recipe], training.synthetic, parameters)
     prepared = [0.0]
@@ -172,12 +170,6 @@ def _train(training: Training, folder: Path, cohort: Cohort, train: np.ndarray, 
     write_json(
         folder / "curve.json", dict(minutes=ends.tolist(), metric=metric, member=[row["member"] for row in rows])
     )
-
-
-def curve_of(training: Training, out: Path) -> Curve:
-    """How the validation metric of a training of one network rose."""
-    values = json.loads((training.folder(out) / "curve.json").read_text(encoding="utf-8"))
-    return Curve(f"{training.recipe}, {training.minutes:g} min", values["minutes"], values["metric"])
 
 
 def validation_of(training: Training, out: Path) -> list[str]:
@@ -213,19 +205,8 @@ def answers(training: Training, out: Path, cohort: Cohort, test: np.ndarray) -> 
     ensemble = load_ensemble(folder / "model")
     scores, outputs, _ = score_recordings(ensemble, [cohort.headers[row] for row in test])
     scores, outputs = (laid_out(values, ensemble.classes, CLASSES) for values in (scores, outputs))
-    replace_file(kept, lambda path: _save(path, recordings=names, outputs=outputs, scores=scores))
+    write_arrays(kept, recordings=names, outputs=outputs, scores=scores)
     return outputs, scores
-
-
-def _save(path: Path, **arrays) -> None:
-    with open(path, "wb") as file:
-        np.savez(file, **arrays)
-
-
-def groups_of(cohort: Cohort, rows: np.ndarray) -> np.ndarray:
-    """A number for the patient of each row; a recording whose patient is not known is a group by itself."""
-    numbers: dict[object, int] = {}
-    return np.array([numbers.setdefault(cohort.patients[row] or (row,), len(numbers)) for row in rows])
 
 
 def parts_of(cohort: Cohort, train: np.ndarray, test: np.ndarray) -> dict[str, np.ndarray]:
@@ -234,7 +215,7 @@ def parts_of(cohort: Cohort, train: np.ndarray, test: np.ndarray) -> dict[str, n
     seen = np.isin(sources[test], np.unique(sources[train]))
     parts = {f"{name}, other recordings": (sources[test] == name) for name in np.unique(sources[test][seen])}
     if not seen.all():
-        parts["unseen sources"] = ~seen
+        parts[UNSEEN] = ~seen
     for name in np.unique(sources[test][~seen]):
         if (sources[test] == name).sum() >= 100:
             parts[str(name)] = sources[test] == name
@@ -242,7 +223,6 @@ def parts_of(cohort: Cohort, train: np.ndarray, test: np.ndarray) -> dict[str, n
 
 
 Answers = dict[Training, tuple[np.ndarray, np.ndarray]]  # labels and scores (tested, classes)
-System = tuple[str, int]  # a recipe, and how many synthetic recordings it may use
 
 
 def tables(
@@ -255,50 +235,39 @@ def tables(
 ) -> str:
     """The figures of each system on each part, and its differences from the default, as text with tables."""
     labels = CLASSES.labels([cohort.codes[row] for row in test])
-    parts, patients = parts_of(cohort, train, test), groups_of(cohort, test)
-    systems = list(dict.fromkeys((training.recipe, training.synthetic) for training in answered))
-    default = (DEFAULT, DEFAULT_SYNTHETIC) if (DEFAULT, DEFAULT_SYNTHETIC) in systems else systems[0]
-    titles = {
-        metric: [[*map(str, system), *about[system]] for system in systems] for metric in ("challenge_metric", "auroc")
-    }
-    differences = {metric: [[*map(str, system)] for system in systems] for metric in titles}
+    parts, patients = parts_of(cohort, train, test), cohort.groups(test)
+    default = (DEFAULT, DEFAULT_SYNTHETIC) if (DEFAULT, DEFAULT_SYNTHETIC) in about else next(iter(about))
+    figures = {metric: {system: [*map(str, system), *words] for system, words in about.items()} for metric in METRICS}
+    differences = {metric: {system: [*map(str, system)] for system in about} for metric in METRICS}
     for mask in parts.values():
         predictions = {training: (outputs[mask], scores[mask]) for training, (outputs, scores) in answered.items()}
-        figures = score(labels[mask], predictions, CLASSES, patients[mask], resamples, 0)
-        for metric in titles:
-            of_system = {system: _over_seeds(figures, system, metric) for system in systems}
-            for place, system in enumerate(systems):
-                values, samples = of_system[system]
-                low, high = interval(samples.mean(axis=0))
-                apart = f" ({values.min():.3f} to {values.max():.3f})" if len(values) > 1 else ""
-                titles[metric][place].append(f"{values.mean():.3f} [{low:.3f}, {high:.3f}]{apart}")
-                is_default = system == default
-                differences[metric][place].append(
-                    "–" if is_default else difference_over_seeds(of_system[system], of_system[default])
-                )
+        results = score(labels[mask], predictions, CLASSES, patients[mask], resamples, 0)
+        for metric in METRICS:
+            of_system = {
+                system: over_seeds((results[one] for one in answered if one.system == system), metric)
+                for system in about
+            }
+            for system, (values, samples) in of_system.items():
+                apart = f" {range_of(values)}" if len(values) > 1 else ""
+                figures[metric][system].append(mean_with_interval(values, samples) + apart)
+                difference = difference_over_seeds(of_system[system], of_system[default])
+                differences[metric][system].append("–" if system == default else difference)
     head = ["recipe", "synthetic"]
     columns = [f"{name} ({mask.sum()})" for name, mask in parts.items()]
-    named = {"challenge_metric": "Challenge metric", "auroc": "Macro AUROC"}
     text = ""
-    for metric, title in named.items():
+    for metric, title in METRICS.items():
         text += f"{title}:\n\n"
-        text += markdown([*head, "parameters (width)", "epochs", "seeds", *columns], titles[metric]) + "\n"
+        text += markdown([*head, "parameters (width)", "epochs", "seeds", *columns], [*figures[metric].values()]) + "\n"
         text += f"{title}, minus that of {default[0]} with {default[1]} synthetic recordings, paired:\n\n"
-        text += markdown([*head, *columns], differences[metric]) + "\n"
+        text += markdown([*head, *columns], [*differences[metric].values()]) + "\n"
     return text
-
-
-def _over_seeds(figures: dict, system: System, metric: str) -> tuple[np.ndarray, np.ndarray]:
-    """Values (seeds,) of a metric, and its values on the same resamples, (seeds, resamples)."""
-    of_system = [pair for training, pair in figures.items() if (training.recipe, training.synthetic) == system]
-    return np.array([pair[0][metric] for pair in of_system]), np.stack([pair[1][metric] for pair in of_system])
 
 
 def about_trainings(trainings: Sequence[Training], out: Path, parameters: int) -> dict[System, list[str]]:
     """For each system its parameters with the width, the epochs of its networks, and how many seeds there are."""
     about: dict[System, list[str]] = {}
-    for system in dict.fromkeys((training.recipe, training.synthetic) for training in trainings):
-        of_system = [training for training in trainings if (training.recipe, training.synthetic) == system]
+    for system in dict.fromkeys(training.system for training in trainings):
+        of_system = [training for training in trainings if training.system == system]
         recipe = one_network(RECIPES[system[0]], system[1], parameters)
         sizes = [
             f"{parameters_of(part, len(classes_for(part.label_set, TABLE).codes)):,} ({part.network['width']})"

@@ -31,12 +31,11 @@ import shutil
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from shared import CLASSES, difference_over_seeds, write_table
+from shared import CLASSES, difference_over_seeds, over_seeds, range_of, write_table
 
 from twelvelead.data.classes import Classes
 from twelvelead.data.folders import find_recordings
@@ -48,7 +47,7 @@ from twelvelead.evaluation.bootstrap import draw_counts
 from twelvelead.evaluation.masked import evaluate_known, resampled_known
 from twelvelead.experiments.compare import score
 from twelvelead.experiments.scored import score_recordings
-from twelvelead.files import replace_file, write_json
+from twelvelead.files import write_arrays, write_json
 from twelvelead.inference.ensemble import Ensemble, load_ensemble
 from twelvelead.pretrained import default_model
 from twelvelead.recalibration.recalibrate import recalibrate
@@ -59,57 +58,60 @@ from twelvelead.training.workers import log_line, train_ensemble
 
 RECALIBRATED = "recalibrated"
 TRAINED = {"from nothing": None, "fine-tuned": False, "last layer alone": True}  # and whether the rest is frozen
-Figures = list[tuple[float, np.ndarray]]  # of each system: the metric, and its values on the resamples
 
 
-def _nothing(line: str) -> None:
-    """Says nothing."""
-
-
-@dataclass(frozen=True)
 class Challenge:
     """The question is what the Challenge asks: its diagnoses, and its metric."""
 
-    title: str = "Challenge metric"
-    arms: tuple[str, ...] = (*TRAINED, RECALIBRATED)
+    metric, title = "challenge_metric", "Challenge metric"
+    arms = (*TRAINED, RECALIBRATED)
 
     def own(self, headers: list[Path], root: Path) -> OwnLabels | None:
+        """The labels to learn of these recordings; None for the diagnoses in the headers."""
         return None
 
     def prepared(self, recipe: Recipe, own: OwnLabels | None) -> Recipe:
+        """The recipe for these labels."""
         return replace(recipe, label_set="challenge")
 
-    def figures(self, headers: list[Path], root: Path, answers: Sequence[np.ndarray], resamples: int) -> Figures:
-        """Of the outputs and scores, (2, recordings, classes), of each system."""
+    def results(
+        self, headers: list[Path], root: Path, answers: Sequence[np.ndarray], resamples: int
+    ) -> list[tuple[dict, dict]]:
+        """The metrics of each system, and their values on the resamples.
+
+        Parameters
+        ----------
+        answers : sequence of float64 arrays (2, recordings, classes)
+            Outputs and scores of each system.
+        """
         labels = CLASSES.labels(read_header(header).codes for header in headers)
         predictions = {str(k): (outputs.astype(bool), scores) for k, (outputs, scores) in enumerate(answers)}
-        results = score(labels, predictions, CLASSES, None, resamples, 0).values()
-        return [(values["challenge_metric"], samples["challenge_metric"]) for values, samples in results]
+        return list(score(labels, predictions, CLASSES, None, resamples, 0).values())
 
 
 @dataclass(frozen=True)
 class OtherDiagnoses:
-    """The question is about other codes of the headers: the option --classes of `twelvelead train`."""
+    """The question is about other codes of the headers, the option --classes of `twelvelead train`; see Challenge."""
 
     table: LabelTable
-    title: str = "macro AUROC"
-    arms: tuple[str, ...] = (*TRAINED,)
+    metric, title = "auroc", "macro AUROC"
+    arms = (*TRAINED,)
 
     def own(self, headers: list[Path], root: Path) -> OwnLabels:
         return own_labels(self.table, headers, root, "auroc", are_chosen=True)
 
     def prepared(self, recipe: Recipe, own: OwnLabels | None) -> Recipe:
         assert own is not None
-        return for_own_labels(recipe, own, _nothing).parts[0]
+        return for_own_labels(recipe, own, log_line).parts[0]
 
-    def figures(self, headers: list[Path], root: Path, answers: Sequence[np.ndarray], resamples: int) -> Figures:
-        """As `Challenge.figures`."""
+    def results(
+        self, headers: list[Path], root: Path, answers: Sequence[np.ndarray], resamples: int
+    ) -> list[tuple[dict, dict]]:
         cells = cells_by_recording(self.table, [called_in_tables(header, root) for header in headers])
         labels, known = as_arrays([row for row in cells if row is not None])
         predictions = [(outputs.astype(bool), scores) for outputs, scores in answers]
         samples = resampled_known(labels, predictions, known, draw_counts(len(labels), resamples, 0))
-        values = [evaluate_known(labels, *each, known) for each in predictions]
-        return [(value["auroc"], sample["auroc"]) for value, sample in zip(values, samples)]
+        return [(evaluate_known(labels, *each, known), sample) for each, sample in zip(predictions, samples)]
 
 
 Question = Challenge | OtherDiagnoses
@@ -159,15 +161,16 @@ def trained_and_tested(
 ) -> np.ndarray:
     """Outputs and scores, float64 (2, test recordings, classes), of a model that is trained in `folder`.
 
-    They are kept in answers.npy there.
+    They are kept in answers.npz there.
     """
-    kept = folder / "answers.npy"
-    if not kept.is_file():
-        folder.mkdir(parents=True, exist_ok=True)
-        if arm == RECALIBRATED:
-            recalibrate_on(headers, folder, options)
-            ensemble = load_ensemble(folder / "model", options.device)
-            return _answers(ensemble, test, kept, options.jobs)
+    kept = folder / "answers.npz"
+    if kept.is_file():
+        with np.load(kept) as arrays:
+            return arrays["answers"]
+    folder.mkdir(parents=True, exist_ok=True)
+    if arm == RECALIBRATED:
+        ensemble = recalibrated(headers, folder, options)
+    else:
         own = question.own(headers, options.data)
         classes = CLASSES if own is None else own.classes
         ensemble = train_ensemble(
@@ -185,18 +188,13 @@ def trained_and_tested(
             log=log_line,
             start=start_of(arm, options.init, classes, own),
         )
-        return _answers(ensemble, test, kept, options.jobs)
-    return np.load(kept)
-
-
-def _answers(ensemble: Ensemble, test: list[Path], kept: Path, jobs: int) -> np.ndarray:
-    scores, outputs, _ = score_recordings(ensemble, test, jobs)
+    scores, outputs, _ = score_recordings(ensemble, test, options.jobs)
     answers = np.stack([outputs, scores]).astype(np.float64)
-    replace_file(kept, partial(_save, array=answers))
+    write_arrays(kept, answers=answers)
     return answers
 
 
-def recalibrate_on(headers: list[Path], folder: Path, options: argparse.Namespace) -> None:
+def recalibrated(headers: list[Path], folder: Path, options: argparse.Namespace) -> Ensemble:
     """The model to start from, recalibrated on these recordings, as folder/model."""
     data = folder / "recordings"
     shutil.rmtree(data, ignore_errors=True)
@@ -206,6 +204,7 @@ def recalibrate_on(headers: list[Path], folder: Path, options: argparse.Namespac
         for file in header.parent.glob(f"{header.stem}.*"):
             (data / file.name).symlink_to(file.resolve())
     recalibrate(options.init, data, folder / "model", device=options.device, jobs=options.jobs, log=log_line)
+    return load_ensemble(folder / "model", options.device)
 
 
 def start_of(arm: str, init: Path, classes: Classes, own: OwnLabels | None) -> Start | None:
@@ -216,19 +215,11 @@ def start_of(arm: str, init: Path, classes: Classes, own: OwnLabels | None) -> S
     return read_start(init, is_frozen)[0].matched_to(classes, None if own is None else own.codes)
 
 
-def _save(path: Path, array: np.ndarray) -> None:
-    with open(path, "wb") as file:
-        np.save(file, array)
-
-
-def row(figures: dict[tuple[str, int], tuple[float, np.ndarray]], arms: Sequence[str], seeds: list[int]) -> list[str]:
+def row(results: dict[tuple[str, int], tuple[dict, dict]], question: Question, seeds: list[int]) -> list[str]:
     """The cells of one number of recordings: each arm's mean over the seeds, and its difference from the first arm."""
-    of_arm = {
-        arm: (np.array([figures[arm, seed][0] for seed in seeds]), np.stack([figures[arm, seed][1] for seed in seeds]))
-        for arm in arms
-    }
-    first, *others = arms
-    cells = [f"{each.mean():.3f} ({each.min():.3f} to {each.max():.3f})" for each, _ in of_arm.values()]
+    of_arm = {arm: over_seeds((results[arm, seed] for seed in seeds), question.metric) for arm in question.arms}
+    first, *others = question.arms
+    cells = [f"{values.mean():.3f} {range_of(values)}" for values, _ in of_arm.values()]
     return cells + [difference_over_seeds(of_arm[arm], of_arm[first]) for arm in others]
 
 
@@ -291,8 +282,8 @@ def main(arguments: list[str] | None = None) -> None:
             for seed in options.seeds
             for arm in question.arms
         }
-        figures = dict(zip(answers, question.figures(test, options.data, list(answers.values()), options.resamples)))
-        rows.append([f"{count:,}", *row(figures, question.arms, options.seeds)])
+        results = dict(zip(answers, question.results(test, options.data, list(answers.values()), options.resamples)))
+        rows.append([f"{count:,}", *row(results, question, options.seeds)])
     first, *others = question.arms
     head = ["recordings", *(f"{arm}, {question.title} (seeds)" for arm in question.arms)]
     write_table([*head, *(f"{arm} − {first} [95 %] (seeds)" for arm in others)], rows, options.table)

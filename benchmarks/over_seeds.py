@@ -20,7 +20,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
-from shared import CLASSES, difference_over_seeds, write_table
+from shared import CLASSES, difference_over_seeds, over_seeds, range_of, write_table
 
 from twelvelead.data.sources import source_of
 from twelvelead.experiments.compare import annotated_classes, score
@@ -75,12 +75,9 @@ def row(part: dict, recipes: list[str], annotated_only: bool, resamples: int) ->
     figures = score(labels, predictions, CLASSES, None, resamples, 0)
     seeds = sorted({seed for _, seed in outputs})
 
-    # the metric of each seed, and of each seed and resample
-    metric = {recipe: np.array([figures[recipe, seed][0][METRIC] for seed in seeds]) for recipe in recipes}
-    samples = {recipe: np.stack([figures[recipe, seed][1][METRIC] for seed in seeds]) for recipe in recipes}
-    cells = [f"{each.mean():.3f} ({each.min():.3f} to {each.max():.3f})" for each in metric.values()]
-    of_first = metric[recipes[0]], samples[recipes[0]]
-    return cells + [difference_over_seeds(of_first, (metric[recipe], samples[recipe])) for recipe in recipes[1:]]
+    of_recipe = {recipe: over_seeds((figures[recipe, seed] for seed in seeds), METRIC) for recipe in recipes}
+    cells = [f"{values.mean():.3f} {range_of(values)}" for values, _ in of_recipe.values()]
+    return cells + [difference_over_seeds(of_recipe[recipes[0]], of_recipe[recipe]) for recipe in recipes[1:]]
 
 
 def main() -> None:

@@ -10,7 +10,7 @@ import os
 import statistics
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -35,6 +35,29 @@ from twelvelead.recipes import Recipe, get_recipe, to_dict
 from twelvelead.training.batches import gather
 
 CLASSES = scored_classes(load_weights(ROOT / "weights.csv"))
+
+
+def over_seeds(results: Iterable[tuple[dict, dict]], metric: str) -> tuple[np.ndarray, np.ndarray]:
+    """A metric of each seed (seeds,), and its values on the same resamples, (seeds, resamples).
+
+    Parameters
+    ----------
+    results : pairs of dicts
+        Of each seed, as twelvelead.experiments.compare.score returns them.
+    """
+    values, samples = zip(*((value[metric], sample[metric]) for value, sample in results))
+    return np.array(values), np.stack(samples)
+
+
+def mean_with_interval(values: np.ndarray, samples: np.ndarray) -> str:
+    """The mean over the seeds with its 95 % interval; the arguments are what `over_seeds` returns."""
+    low, high = interval(samples.mean(axis=0))
+    return f"{values.mean():.3f} [{low:.3f}, {high:.3f}]"
+
+
+def range_of(values: np.ndarray) -> str:
+    """The smallest and the largest of some values, as words for a cell."""
+    return f"({values.min():.3f} to {values.max():.3f})"
 
 
 def difference_over_seeds(one: tuple[np.ndarray, np.ndarray], other: tuple[np.ndarray, np.ndarray]) -> str:

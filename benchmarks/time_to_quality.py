@@ -25,6 +25,7 @@ import json
 import sys
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import reference
@@ -33,9 +34,8 @@ from equal_time import (
     DEFAULT,
     DEFAULT_SYNTHETIC,
     PARAMETERS,
-    Curve,
     Training,
-    curve_of,
+    comparable,
     one_network,
     read_data,
     trained,
@@ -46,7 +46,7 @@ from shared import CLASSES, process, write_table
 from twelvelead.data.header import read_header
 from twelvelead.errors import UserError
 from twelvelead.files import write_json
-from twelvelead.recipes import RECIPES, Recipe
+from twelvelead.recipes import RECIPES
 from twelvelead.thresholds.objectives import objective_of
 from twelvelead.thresholds.search import common
 
@@ -54,9 +54,31 @@ AUTHORS = "the authors' pipeline"
 LONGEST_S = 105  # reference.py does not cut longer recordings into pieces
 
 
-def comparable() -> list[str]:
-    """The recipes that have one network and the Challenge's classes."""
-    return [name for name, recipe in RECIPES.items() if isinstance(recipe, Recipe) and recipe.label_set == "challenge"]
+class Curve(NamedTuple):
+    """A training: minutes since its start at the end of each epoch, and the validation metric there."""
+
+    name: str
+    minutes: list[float]
+    metric: list[float]
+
+    def best(self, within: float) -> float:
+        """The best metric of the epochs that ended within so many minutes; −∞ if none did."""
+        return max((metric for minutes, metric in zip(self.minutes, self.metric) if minutes <= within), default=-np.inf)
+
+    def reaches(self, score: float) -> float:
+        """After how many minutes the metric is at least this score for the first time; ∞ if it never is."""
+        return min((minutes for minutes, metric in zip(self.minutes, self.metric) if metric >= score), default=np.inf)
+
+    @property
+    def length(self) -> float:
+        """Minutes until the end of the last epoch; 0 without one."""
+        return self.minutes[-1] if self.minutes else 0.0
+
+
+def curve_of(training: Training, out: Path) -> Curve:
+    """How the validation metric of a training of one network rose."""
+    values = json.loads((training.folder(out) / "curve.json").read_text(encoding="utf-8"))
+    return Curve(f"{training.recipe}, {training.minutes:g} min", values["minutes"], values["metric"])
 
 
 def usable(headers: list[Path]) -> list[Path]:
@@ -110,10 +132,6 @@ def rows_of(curves: list[Curve], minutes: float) -> list[list[str]]:
     return rows
 
 
-def _end(minutes: list[float]) -> float:
-    return minutes[-1] if minutes else 0.0
-
-
 def _figure(value: float, form: str = ".3f") -> str:
     return f"{value:{form}}" if np.isfinite(value) else "–"
 
@@ -131,8 +149,8 @@ def draw(curves: list[Curve], minutes: float, path: Path) -> None:
         name = curve.name.rpartition(",")[0] or curve.name
         colour = "black" if curve.name == AUTHORS else colours.setdefault(name, f"C{len(colours)}")
         best = np.maximum.accumulate(curve.metric) if curve.metric else []
-        longest = max((other.minutes for other in curves if other.name.startswith(f"{name},")), key=_end, default=None)
-        style = "-" if longest in (None, curve.minutes) else "--"
+        has_longer = any(other.length > curve.length for other in curves if other.name.startswith(f"{name},"))
+        style = "--" if has_longer else "-"
         axis.plot(curve.minutes, best, style, color=colour, marker=".", drawstyle="steps-post", label=curve.name)
     score = next((curve.best(minutes) for curve in curves if curve.name == AUTHORS), -np.inf)
     if np.isfinite(score):
