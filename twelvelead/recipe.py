@@ -49,6 +49,8 @@ class Input:
         Compute missing limb leads from two others, which is exact. Otherwise they are zero like missing chest leads.
     standardised : bool
         Subtract from each channel its mean over the training recordings and divide by its standard deviation.
+    rr_numbers : bool
+        The network also gets six numbers about the distances between beats; see preprocessing/heart_rate.py.
     longest_s : float
         A longer recording is cut into pieces. Training takes one random piece in each epoch.
     piece_s, overlap_s : float
@@ -71,10 +73,16 @@ class Input:
     fill_leads: bool = False
     derive_limb_leads: bool = True
     standardised: bool = False
+    rr_numbers: bool = False
     longest_s: float = 105.0
     piece_s: float = 90.0
     overlap_s: float = 5.0
     join: str = "max"
+
+    @property
+    def metadata(self) -> int:
+        """Numbers that the network gets beside the signal: those of `metadata_of`, and perhaps the RR numbers."""
+        return 7 + 6 * self.rr_numbers
 
     @property
     def channels(self) -> int:
@@ -112,6 +120,8 @@ class Augmentation:
         (`Input.derive_limb_leads`) needs sets that contain all six of them.
     metadata_dropout : float
         Probability with which each of age, sex and amplitude is made unknown.
+    rr_dropout : float
+        Probability with which the RR numbers are made unknown.
     """
 
     stretch: float = 0.0
@@ -129,6 +139,7 @@ class Augmentation:
     lead_sets: tuple[str, ...] = ()
     lead_set_probability: float = 1.0
     metadata_dropout: float = 0.0
+    rr_dropout: float = 0.0
 
 
 @dataclass(frozen=True)

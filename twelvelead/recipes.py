@@ -295,7 +295,7 @@ BUTT = Recipe(
     summary="the default: 11 ResNets with a BUTT head that learn from synthetic hospitals, too, to hold at real ones",
     source=_VICAR_2020 + "; docs/generalisation.md",
     model="butt",
-    network={**BUTT_2020.network, "metadata_features": 16},  # features computed from age, sex and amplitude
+    network={**BUTT_2020.network, "metadata_features": 32},  # of age, sex, amplitude and the RR intervals
     # Scaling by the recording's own amplitude makes a wrong gain harmless; the high-pass filter removes the baseline.
     # Pieces are as long as most recordings, and their scores are averaged, so that a long recording does not get more
     # diagnoses merely for its length. Exchanged and lost electrodes are corrected for.
@@ -305,6 +305,7 @@ BUTT = Recipe(
         high_pass_hz=0.5,
         undo_arm_reversal=True,
         fill_leads=True,
+        rr_numbers=True,
         longest_s=15,
         piece_s=10,
         overlap_s=5,
@@ -322,6 +323,7 @@ BUTT = Recipe(
         crop_s=5,
         crop_probability=0.2,
         metadata_dropout=0.5,
+        rr_dropout=0.2,
     ),
     # The Challenge metric is not used as a loss: it teaches the network how frequent the diagnoses are at the training
     # hospitals, and ranks the recordings worse.

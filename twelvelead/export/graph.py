@@ -30,7 +30,6 @@ import torch
 from ..errors import UserError
 from ..inference.ensemble import Ensemble
 from ..inference.predict import MULTIPLE
-from ..preprocessing.prepare import METADATA
 from ..thresholds.probabilities import NEAREST, LogisticMap
 from .network import ExportableMember, check_exportable
 
@@ -54,15 +53,16 @@ def onnx_model(ensemble: Ensemble) -> onnx.ModelProto:
     architecture, channels = recipe.model, recipe.input.channels
     check_exportable(architecture)
     networks = [ExportableMember(model).eval() for model in ensemble.models]
-    program = _recorded(_with_noise(networks[0]), channels, architecture)
+    inputs = channels, recipe.input.metadata
+    program = _recorded(_with_noise(networks[0]), *inputs, architecture)
     if _weights_of(networks[0]).keys() <= set(program.model.graph.initializers):
         members = []
         for network in networks:
             program.apply_weights(_weights_of(network))
             members.append(program.model_proto)
     else:  # the exporter has computed in advance what depends on weights alone, and has stored that instead of them
-        members = [_recorded(network, channels, architecture).model_proto for network in networks]
-    return _joined(members, channels, len(ensemble.classes.codes), ensemble.probabilities)
+        members = [_recorded(network, *inputs, architecture).model_proto for network in networks]
+    return _joined(members, *inputs, len(ensemble.classes.codes), ensemble.probabilities)
 
 
 def _weights_of(network: torch.nn.Module) -> dict[str, torch.Tensor]:
@@ -79,7 +79,7 @@ def _with_noise(network: torch.nn.Module) -> torch.nn.Module:
     return network
 
 
-def _recorded(network: torch.nn.Module, channels: int, architecture: str) -> torch.onnx.ONNXProgram:
+def _recorded(network: torch.nn.Module, channels: int, metadata: int, architecture: str) -> torch.onnx.ONNXProgram:
     """A member's operations, with open numbers of recordings and of blocks of 64 samples."""
     batch = torch.export.Dim("batch", min=1, max=2**20)
     time = MULTIPLE * torch.export.Dim("blocks", min=1, max=2**20)
@@ -87,7 +87,7 @@ def _recorded(network: torch.nn.Module, channels: int, architecture: str) -> tor
     example = (
         torch.randn(2, channels, 5 * MULTIPLE),
         torch.ones(2, 5 * MULTIPLE, dtype=torch.bool),
-        torch.zeros(2, METADATA),
+        torch.zeros(2, metadata),
     )
     try:
         with torch.no_grad(), _quiet():
@@ -135,7 +135,9 @@ def _quiet() -> Iterator[None]:
 # ------------------------------------------------------------------------------------------------------------- joining
 
 
-def _joined(members: list[onnx.ModelProto], channels: int, classes: int, line: LogisticMap | None) -> onnx.ModelProto:
+def _joined(
+    members: list[onnx.ModelProto], channels: int, metadata: int, classes: int, line: LogisticMap | None
+) -> onnx.ModelProto:
     """One model of all members; see the first lines of this file."""
     import onnx
     from onnx.compose import add_prefix_graph
@@ -165,7 +167,7 @@ def _joined(members: list[onnx.ModelProto], channels: int, classes: int, line: L
         inputs=[
             value(INPUTS[0], real, ["batch", channels, "time"]),
             value(INPUTS[1], truth, ["batch", "time"]),
-            value(INPUTS[2], real, ["batch", METADATA]),
+            value(INPUTS[2], real, ["batch", metadata]),
         ],
         outputs=[
             value(OUTPUTS[0], real, ["batch", classes]),

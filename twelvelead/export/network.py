@@ -37,7 +37,7 @@ class ExportableMember(nn.Module):
         self.model = EliminatingFilledLeads(model) if isinstance(model, FilledLeads) else model
 
     def forward(self, x: torch.Tensor, valid: torch.Tensor, metadata: torch.Tensor) -> torch.Tensor:
-        """Float32 (1, batch, classes) from x (batch, channels, time), valid (batch, time) and metadata (batch, 7).
+        """Float32 (1, batch, classes) from x (batch, channels, time), valid (batch, time), metadata (batch, 7 or 13).
 
         The time is a multiple of `inference.predict.MULTIPLE`.
         """

@@ -23,6 +23,7 @@ from ..errors import UserError
 from ..files import replace_file
 from ..inference.ensemble import Ensemble, joined_scores, load_ensemble, member_scores
 from ..inference.predict import stack
+from ..preprocessing.heart_rate import RR_FIELDS
 from ..preprocessing.prepare import Prepared, prepare
 from ..recipes import JoinedRecipe
 from ..synthetic import draw_recording
@@ -31,7 +32,10 @@ from .graph import OUTPUTS, onnx_model
 
 LARGEST_DIFFERENCE = 1e-4  # of a probability, between the file and the model
 MOST_BYTES = 2**31 - 2**20  # an ONNX file is one protobuf message, which must have less than 2 GB
-METADATA_FIELDS = ("age / 100", "age known", "female", "male", "sex known", "log10 amplitude_mv", "amplitude known")
+METADATA_FIELDS = (
+    *("age / 100", "age known", "female", "male", "sex known", "log10 amplitude_mv", "amplitude known"),
+    *RR_FIELDS,  # which a recipe with `Input.rr_numbers` has besides
+)
 LEAD_SETS = (  # those of the Challenge of 2021, and one without limb leads
     LEADS,
     ("I", "II", "III", "aVR", "aVL", "aVF"),
@@ -140,7 +144,7 @@ def metadata_of_file(ensemble: Ensemble) -> dict[str, str]:
         voting=voting.thresholds,
         at_least_one=voting.at_least_one,
         leads=LEADS,
-        metadata=METADATA_FIELDS,
+        metadata=METADATA_FIELDS[: ensemble.inputs[0].metadata],
         preparation=dataclasses.asdict(ensemble.inputs[0]),
     )
     return {name: json.dumps(value) for name, value in values.items()}

@@ -29,7 +29,7 @@ class PackedRecordings:
     ----------
     samples : float16 tensor (all samples, channels)
     valid : bool tensor (all samples,), or None if every sample is valid
-    metadata : float32 tensor (recordings, 7)
+    metadata : float32 tensor (recordings, 7 or 13)
         See preprocessing.prepare.metadata_of.
     offsets, lengths : int64 arrays (recordings,)
     further : tuple of PackedRecordings

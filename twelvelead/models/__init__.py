@@ -10,8 +10,9 @@ valid
     recordings of its batch. None means that all samples are valid. Any length from one sample on is taken.
 metadata
     What is known beside the signal, see prepare.metadata_of: age / 100; female, male; log10 of the amplitude in mV
-    if the signal was divided by it. Each is followed by 1 if it is known and is 0 otherwise. None means that nothing
-    is known. Every network takes the metadata, and ignores it unless its paper uses it.
+    if the signal was divided by it. Each is followed by 1 if it is known and is 0 otherwise. Six RR numbers follow
+    where the recipe's input has them. None means that nothing is known. Every network takes the metadata, and ignores
+    it unless its paper uses it.
 """
 
 from __future__ import annotations

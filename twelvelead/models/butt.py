@@ -42,7 +42,15 @@ class Butt(nn.Module):
     """See the first lines of this file, where `width` is called n. For `forward` see models/__init__.py."""
 
     def __init__(
-        self, leads: int, classes: int, width: int, levels: int, convolutions: int, kernel: int, metadata_features: int
+        self,
+        leads: int,
+        classes: int,
+        width: int,
+        levels: int,
+        convolutions: int,
+        kernel: int,
+        metadata_features: int,
+        metadata: int = METADATA,
     ):
         super().__init__()
         if kernel % 2 == 0 or min(width, levels, convolutions) < 1:
@@ -52,7 +60,7 @@ class Butt(nn.Module):
         inputs = [width] + [width + 2 * i * width for i in range(1, levels + 1)]
         self.levels = nn.ModuleList(Level(inputs[i - 1], i * width, convolutions, kernel) for i in range(1, levels + 1))
         self.top = ConvNormReLU(inputs[-1], levels * width, kernel)
-        self.metadata = nn.Sequential(nn.Linear(METADATA, metadata_features), nn.ReLU()) if metadata_features else None
+        self.metadata = nn.Sequential(nn.Linear(metadata, metadata_features), nn.ReLU()) if metadata_features else None
         self.head = nn.Linear(levels * width + metadata_features, classes)  # an independent unit for each class
         nn.init.xavier_normal_(self.head.weight)
         nn.init.zeros_(self.head.bias)
@@ -83,12 +91,14 @@ def class_logits(
     Parameters
     ----------
     features : (batch, levels·n)
-    metadata : (batch, 7), see prepare.metadata_of; None: nothing is known of any recording
+    metadata : (batch, as many numbers as the layer takes), see prepare.py; None: nothing is known of any recording
     metadata_layer : nn.Module or None
         None: the network does not use the metadata.
     """
     if metadata_layer is not None:
-        metadata = features.new_zeros(len(features), METADATA) if metadata is None else metadata
+        if metadata is None:
+            numbers = next(layer.in_features for layer in metadata_layer.modules() if isinstance(layer, nn.Linear))
+            metadata = features.new_zeros(len(features), numbers)
         features = torch.cat([features, metadata_layer(metadata)], dim=1)
     return head(features)
 
@@ -101,10 +111,11 @@ def butt(
     convolutions: int = 3,
     kernel: int = 7,
     metadata_features: int = 0,
+    metadata: int = METADATA,
 ) -> Butt:
     """The network of section 2 of the paper; `width` 30 in the authors' code, 48 in the paper's best, 12 small.
 
     The authors' network does not use the metadata. With `metadata_features` above 0 ours adds so many features of
-    age, sex and amplitude to those of the signal.
+    age, sex, amplitude and, where `metadata` is 13, of the RR numbers to those of the signal.
     """
-    return Butt(leads, classes, width, levels, convolutions, kernel, metadata_features)
+    return Butt(leads, classes, width, levels, convolutions, kernel, metadata_features, metadata)

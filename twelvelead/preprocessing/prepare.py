@@ -4,7 +4,7 @@
     prepared.signal     # float32 (channels, samples) at recipe.input.frequency_hz: 12 leads, then envelopes if asked
     prepared.leads      # bool (12,)       False: the lead was missing or flat and could not be derived
     prepared.valid      # bool (samples,)  False: no lead has a value there
-    prepared.metadata   # float32 (7,)     what else is known: see `metadata_of`
+    prepared.metadata   # float32 (7,)     what else is known: see `metadata_of`; (13,) with RR numbers
 
 In memory the leads of a sample lie together, as in files, in the store and in what networks take. Arrays that lie
 otherwise give the same numbers, only more slowly.
@@ -24,6 +24,7 @@ from ..data.resampling import resample
 from ..errors import RecordingError
 from ..recipes import Input
 from .filters import band_pass, envelopes, high_pass
+from .heart_rate import rr_numbers
 from .leads import derive_limb_leads, fill_gaps, undo_arm_reversal
 
 # Largest absolute value of a prepared signal that is divided by a fixed number of millivolts. It keeps a signal whose
@@ -34,7 +35,7 @@ LARGEST_INPUT = 10_000.0
 LARGEST_RELATIVE_INPUT = 20.0
 # A lead that varies less than this has no signal left after filtering, and its rounding errors must not be enlarged.
 SMALLEST_DEVIATION_MV = 1e-6
-METADATA = 7
+METADATA = 7  # numbers that `metadata_of` returns
 _FEW = 512  # every so many samples are compared first
 # The range of `amplitude_of` in mV that a heart can have. An amplitude outside it comes from a wrong gain and says
 # nothing about the patient.
@@ -119,6 +120,8 @@ def prepare(recording: Recording, spec: Input, *further: Input) -> Prepared:
     if missing is not None:
         signal[:, ~valid] = 0
     metadata = metadata_of(recording.age_years, recording.sex, scale_mv if spec.per_recording_scale else math.nan)
+    if spec.rr_numbers:
+        metadata = np.concatenate([metadata, rr_numbers(signal[: len(LEADS)], spec.frequency_hz)])
     return Prepared(signal, present, valid, metadata, tuple(prepare(recording, other) for other in further))
 
 

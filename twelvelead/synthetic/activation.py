@@ -57,7 +57,7 @@ def conducted_qrs(
 
 
 def ventricular_qrs(rng: np.random.Generator, kind: str, person: Person) -> tuple[np.ndarray, float]:
-    """Waves (waves, 6) and duration (ms) of a beat that begins in the ventricles: "paced", "PVC" or "escape"."""
+    """Waves (waves, 6) and duration (ms) of a beat that begins in the ventricles, of any such kind of `Rhythm.qrs`."""
     if kind == "paced":
         waves, duration_ms = QRS["paced"].copy(), rng.uniform(128, 178)
         waves[:, 3:] += rng.normal(0, 0.12, 3) + np.array([rng.uniform(-0.35, 0.05), 0, 0])  # where the electrode lies

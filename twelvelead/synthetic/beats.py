@@ -38,7 +38,10 @@ def ventricular_beats(
 def p_waves(
     rng: np.random.Generator, findings: frozenset[str], person: Person, kinds: list[str]
 ) -> dict[str, np.ndarray]:
-    """Waves (waves, 6) of P by its origin: "sinus", "retrograde" (from below), "low" in the atria, "ectopic"."""
+    """Waves (waves, 6) of P by its origin: "sinus", "retrograde" (from below), "low" in the atria, "ectopic".
+
+    "second ectopic" comes from another place than the first.
+    """
     turn = rotation(2, rng.normal(0, 14)) @ rotation(1, rng.normal(0, 12))
     length, part = np.exp(rng.normal(0, 0.09)), np.exp(rng.normal(0, 0.22, 2))
     sinus = P_SINUS.copy()
@@ -55,6 +58,8 @@ def p_waves(
         "low": _elsewhere(rng, rng.uniform(-150, -90)),
         "ectopic": _elsewhere(rng, rng.choice([-1, 1]) * rng.uniform(20, 150)),
     }
+    if "second ectopic" in kinds:
+        made["second ectopic"] = _elsewhere(rng, rng.choice([-1, 1]) * rng.uniform(20, 150))
     waves = {}
     for kind in kinds:
         waves[kind] = made[kind].copy()

@@ -1,10 +1,13 @@
-"""Premature beats: single, in couplets and salvos, every second or third beat; of the atria and of the ventricles."""
+"""Premature beats: single, frequent, in couplets and salvos, every second or third; of atria and of ventricles."""
 
 from __future__ import annotations
 
 import numpy as np
 
-PATTERNS = {"single": 0.68, "bigeminy": 0.10, "trigeminy": 0.09, "couplet": 0.13}
+# Frequent ones come after a fifth to a half of all beats, each as early as it likes, so that the rhythm is as irregular
+# as in fibrillation. A salvo has three to six in a row.
+PATTERNS = {"single": 0.58, "bigeminy": 0.09, "trigeminy": 0.08, "couplet": 0.10, "salvo": 0.05, "frequent": 0.10}
+REFRACTORY_S = 0.28  # sooner after a beat the AV node does not conduct the next one
 
 
 def draw_pattern(rng: np.random.Generator) -> str:
@@ -42,14 +45,16 @@ def add_atrial_beats(
     reset = rng.uniform(1.0, 1.12) * rr_s
     for k in places(rng, p, rr_s, seconds, pattern):
         cycle = p[k + 1] - p[k]
-        t = p[k] + np.clip(coupling + rng.normal(0, 0.02), 0.5, 0.8) * cycle
+        if pattern == "frequent":
+            coupling = rng.uniform(0.52, 0.78)
+        t = p[k] + max(np.clip(coupling + rng.normal(0, 0.02), 0.5, 0.8) * cycle, min(REFRACTORY_S, 0.8 * cycle))
         if some_blocked and early and rng.uniform() < 0.6:
             t = p[k] + min(0.42 * cycle, 0.36)
             blocked.append(t)
         else:
             early.append(t)
-            if pattern == "couplet":
-                t += rng.uniform(0.55, 0.7) * cycle
+            for _ in range(in_a_row(rng, pattern) - 1):
+                t += max(rng.uniform(0.55, 0.7) * cycle, min(REFRACTORY_S, 0.8 * cycle))
                 early.append(t)
         p[k + 1 :] += t + reset - p[k + 1]
     return p, np.array(early), np.array(blocked)
@@ -74,22 +79,32 @@ def add_ventricular_beats(
     early: list[float] = []
     blocked = np.zeros(len(beats), dtype=bool)
     for k in places(rng, beats, rr_s, seconds, pattern):
+        if blocked[k]:  # a salvo has taken it
+            continue
         t = beats[k] + coupling * min(rr_s, beats[k + 1] - beats[k])
         early.append(t)
         if interpolated:
             continue
-        if pattern == "couplet":
-            t += rng.uniform(0.36, 0.5)
+        row = in_a_row(rng, pattern)
+        for distance_s in rng.uniform(0.36, 0.5) * np.exp(rng.normal(0, 0.03, row - 1)):
+            t += distance_s
             early.append(t)
-        refractory_s = max((0.45 if pattern == "couplet" else 0.8) * rr_s, 0.3)
+        refractory_s = max((0.45 if row > 1 else 0.8) * rr_s, 0.3)
         blocked |= (beats > beats[k] + 0.01) & (beats < t + refractory_s)
     return beats[~blocked], np.array(early)
+
+
+def in_a_row(rng: np.random.Generator, pattern: str) -> int:
+    """How many premature beats follow each other at once."""
+    if pattern == "salvo":
+        return int(rng.integers(3, 7))
+    return 2 if pattern == "couplet" else 1
 
 
 def places(rng: np.random.Generator, beats: np.ndarray, rr_s: float, seconds: float, pattern: str) -> list[int]:
     """Indices of beats after which a premature one comes: inside the recording, not in neighbouring intervals.
 
-    Of single beats and couplets there is at least one, in ten seconds seldom more than three.
+    Of single beats, couplets and salvos there is at least one, in ten seconds seldom more than three.
     """
     free = [k for k in range(len(beats) - 1) if 0.1 <= beats[k] <= seconds - 2.1 * rr_s - 0.2]
     if not free:  # a slow heart in a short recording
@@ -101,8 +116,10 @@ def places(rng: np.random.Generator, beats: np.ndarray, rr_s: float, seconds: fl
             begin = int(rng.integers(len(chosen) - 2))
             chosen = chosen[begin : begin + int(rng.integers(3, len(chosen) + 1))]
         return chosen
-    count = 1 + rng.poisson(0.11 * seconds)
-    apart = 3 if pattern == "couplet" else 1
+    count = 1 + rng.poisson((0.04 if pattern == "salvo" else 0.11) * seconds)
+    if pattern == "frequent":
+        count = max(3, round(rng.uniform(0.2, 0.5) * len(free)))
+    apart = {"couplet": 3, "salvo": 6}.get(pattern, 1)
     chosen = []
     for k in rng.permutation(free)[: 3 * count]:
         if len(chosen) < count and all(abs(k - other) > apart for other in chosen):

@@ -40,8 +40,10 @@ class Breath:
 class Rhythm:
     """Onsets (s) of P waves and of QRS complexes by kind, of spikes, and what the atria do besides."""
 
-    p: dict[str, np.ndarray] = field(default_factory=dict)  # "sinus", "ectopic", "retrograde", "low"
-    qrs: dict[str, np.ndarray] = field(default_factory=dict)  # "conducted", "aberrant", "PVC", "paced", "escape"
+    # P is "sinus", "ectopic", "retrograde" or "low"; QRS is "conducted", "aberrant", "PVC", "paced" or "escape".
+    # "second ectopic" and "second PVC" come from another place than the first.
+    p: dict[str, np.ndarray] = field(default_factory=dict)
+    qrs: dict[str, np.ndarray] = field(default_factory=dict)
     spikes: np.ndarray = field(default_factory=lambda: np.zeros(0))
     atria: str = ""  # "fibrillation", "flutter" or nothing
     flutter_s: np.ndarray = field(default_factory=lambda: np.zeros(0))  # onsets of the flutter waves
@@ -80,8 +82,17 @@ def rhythm_of(
         rhythm = _sinus(rng, findings, seconds, breath, pr_s)
     if "PVC" in findings:
         conducted, early = add_ventricular_beats(rng, rhythm.qrs["conducted"], seconds, draw_pattern(rng))
-        rhythm.qrs |= {"conducted": conducted, "PVC": early}
+        rhythm.qrs |= {"conducted": conducted, **_from_places(rng, "PVC", early)}
     return rhythm
+
+
+def _from_places(rng: np.random.Generator, kind: str, early: np.ndarray) -> dict[str, np.ndarray]:
+    """Premature beats by the place that they come from: one, or now and then two that take turns at random."""
+    if len(early) < 2 or rng.uniform() >= 0.2:
+        return {kind: early}
+    second = rng.uniform(size=len(early)) < 0.5
+    second[:2] = rng.permutation([False, True])
+    return {kind: early[~second], f"second {kind}": early[second]}
 
 
 def _sinus(rng, findings, seconds, breath, pr_s) -> Rhythm:
@@ -104,7 +115,8 @@ def _sinus(rng, findings, seconds, breath, pr_s) -> Rhythm:
     if "PAC" in findings:
         p, early, blocked = add_atrial_beats(rng, p, rr_s, seconds, draw_pattern(rng))
     kind = "low" if "EAR" in findings else "sinus"
-    rhythm = Rhythm(p={kind: p, "ectopic": np.concatenate([early, blocked])}, qrs={"conducted": p + pr_s})
+    ectopic = _from_places(rng, "ectopic", np.sort(np.concatenate([early, blocked])))
+    rhythm = Rhythm(p={kind: p, **ectopic}, qrs={"conducted": p + pr_s})
     if rng.uniform() < 0.12:  # a premature beat finds a bundle branch refractory
         rhythm.qrs["aberrant"] = early + max(pr_s, 0.13)
     else:

@@ -14,6 +14,7 @@ import torch
 
 from ..data.leads import LEADS
 from ..preprocessing.leads import ARM_REVERSAL
+from ..preprocessing.prepare import METADATA
 from ..recipes import Augmentation
 
 CHEST = range(6, 12)
@@ -28,8 +29,8 @@ def disturb(
     ----------
     x : float32 tensor (batch, time, 12)
         In the recipe's unit. A lead that is zero all the time (missing) stays so.
-    metadata : float32 tensor (batch, 7)
-        See prepare.metadata_of.
+    metadata : float32 tensor (batch, 7 or 13)
+        See prepare.metadata_of, and heart_rate.rr_numbers for the last six.
 
     Returns
     -------
@@ -49,6 +50,9 @@ def disturb(
         x = x * torch.from_numpy(_lead_sets(batch, augmentation, rng)).to(x)[:, None, :]
     if augmentation.metadata_dropout:
         metadata = _hidden(metadata, augmentation.metadata_dropout, rng)
+    if augmentation.rr_dropout and metadata.shape[1] > METADATA:
+        shown = torch.from_numpy(rng.random((batch, 1)) >= augmentation.rr_dropout).to(metadata)
+        metadata = torch.cat([metadata[:, :METADATA], metadata[:, METADATA:] * shown], dim=1)
     return x, metadata
 
 
@@ -83,7 +87,8 @@ def _hidden(metadata: torch.Tensor, probability: float, rng: np.random.Generator
     shown = torch.from_numpy(~hidden[:, [0, 0, 1, 1, 1, 2, 2]]).to(metadata.device)
     metadata = metadata.clone()
     metadata[:, 5] += torch.from_numpy(wrong).to(metadata) * metadata[:, 6]
-    return metadata * shown
+    metadata[:, :METADATA] *= shown
+    return metadata
 
 
 def _filtered_and_noisy(
@@ -98,10 +103,9 @@ def _filtered_and_noisy(
     noisy = rng.random((3, batch)) < augmentation.noise_probability
     power = x.square().sum(dim=(1, 2)) / (x != 0).sum(dim=(1, 2)).clamp(min=1)  # without padding and flat leads
     for rows, shape in zip(noisy, _noises(tone_hz, frequency_hz, rng)):
-        rows = np.flatnonzero(rows)
-        if len(rows) == 0:
+        rows, tones = np.flatnonzero(rows), np.flatnonzero(shape)
+        if len(rows) == 0 or len(tones) == 0:  # no tone: hum that the sampling is too slow for
             continue
-        tones = np.flatnonzero(shape)
         noise = rng.standard_normal((len(rows), len(tones), leads, 2), dtype=np.float32) * shape[tones, None, None]
         noise = torch.view_as_complex(torch.from_numpy(noise)).to(x.device)
         noise_power = noise.abs().square().sum(dim=(1, 2)) * (2 / leads / time**2)  # mean square over time

@@ -3,7 +3,7 @@
     data = on_device(store, device)
     for rows in epoch_order(data.lengths, train_rows, 32, rng):
         x, valid, metadata = gather(data, rows, recipe.input, recipe.augmentation, rng)
-        logits = model(x, valid, metadata)          # (batch, channels, time), bool (batch, time) or None, (batch, 7)
+        logits = model(x, valid, metadata)    # (batch, channels, time), bool (batch, time) or None, (batch, 7 or 13)
 
 There is no data loader: the recordings are prepared already, and a batch is an index into one tensor. Random numbers
 are drawn on the CPU by numpy, so that a seed gives the same batches on every device.
@@ -17,6 +17,7 @@ import numpy as np
 import torch
 
 from ..inference.predict import PackedRecordings, cut_batch
+from ..preprocessing.heart_rate import RATE_FACTOR, RR_FIELDS, RR_RATE
 from ..recipes import Augmentation, Input
 from .augmentation import disturb
 from .store import Store
@@ -75,7 +76,7 @@ def gather(
         Zero where not valid. In memory it lies as (batch, time, channels), the order that convolutions in
         channels_last format need.
     valid : bool tensor (batch, time), or None if all samples are valid
-    metadata : float32 tensor (batch, 7)
+    metadata : float32 tensor (batch, spec.metadata)
     """
     start, length = data.offsets[rows], data.lengths[rows]
     metadata = data.metadata[torch.from_numpy(np.asarray(rows)).to(data.device)]
@@ -100,6 +101,11 @@ def gather(
         shifted = rng.random(len(rows)) < augmentation.shift_probability
         shift = (rng.random(len(rows)) * length * shifted).astype(np.int64)
     x, valid = cut_batch(data, start, length, stretch, gain, shift)
+    if spec.rr_numbers and stretch is not None:  # a slower heart: the other RR numbers are relative
+        metadata = metadata.clone()
+        place = metadata.shape[1] - len(RR_FIELDS)
+        slower = torch.from_numpy(RATE_FACTOR * np.log2(stretch)).to(metadata)
+        metadata[:, place + RR_RATE] -= slower * metadata[:, place]
     x, metadata = disturb(x.transpose(1, 2), metadata, augmentation, spec.frequency_hz, rng)
     if valid is not None:
         x = torch.where(valid[:, :, None], x, 0.0)

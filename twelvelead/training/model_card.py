@@ -100,7 +100,7 @@ class Facts:
         Synthetic recordings from which every member learned beside them.
     labels : bool (recordings, classes)
         Of these recordings.
-    metadata : float32 (recordings, 7)
+    metadata : float32 (recordings, 7 or 13)
         See preprocessing.prepare.metadata_of.
     threshold_stages : sequence of (str, float)
         The stages of the search for the ensemble's thresholds, with the metric after each of them.

@@ -57,7 +57,7 @@ class Store:
         Leads that hold a signal.
     names, headers, codes, patients : tuples
         Record name, path of the header below the data folder, SNOMED CT codes, patient or None.
-    metadata : float32 (recordings, 7)
+    metadata : float32 (recordings, 7 or 13)
         See prepare.metadata_of.
     rates : float64 (recordings,)
         Heart rates in beats a minute, NaN where fewer than three beats were detected; see heart_rate.heart_rate.
