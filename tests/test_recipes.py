@@ -60,7 +60,7 @@ every_recipe = pytest.mark.parametrize("name", RECIPES)
 every_network = pytest.mark.parametrize("name", SINGLE)
 
 
-def butt_parameters(width, levels, convolutions, kernel, classes, metadata_features=0):
+def butt_parameters(width, levels, convolutions, kernel, classes, metadata_features=0, metadata=7):
     """Counted from the paper's text: stem, levels, top, units; weights, biases, and batch norm's two of each filter."""
 
     def conv(a, b):
@@ -70,12 +70,12 @@ def butt_parameters(width, levels, convolutions, kernel, classes, metadata_featu
     for i in range(1, levels + 1):
         total += conv(channels, i * width) + (convolutions - 1) * conv(i * width, i * width)
         channels = width + 2 * i * width
-    total += conv(channels, levels * width) + 7 * metadata_features + metadata_features
+    total += conv(channels, levels * width) + (metadata + 1) * metadata_features
     return total + (levels * width + metadata_features + 1) * classes
 
 
 PARAMETERS = {
-    "butt": butt_parameters(**RECIPES["butt"].network, classes=24),  # ours: whatever size it has come to
+    "butt": butt_parameters(**RECIPES["butt"].network, classes=24, metadata=13),  # ours: whatever size it has come to
     "butt-2020": 2_665_464,
     "butt-cpsc": butt_parameters(4, 8, 2, 13, classes=9),
     "se-resnet": 8_837_060,

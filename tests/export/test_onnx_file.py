@@ -178,7 +178,7 @@ def test_the_properties_are_those_of_the_model():
     assert about["names"][about["abbreviations"].index("AF")] == "atrial fibrillation"
     assert about["thresholds"] == ensemble.thresholds.tolist() and len(about["member_thresholds"]) == 1
     assert about["slopes"] == ensemble.probabilities.slopes.tolist() and len(about["intercepts"]) == 24
-    assert (about["voting"], about["at_least_one"], len(about["metadata"])) == ("ensemble", True, 7)
+    assert (about["voting"], about["at_least_one"], len(about["metadata"])) == ("ensemble", True, 13)
     restored = {key: tuple(value) if isinstance(value, list) else value for key, value in about["preparation"].items()}
     assert Input(**restored) == ensemble.recipe.input
 

@@ -11,7 +11,7 @@ from twelvelead.commands import WEIGHTS
 from twelvelead.data.classes import SINUS_RHYTHM, load_weights, scored_classes
 from twelvelead.data.folders import find_recordings
 from twelvelead.data.recording import read_recording
-from twelvelead.preprocessing.heart_rate import add_rate_labels, heart_rate
+from twelvelead.preprocessing.heart_rate import RR_FIELDS, add_rate_labels, heart_rate, qrs_places, rr_numbers
 from twelvelead.preprocessing.prepare import prepare
 from twelvelead.recipes import get_recipe
 from twelvelead.training.store import build_store
@@ -115,3 +115,43 @@ def test_real_sinus_rhythms_keep_to_the_definition_but_in_ptb_xl(real_data):
     assert min(rates[SINUS_RHYTHM]) >= 60 and max(rates[SINUS_RHYTHM]) <= 100
     assert np.mean([rate < 60 for rate in rates[BRADYCARDIA]]) > 0.9  # one in twenty is annotated otherwise
     assert min(rates[TACHYCARDIA]) > 95
+
+
+def at(*seconds: float, frequency_hz: float = 125.0) -> np.ndarray:
+    """float32 (12, samples): a QRS complex at each of these times."""
+    time = np.arange(round((seconds[-1] + 1) * frequency_hz)) / frequency_hz
+    signal = sum(np.exp(-0.5 * ((time - second) / 0.012) ** 2) for second in seconds)
+    return (np.linspace(-1, 1.2, 12)[:, None] * signal).astype(np.float32)
+
+
+def test_rr_numbers_of_regular_beats_tell_the_rate_and_nothing_else():
+    for rate in (50, 75, 120):
+        numbers = dict(zip(RR_FIELDS, rr_numbers(beats(rate), 125.0)))
+        assert numbers.pop("RR intervals known") == 1
+        assert numbers.pop("4 log2(rate / 75)") == pytest.approx(4 * np.log2(rate / 75), abs=0.15)
+        np.testing.assert_allclose(list(numbers.values()), 0, atol=0.1)
+
+
+def test_rr_numbers_tell_an_early_beat_and_its_pause():
+    signal = at(1, 1.8, 2.6, 3.1, 4.0, 4.8, 5.6, 6.4)
+    intervals = np.array([0.8, 0.8, 0.5, 0.9, 0.8, 0.8, 0.8])
+    np.testing.assert_allclose(np.diff(qrs_places(signal, 125.0)) / 125, intervals, atol=0.009)
+    known, rate, spread, shortest, longest, early = rr_numbers(signal, 125.0)
+    assert known == 1 and rate == pytest.approx(0, abs=0.1)
+    assert spread == pytest.approx(4 * intervals.std() / 0.8, abs=0.1)
+    assert shortest == pytest.approx(3 * (0.5 / 0.8 - 1), abs=0.05)
+    assert longest == pytest.approx(3 * (0.9 / 0.8 - 1), abs=0.05)
+    assert early == pytest.approx(4 / 6)
+
+
+@pytest.mark.parametrize("signal", [np.zeros((12, 1250)), at(1, 2, 3), np.full((12, 1250), np.inf), np.zeros((12, 2))])
+def test_rr_numbers_of_too_few_beats_are_all_zero(signal):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        np.testing.assert_array_equal(rr_numbers(signal, 125.0), np.zeros(6))
+
+
+def test_rr_numbers_stay_within_limits_and_need_no_unit():
+    wild = at(1, 1.3, 1.6, 1.9, 2.2, 12.0, 12.3)
+    assert np.abs(rr_numbers(wild, 125.0)).max() == 6
+    np.testing.assert_array_equal(rr_numbers(beats(66) * 1000, 125.0), rr_numbers(beats(66), 125.0))

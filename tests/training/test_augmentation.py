@@ -8,6 +8,7 @@ import torch
 
 from twelvelead.data.leads import LEADS
 from twelvelead.inference.predict import PackedRecordings, stack
+from twelvelead.preprocessing.heart_rate import RATE_FACTOR, RR_FIELDS
 from twelvelead.preprocessing.prepare import METADATA, Prepared, metadata_of
 from twelvelead.recipes import Augmentation, Input, get_recipe
 from twelvelead.training.augmentation import disturb
@@ -332,3 +333,43 @@ def test_crops_are_pieces_of_at_least_the_length_asked_for():
     assert (found.reshape(50, 4)[:, :3] < lengths[:3]).mean() == pytest.approx(0.5, abs=0.12)
     assert (found.reshape(50, 4)[:, 3] == 400).all() and found.reshape(50, 4)[:, 1].min() < 800
     assert min(starts) < 0.1 and max(starts) > 0.9
+
+
+def test_stretching_slows_the_rate_that_the_network_is_told():
+    numbers = np.array([1, 2.0, 0.5, -0.5, 0.5, 0.3], np.float32)
+    told = np.concatenate([np.zeros(METADATA, np.float32), numbers])
+    unknown = np.zeros(METADATA + len(RR_FIELDS), np.float32)
+    spec = Input(rr_numbers=True)
+    assert spec.metadata == METADATA + len(RR_FIELDS) and Input().metadata == METADATA
+    for metadata in (told, unknown):
+        data = recordings([1250] * 40, metadata=metadata)
+        stretched = Augmentation(stretch=0.1, stretch_probability=1.0)
+        _, valid, after = gather(data, np.arange(40), spec, stretched, np.random.default_rng(0))
+        factors = valid.sum(dim=1).numpy() / 1250
+        assert np.ptp(factors) > 0.1
+        expected = np.tile(metadata, (40, 1))
+        expected[:, METADATA + 1] -= metadata[METADATA] * RATE_FACTOR * np.log2(factors)
+        np.testing.assert_allclose(after, expected, atol=0.01)  # lengths are whole samples
+        np.testing.assert_array_equal(data.metadata, np.tile(metadata, (40, 1)))
+
+
+def test_rr_numbers_are_hidden_together_and_nothing_else_is():
+    metadata = torch.full((2000, METADATA + len(RR_FIELDS)), 2.0)
+    x = torch.randn(2000, 4, 12)
+    _, after = disturbed(x, metadata, rr_dropout=0.2)
+    assert (after[:, :METADATA] == 2).all()
+    rows = after[:, METADATA:]
+    assert ((rows == 0).all(dim=1) | (rows == 2).all(dim=1)).all()
+    assert float((rows == 0).all(dim=1).float().mean()) == pytest.approx(0.2, abs=0.03)
+    _, after = disturbed(x, metadata, metadata_dropout=0.5)
+    assert (after[:, METADATA:] == 2).all()
+    _, after = disturbed(x, metadata[:, :METADATA], rr_dropout=0.2)  # a recipe without them
+    assert (after == 2).all()
+
+
+@pytest.mark.parametrize("rate", [40.0, 100.0, 110.0])
+def test_noise_needs_no_tone_for_mains_that_the_sampling_is_too_slow_for(rate):
+    x = torch.randn(8, 640, 12)
+    for seed in range(4):
+        out, _ = disturbed(x, seed=seed, rate=rate, noise_probability=1.0)
+        assert torch.isfinite(out).all() and not torch.equal(out, x)
