@@ -10,7 +10,8 @@ nothing was chosen by. DATA holds recordings.csv, as `../shared/unpack data` mak
 recording trains. With --labels hospital the synthetic recordings have the labels of hospitals with conventions of their
 own, instead of everything that is true of the heart.
 
-Two macro AUROCs are printed: over the classes with at least 5 positives in the group, and over all with any.
+Two macro AUROCs are printed, with 95 % bootstrap intervals over the recordings: over the classes with at least 5
+positives in the group, and over all with any.
 `--scores FILE.npz` keeps the scores, for a look at what is misclassified.
 """
 
@@ -19,7 +20,6 @@ from __future__ import annotations
 import argparse
 import csv
 import os
-import sys
 import tempfile
 import time
 from functools import partial
@@ -28,25 +28,25 @@ from pathlib import Path
 import joblib
 import numpy as np
 import torch
+from repository import ROOT
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
-
-from twelvelead.data.classes import Classes, load_weights, scored_classes  # noqa: E402
-from twelvelead.data.folders import find_recordings  # noqa: E402
-from twelvelead.data.recording import read_recording  # noqa: E402
-from twelvelead.errors import RecordingError  # noqa: E402
-from twelvelead.evaluation.metrics import auroc  # noqa: E402
-from twelvelead.inference.predict import PackedRecordings, predict_each, stack  # noqa: E402
-from twelvelead.models.network import new_model  # noqa: E402
-from twelvelead.preprocessing.prepare import Prepared, prepare  # noqa: E402
-from twelvelead.recipes import Input, Recipe, get_recipe  # noqa: E402
-from twelvelead.synthetic import draw_recording  # noqa: E402
-from twelvelead.training.member import train_member  # noqa: E402
+from twelvelead.data.classes import Classes, load_weights, scored_classes
+from twelvelead.data.folders import find_recordings
+from twelvelead.data.recording import read_recording
+from twelvelead.errors import RecordingError
+from twelvelead.evaluation.bootstrap import draw_counts, interval, resampled_metrics
+from twelvelead.evaluation.metrics import auroc
+from twelvelead.inference.predict import PackedRecordings, predict_each, stack
+from twelvelead.models.network import new_model
+from twelvelead.preprocessing.prepare import Prepared, prepare
+from twelvelead.recipes import Input, Recipe, get_recipe
+from twelvelead.synthetic import draw_recording
+from twelvelead.training.member import train_member
 
 FEWEST = 5  # positives that a class must have for the first macro average
 RARE = 130  # a class with fewer in PTB-XL's folds 1 to 8 is tested with all of them while developing
 CHUNK = 100  # recordings that a job draws
+RESAMPLES = 300  # behind an interval
 
 
 def draw_prepared(
@@ -125,9 +125,16 @@ def train(
     return models
 
 
+def resampled_areas(labels: np.ndarray, scores: np.ndarray) -> np.ndarray:
+    """AUROC (resamples, classes) of `RESAMPLES` resamples of the recordings; NaN where a class has no positive."""
+    counts = draw_counts(len(labels), RESAMPLES, seed=0)
+    return resampled_metrics(labels, [(scores > 0.5, scores)], counts)[0]["auroc_classes"]
+
+
 def table(results: dict[str, tuple[np.ndarray, np.ndarray]], classes: Classes) -> str:
     """AUROC by class and group as a Markdown table: `results` are labels and scores (recordings, classes) by group."""
     areas = {name: auroc(labels, scores) for name, (labels, scores) in results.items()}
+    drawn = {name: resampled_areas(labels, scores) for name, (labels, scores) in results.items()}
     positives = {name: labels.sum(axis=0) for name, (labels, _) in results.items()}
     lines = [
         "| class | " + " | ".join(f"{name} (positives)" for name in results) + " |",
@@ -140,7 +147,8 @@ def table(results: dict[str, tuple[np.ndarray, np.ndarray]], classes: Classes) -
         cells = []
         for name in results:
             counted = positives[name] >= fewest
-            cells.append(f"{np.mean(areas[name][counted]):.4f} ({counted.sum()} classes)")
+            low, high = interval(np.nanmean(drawn[name][:, counted], axis=1))
+            cells.append(f"{np.mean(areas[name][counted]):.3f} [{low:.3f}, {high:.3f}] ({counted.sum()} classes)")
         lines.append(f"| {title} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
