@@ -125,16 +125,17 @@ def train(
     return models
 
 
-def resampled_areas(labels: np.ndarray, scores: np.ndarray) -> np.ndarray:
+def resampled_areas(labels: np.ndarray, scores: np.ndarray, classes: Classes) -> np.ndarray:
     """AUROC (resamples, classes) of `RESAMPLES` resamples of the recordings; NaN where a class has no positive."""
     counts = draw_counts(len(labels), RESAMPLES, seed=0)
-    return resampled_metrics(labels, [(scores > 0.5, scores)], counts)[0]["auroc_classes"]
+    predictions = [(scores > 0.5, scores)]
+    return resampled_metrics(labels, predictions, counts, classes.weights, classes.sinus_rhythm)[0]["auroc_classes"]
 
 
 def table(results: dict[str, tuple[np.ndarray, np.ndarray]], classes: Classes) -> str:
     """AUROC by class and group as a Markdown table: `results` are labels and scores (recordings, classes) by group."""
     areas = {name: auroc(labels, scores) for name, (labels, scores) in results.items()}
-    drawn = {name: resampled_areas(labels, scores) for name, (labels, scores) in results.items()}
+    drawn = {name: resampled_areas(labels, scores, classes) for name, (labels, scores) in results.items()}
     positives = {name: labels.sum(axis=0) for name, (labels, _) in results.items()}
     lines = [
         "| class | " + " | ".join(f"{name} (positives)" for name in results) + " |",
