@@ -61,6 +61,8 @@ class Butt(nn.Module):
         self.levels = nn.ModuleList(Level(inputs[i - 1], i * width, convolutions, kernel) for i in range(1, levels + 1))
         self.top = ConvNormReLU(inputs[-1], levels * width, kernel)
         self.metadata = nn.Sequential(nn.Linear(metadata, metadata_features), nn.ReLU()) if metadata_features else None
+        if self.metadata is not None:
+            _standardise(self.metadata[0].weight)
         self.head = nn.Linear(levels * width + metadata_features, classes)  # an independent unit for each class
         nn.init.xavier_normal_(self.head.weight)
         nn.init.zeros_(self.head.bias)
@@ -81,6 +83,22 @@ class Butt(nn.Module):
         # ReLU leaves no negative number and invalid samples are zero, so the maximum is that of the valid ones.
         features = x.amax(dim=(2, 3))  # batch, levels·n
         return class_logits(features, metadata, self.metadata, self.head)  # batch, classes
+
+
+# Of the metadata that vary little around a number far from 0: the places of the number and of the flag that it is known,
+# what it usually is, and how far it lies from that. The RR numbers are scaled already.
+_USUAL = {"age / 100": (0, 1, 0.6, 0.2), "log10 of the amplitude in mV": (5, 6, -0.3, 0.125)}
+
+
+@torch.no_grad()
+def _standardise(weight: torch.Tensor) -> None:
+    """Changes the initial weights (features, metadata) to what they would be for metadata that are standardised.
+
+    Otherwise age and amplitude, which spread by 0.2 and less, would hardly be learned from.
+    """
+    for number, known, usual, spread in _USUAL.values():
+        weight[:, number] /= spread
+        weight[:, known] -= usual * weight[:, number]
 
 
 def class_logits(
