@@ -60,9 +60,7 @@ class Butt(nn.Module):
         inputs = [width] + [width + 2 * i * width for i in range(1, levels + 1)]
         self.levels = nn.ModuleList(Level(inputs[i - 1], i * width, convolutions, kernel) for i in range(1, levels + 1))
         self.top = ConvNormReLU(inputs[-1], levels * width, kernel)
-        self.metadata = nn.Sequential(nn.Linear(metadata, metadata_features), nn.ReLU()) if metadata_features else None
-        if self.metadata is not None:
-            _standardise(self.metadata[0].weight)
+        self.metadata = _metadata_layer(metadata, metadata_features) if metadata_features else None
         self.head = nn.Linear(levels * width + metadata_features, classes)  # an independent unit for each class
         nn.init.xavier_normal_(self.head.weight)
         nn.init.zeros_(self.head.bias)
@@ -85,20 +83,22 @@ class Butt(nn.Module):
         return class_logits(features, metadata, self.metadata, self.head)  # batch, classes
 
 
-# Of the metadata that vary little around a number far from 0: the places of the number and of the flag that it is known,
-# what it usually is, and how far it lies from that. The RR numbers are scaled already.
+# Of the metadata that vary little around a number far from 0: the place of the number and that of the flag that it is
+# known, what it usually is, and how far it lies from that. The RR numbers are scaled already.
 _USUAL = {"age / 100": (0, 1, 0.6, 0.2), "log10 of the amplitude in mV": (5, 6, -0.3, 0.125)}
 
 
-@torch.no_grad()
-def _standardise(weight: torch.Tensor) -> None:
-    """Changes the initial weights (features, metadata) to what they would be for metadata that are standardised.
+def _metadata_layer(numbers: int, features: int) -> nn.Sequential:
+    """Features of the metadata, whose initial weights are those for age and amplitude as deviations from the usual.
 
-    Otherwise age and amplitude, which spread by 0.2 and less, would hardly be learned from.
+    As they are, these two spread by 0.2 and less, and would hardly be learned from.
     """
-    for number, known, usual, spread in _USUAL.values():
-        weight[:, number] /= spread
-        weight[:, known] -= usual * weight[:, number]
+    linear = nn.Linear(numbers, features)
+    with torch.no_grad():
+        for number, known, usual, spread in _USUAL.values():
+            linear.weight[:, number] /= spread
+            linear.weight[:, known] -= usual * linear.weight[:, number]
+    return nn.Sequential(linear, nn.ReLU())
 
 
 def class_logits(
