@@ -12,7 +12,6 @@ from small_networks import network, used
 
 from twelvelead import models
 from twelvelead.data.classes import classes_for, load_weights
-from twelvelead.errors import UserError
 from twelvelead.models.layers import ConvNorm, ConvNormReLU
 from twelvelead.models.network import DecisionHead, FilledLeads, Standardised, accelerated, fuse, new_model
 from twelvelead.recipes import get_recipe
@@ -196,17 +195,16 @@ def test_with_the_table_of_2021_a_recipe_has_26_classes():
     assert model(torch.randn(1, 12, 1000)).shape == (1, 26)
 
 
-def test_rr_numbers_reach_the_network_and_one_that_cannot_use_them_is_refused():
+def test_rr_numbers_reach_the_network_that_uses_metadata_and_no_other_minds_them():
     recipe = get_recipe("butt").scaled(width=4)
     assert recipe.input.rr_numbers
-    torch.manual_seed(0)
-    model = new_model(recipe, 24).eval()
-    x, metadata = torch.randn(2, 12, 640), torch.zeros(2, recipe.input.metadata)
-    with torch.no_grad():
-        unknown = model(x, None, metadata)
-        torch.testing.assert_close(model(x), unknown)
-        metadata[:, 7:] = 1.0
-        assert not torch.allclose(model(x, None, metadata), unknown)
-    deaf = dataclasses.replace(get_recipe("crnn"), input=dataclasses.replace(get_recipe("crnn").input, rr_numbers=True))
-    with pytest.raises(UserError, match=r"'crnn'.*no RR numbers"):
-        new_model(deaf, 24)
+    without = dataclasses.replace(recipe, network={**recipe.network, "metadata_features": 0})
+    for changed, uses_them in ((recipe, True), (without, False)):
+        torch.manual_seed(0)
+        model = new_model(changed, 24).eval()
+        x, metadata = torch.randn(2, 12, 640), torch.zeros(2, recipe.input.metadata)
+        with torch.no_grad():
+            unknown = model(x, None, metadata)
+            torch.testing.assert_close(model(x), unknown)
+            metadata[:, 7:] = 1.0
+            assert torch.allclose(model(x, None, metadata), unknown) != uses_them

@@ -11,7 +11,6 @@ from torch import nn
 from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from ..errors import UserError
 from ..recipes import AnyRecipe, Recipe
 from . import build
 from .layers import ConvNorm, ConvNormReLU
@@ -124,20 +123,11 @@ def new_model(recipe: Recipe, classes: int) -> nn.Module:
 
     Among the options of the network, `decision_head` is not one of the architecture: it is the number of hidden units
     of a `DecisionHead` around it, and 0 or absent for none.
-
-    Raises
-    ------
-    UserError
-        If the recipe's input has RR numbers, and the architecture does not use them.
     """
     channels = recipe.input.channels
     options = dict(recipe.network)
     decision_features = options.pop("decision_head", 0)
-    if recipe.input.rr_numbers:
-        if not options.get("metadata_features"):
-            raise UserError(
-                f"recipe '{recipe.name}': a network '{recipe.model}' without metadata_features uses no RR numbers"
-            )
+    if options.get("metadata_features"):  # other networks ignore the metadata, or use those of the person alone
         options["metadata"] = recipe.input.metadata
     model = build(recipe.model, leads=channels, classes=classes, **options)
     if decision_features:
