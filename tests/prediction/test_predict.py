@@ -315,7 +315,7 @@ def test_a_lead_that_was_not_recorded_explains_nothing(model):
 def test_an_explanation_of_ectopic_beats_points_at_the_ectopic_beats(tmp_path):
     """A member that learned premature ventricular beats from 240 synthetic hearts finds them in hearts that are new.
 
-    By chance a window would lie in such a beat in about 11 % of the cases.
+    By chance a window would lie in such a beat in about 13 % of the cases.
     """
     from twelvelead.commands import train
     from twelvelead.settings import Settings
@@ -333,7 +333,8 @@ def test_an_explanation_of_ectopic_beats_points_at_the_ectopic_beats(tmp_path):
         heart = beating_heart(np.random.SeedSequence(seed).spawn(2)[0], frozenset({"PVC"}), 250, 10.0)
         explanation = model.explain(model.predict(recording), "PVC")
         middles = explanation.starts_s + explanation.window_s / 2
-        onsets = heart.rhythm.qrs["PVC"][:, None]
+        ectopic = [onsets for kind, onsets in heart.rhythm.qrs.items() if "PVC" in kind]  # from one place or two
+        onsets = np.concatenate(ectopic)[:, None]
         inside = ((middles > onsets - 0.1) & (middles < onsets + 0.35)).any(axis=0)
         speaks_for = np.maximum(explanation.over_time, 0)
         shares.append(speaks_for[inside].sum() / speaks_for.sum())
