@@ -14,6 +14,7 @@ habits of one hospital fail at the next.
 from __future__ import annotations
 
 import math
+import statistics
 from itertools import pairwise
 
 import numpy as np
@@ -87,11 +88,11 @@ def rr_numbers(signal: np.ndarray, frequency_hz: float) -> np.ndarray:
     frequency_hz : float
     """
     numbers = np.zeros(len(RR_FIELDS), dtype=np.float32)
-    intervals = np.diff(qrs_places(signal, frequency_hz)) / frequency_hz
+    intervals = (np.diff(qrs_places(signal, frequency_hz)) / frequency_hz).tolist()
     if len(intervals) < _FEWEST_INTERVALS:
         return numbers
-    median = float(np.median(intervals))
-    relative = (intervals / median).tolist()  # of a dozen numbers Python's own functions are faster
+    median = statistics.median(intervals)  # of a dozen numbers Python's own functions are faster than numpy's
+    relative = [interval / median for interval in intervals]
     mean = sum(relative) / len(relative)
     early = sum(one < 0.88 and following > 1.15 * one for one, following in pairwise(relative))
     numbers[:] = (
