@@ -16,6 +16,9 @@ from typing import Any
 
 from .errors import UserError
 
+METADATA = 7  # numbers about the person and the amplitude; see preprocessing/prepare.py, `metadata_of`
+RR_NUMBERS = 6  # further ones about the distances between beats; see preprocessing/heart_rate.py, `rr_numbers`
+
 
 @dataclass(frozen=True)
 class Input:
@@ -80,9 +83,9 @@ class Input:
     join: str = "max"
 
     @property
-    def metadata(self) -> int:
-        """Numbers that the network gets beside the signal: those of `metadata_of`, and perhaps the RR numbers."""
-        return 7 + 6 * self.rr_numbers
+    def metadata_numbers(self) -> int:
+        """How many numbers the network gets beside the signal."""
+        return METADATA + RR_NUMBERS * self.rr_numbers
 
     @property
     def channels(self) -> int:

@@ -6,7 +6,8 @@ import numpy as np
 import torch
 from small_networks import described, network, parameters, shapes, used
 
-from twelvelead.preprocessing.prepare import METADATA, metadata_of
+from twelvelead.preprocessing.prepare import metadata_of
+from twelvelead.recipe import METADATA
 
 
 def test_butt_has_the_parameters_of_the_description():

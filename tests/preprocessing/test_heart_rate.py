@@ -13,6 +13,7 @@ from twelvelead.data.folders import find_recordings
 from twelvelead.data.recording import read_recording
 from twelvelead.preprocessing.heart_rate import RR_FIELDS, add_rate_labels, heart_rate, qrs_places, rr_numbers
 from twelvelead.preprocessing.prepare import prepare
+from twelvelead.recipe import RR_NUMBERS
 from twelvelead.recipes import get_recipe
 from twelvelead.training.store import build_store
 
@@ -124,9 +125,13 @@ def at(*seconds: float, frequency_hz: float = 125.0) -> np.ndarray:
     return (np.linspace(-1, 1.2, 12)[:, None] * signal).astype(np.float32)
 
 
+def numbers_of(signal: np.ndarray) -> np.ndarray:
+    return rr_numbers(qrs_places(signal, 125.0), 125.0)
+
+
 def test_rr_numbers_of_regular_beats_tell_the_rate_and_nothing_else():
     for rate in (50, 75, 120):
-        numbers = dict(zip(RR_FIELDS, rr_numbers(beats(rate), 125.0)))
+        numbers = dict(zip(RR_FIELDS, numbers_of(beats(rate))))
         assert numbers.pop("RR intervals known") == 1
         assert numbers.pop("4 log2(rate / 75)") == pytest.approx(4 * np.log2(rate / 75), abs=0.15)
         np.testing.assert_allclose(list(numbers.values()), 0, atol=0.1)
@@ -136,7 +141,7 @@ def test_rr_numbers_tell_an_early_beat_and_its_pause():
     signal = at(1, 1.8, 2.6, 3.1, 4.0, 4.8, 5.6, 6.4)
     intervals = np.array([0.8, 0.8, 0.5, 0.9, 0.8, 0.8, 0.8])
     np.testing.assert_allclose(np.diff(qrs_places(signal, 125.0)) / 125, intervals, atol=0.009)
-    known, rate, spread, shortest, longest, early = rr_numbers(signal, 125.0)
+    known, rate, spread, shortest, longest, early = numbers_of(signal)
     assert known == 1 and rate == pytest.approx(0, abs=0.1)
     assert spread == pytest.approx(4 * intervals.std() / 0.8, abs=0.1)
     assert shortest == pytest.approx(3 * (0.5 / 0.8 - 1), abs=0.05)
@@ -148,10 +153,11 @@ def test_rr_numbers_tell_an_early_beat_and_its_pause():
 def test_rr_numbers_of_too_few_beats_are_all_zero(signal):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        np.testing.assert_array_equal(rr_numbers(signal, 125.0), np.zeros(6))
+        np.testing.assert_array_equal(numbers_of(signal), np.zeros(RR_NUMBERS))
+    assert len(RR_FIELDS) == RR_NUMBERS
 
 
 def test_rr_numbers_stay_within_limits_and_need_no_unit():
     wild = at(1, 1.3, 1.6, 1.9, 2.2, 12.0, 12.3)
-    assert np.abs(rr_numbers(wild, 125.0)).max() == 6
-    np.testing.assert_array_equal(rr_numbers(beats(66) * 1000, 125.0), rr_numbers(beats(66), 125.0))
+    assert np.abs(numbers_of(wild)).max() == 6
+    np.testing.assert_array_equal(numbers_of(beats(66) * 1000), numbers_of(beats(66)))

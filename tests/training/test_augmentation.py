@@ -8,8 +8,9 @@ import torch
 
 from twelvelead.data.leads import LEADS
 from twelvelead.inference.predict import PackedRecordings, stack
-from twelvelead.preprocessing.heart_rate import RATE_FACTOR, RR_FIELDS
-from twelvelead.preprocessing.prepare import METADATA, Prepared, metadata_of
+from twelvelead.preprocessing.heart_rate import RATE_FACTOR
+from twelvelead.preprocessing.prepare import Prepared, metadata_of
+from twelvelead.recipe import METADATA, RR_NUMBERS
 from twelvelead.recipes import Augmentation, Input, get_recipe
 from twelvelead.training.augmentation import disturb
 from twelvelead.training.batches import gather
@@ -338,9 +339,9 @@ def test_crops_are_pieces_of_at_least_the_length_asked_for():
 def test_stretching_slows_the_rate_that_the_network_is_told():
     numbers = np.array([1, 2.0, 0.5, -0.5, 0.5, 0.3], np.float32)
     told = np.concatenate([np.zeros(METADATA, np.float32), numbers])
-    unknown = np.zeros(METADATA + len(RR_FIELDS), np.float32)
+    unknown = np.zeros(METADATA + RR_NUMBERS, np.float32)
     spec = Input(rr_numbers=True)
-    assert spec.metadata == METADATA + len(RR_FIELDS) and Input().metadata == METADATA
+    assert spec.metadata_numbers == METADATA + RR_NUMBERS and Input().metadata_numbers == METADATA
     for metadata in (told, unknown):
         data = recordings([1250] * 40, metadata=metadata)
         stretched = Augmentation(stretch=0.1, stretch_probability=1.0)
@@ -354,7 +355,7 @@ def test_stretching_slows_the_rate_that_the_network_is_told():
 
 
 def test_rr_numbers_are_hidden_together_and_nothing_else_is():
-    metadata = torch.full((2000, METADATA + len(RR_FIELDS)), 2.0)
+    metadata = torch.full((2000, METADATA + RR_NUMBERS), 2.0)
     x = torch.randn(2000, 4, 12)
     _, after = disturbed(x, metadata, rr_dropout=0.2)
     assert (after[:, :METADATA] == 2).all()

@@ -144,7 +144,7 @@ def metadata_of_file(ensemble: Ensemble) -> dict[str, str]:
         voting=voting.thresholds,
         at_least_one=voting.at_least_one,
         leads=LEADS,
-        metadata=METADATA_FIELDS[: ensemble.inputs[0].metadata],
+        metadata=METADATA_FIELDS[: ensemble.inputs[0].metadata_numbers],
         preparation=dataclasses.asdict(ensemble.inputs[0]),
     )
     return {name: json.dumps(value) for name, value in values.items()}

@@ -15,11 +15,12 @@ computes the mask with a wrong stride and so masks nothing; here the mask is exa
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import cast
 
 import torch
 from torch import nn
 
-from ..preprocessing.prepare import METADATA
+from ..recipe import METADATA
 from .layers import ConvNormReLU, as_masked, halve, halve_mean
 
 
@@ -50,7 +51,7 @@ class Butt(nn.Module):
         convolutions: int,
         kernel: int,
         metadata_features: int,
-        metadata: int = METADATA,
+        metadata_numbers: int = METADATA,
     ):
         super().__init__()
         if kernel % 2 == 0 or min(width, levels, convolutions) < 1:
@@ -60,7 +61,7 @@ class Butt(nn.Module):
         inputs = [width] + [width + 2 * i * width for i in range(1, levels + 1)]
         self.levels = nn.ModuleList(Level(inputs[i - 1], i * width, convolutions, kernel) for i in range(1, levels + 1))
         self.top = ConvNormReLU(inputs[-1], levels * width, kernel)
-        self.metadata = _metadata_layer(metadata, metadata_features) if metadata_features else None
+        self.metadata = _metadata_layer(metadata_numbers, metadata_features) if metadata_features else None
         self.head = nn.Linear(levels * width + metadata_features, classes)  # an independent unit for each class
         nn.init.xavier_normal_(self.head.weight)
         nn.init.zeros_(self.head.bias)
@@ -89,9 +90,9 @@ _USUAL = {"age / 100": (0, 1, 0.6, 0.2), "log10 of the amplitude in mV": (5, 6, 
 
 
 def _metadata_layer(numbers: int, features: int) -> nn.Sequential:
-    """Features of the metadata, whose initial weights are those for age and amplitude as deviations from the usual.
+    """A layer that makes features of the metadata. It starts as if age and amplitude were standardised.
 
-    As they are, these two spread by 0.2 and less, and would hardly be learned from.
+    As they are, these two vary by 0.2 and less, and the network would hardly learn from them.
     """
     linear = nn.Linear(numbers, features)
     with torch.no_grad():
@@ -102,7 +103,7 @@ def _metadata_layer(numbers: int, features: int) -> nn.Sequential:
 
 
 def class_logits(
-    features: torch.Tensor, metadata: torch.Tensor | None, metadata_layer: nn.Module | None, head: nn.Module
+    features: torch.Tensor, metadata: torch.Tensor | None, metadata_layer: nn.Sequential | None, head: nn.Module
 ) -> torch.Tensor:
     """Logits (batch, classes) from the signal's features and, if the network has a layer for it, from the metadata.
 
@@ -110,13 +111,12 @@ def class_logits(
     ----------
     features : (batch, levels·n)
     metadata : (batch, as many numbers as the layer takes), see prepare.py; None: nothing is known of any recording
-    metadata_layer : nn.Module or None
+    metadata_layer : nn.Sequential or None
         None: the network does not use the metadata.
     """
     if metadata_layer is not None:
         if metadata is None:
-            numbers = next(layer.in_features for layer in metadata_layer.modules() if isinstance(layer, nn.Linear))
-            metadata = features.new_zeros(len(features), numbers)
+            metadata = features.new_zeros(len(features), cast(nn.Linear, metadata_layer[0]).in_features)
         features = torch.cat([features, metadata_layer(metadata)], dim=1)
     return head(features)
 
@@ -129,11 +129,11 @@ def butt(
     convolutions: int = 3,
     kernel: int = 7,
     metadata_features: int = 0,
-    metadata: int = METADATA,
+    metadata_numbers: int = METADATA,
 ) -> Butt:
     """The network of section 2 of the paper; `width` 30 in the authors' code, 48 in the paper's best, 12 small.
 
     The authors' network does not use the metadata. With `metadata_features` above 0 ours adds so many features of
-    age, sex, amplitude and, where `metadata` is 13, of the RR numbers to those of the signal.
+    age, sex, amplitude and, where `metadata_numbers` is 13, of the RR numbers to those of the signal.
     """
-    return Butt(leads, classes, width, levels, convolutions, kernel, metadata_features, metadata)
+    return Butt(leads, classes, width, levels, convolutions, kernel, metadata_features, metadata_numbers)

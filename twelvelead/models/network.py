@@ -128,7 +128,7 @@ def new_model(recipe: Recipe, classes: int) -> nn.Module:
     options = dict(recipe.network)
     decision_features = options.pop("decision_head", 0)
     if options.get("metadata_features"):  # other networks ignore the metadata, or use those of the person alone
-        options["metadata"] = recipe.input.metadata
+        options["metadata_numbers"] = recipe.input.metadata_numbers
     model = build(recipe.model, leads=channels, classes=classes, **options)
     if decision_features:
         model = DecisionHead(model, classes, decision_features)

@@ -1,7 +1,7 @@
 """The heart rate of a recording, what else the distances between beats tell, and the diagnoses that follow from it.
 
     rate = heart_rate(signal, 125.0)                       # beats a minute, None if there are not three beats
-    numbers = rr_numbers(signal, 125.0)                    # float32 (6,): rate, irregularity, early beats
+    numbers = rr_numbers(qrs_places(signal, 125.0), 125.0)    # float32 (6,): rate, irregularity, early beats
     labels = add_rate_labels(labels, rates, codes)         # sinus rhythm below 60 a minute is sinus bradycardia
 
 Sinus bradycardia is sinus rhythm below 60 beats a minute, and sinus tachycardia above 100. Hospitals differ in whether
@@ -73,7 +73,7 @@ def rate_of(places: np.ndarray, frequency_hz: float) -> float | None:
     return 60 * frequency_hz / float(np.median(np.diff(places)))
 
 
-def rr_numbers(signal: np.ndarray, frequency_hz: float) -> np.ndarray:
+def rr_numbers(places: np.ndarray, frequency_hz: float) -> np.ndarray:
     """What the RR intervals tell of the rhythm, float32 (6,), as `RR_FIELDS` names it; all 0 if there are too few.
 
     The numbers are scaled so that their spread over recordings is about 1. An early beat comes before 0.88 of the
@@ -83,12 +83,12 @@ def rr_numbers(signal: np.ndarray, frequency_hz: float) -> np.ndarray:
 
     Parameters
     ----------
-    signal : float (leads, samples)
-        In any unit; leads without a signal are zero.
+    places : int (complexes,)
+        The samples at which the QRS complexes are, in ascending order.
     frequency_hz : float
     """
     numbers = np.zeros(len(RR_FIELDS), dtype=np.float32)
-    intervals = (np.diff(qrs_places(signal, frequency_hz)) / frequency_hz).tolist()
+    intervals = (np.diff(places) / frequency_hz).tolist()
     if len(intervals) < _FEWEST_INTERVALS:
         return numbers
     median = statistics.median(intervals)  # of a dozen numbers Python's own functions are faster than numpy's

@@ -22,9 +22,10 @@ from ..data.leads import LEADS
 from ..data.recording import Recording
 from ..data.resampling import resample
 from ..errors import RecordingError
+from ..recipe import METADATA
 from ..recipes import Input
 from .filters import band_pass, envelopes, high_pass
-from .heart_rate import rr_numbers
+from .heart_rate import qrs_places, rr_numbers
 from .leads import derive_limb_leads, fill_gaps, undo_arm_reversal
 
 # Largest absolute value of a prepared signal that is divided by a fixed number of millivolts. It keeps a signal whose
@@ -35,7 +36,6 @@ LARGEST_INPUT = 10_000.0
 LARGEST_RELATIVE_INPUT = 20.0
 # A lead that varies less than this has no signal left after filtering, and its rounding errors must not be enlarged.
 SMALLEST_DEVIATION_MV = 1e-6
-METADATA = 7  # numbers that `metadata_of` returns
 _FEW = 512  # every so many samples are compared first
 # The range of `amplitude_of` in mV that a heart can have. An amplitude outside it comes from a wrong gain and says
 # nothing about the patient.
@@ -51,6 +51,7 @@ class Prepared:
     """A recording as a model takes it; see the module's first lines for shapes.
 
     `further` is the same recording as the other recipes of a joined model take it. It is empty for all other models.
+    `beats` are the places of the QRS complexes, int64 (complexes,), if the input has RR numbers, and else None.
     """
 
     signal: np.ndarray
@@ -58,6 +59,7 @@ class Prepared:
     valid: np.ndarray
     metadata: np.ndarray = field(default_factory=lambda: np.zeros(METADATA, dtype=np.float32))
     further: tuple[Prepared, ...] = ()
+    beats: np.ndarray | None = None
 
 
 def prepare(recording: Recording, spec: Input, *further: Input) -> Prepared:
@@ -120,9 +122,11 @@ def prepare(recording: Recording, spec: Input, *further: Input) -> Prepared:
     if missing is not None:
         signal[:, ~valid] = 0
     metadata = metadata_of(recording.age_years, recording.sex, scale_mv if spec.per_recording_scale else math.nan)
+    beats = None
     if spec.rr_numbers:
-        metadata = np.concatenate([metadata, rr_numbers(signal[: len(LEADS)], spec.frequency_hz)])
-    return Prepared(signal, present, valid, metadata, tuple(prepare(recording, other) for other in further))
+        beats = qrs_places(signal[: len(LEADS)], spec.frequency_hz)
+        metadata = np.concatenate([metadata, rr_numbers(beats, spec.frequency_hz)])
+    return Prepared(signal, present, valid, metadata, tuple(prepare(recording, other) for other in further), beats)
 
 
 def metadata_of(age_years: float, sex: str, amplitude_mv: float = math.nan) -> np.ndarray:

@@ -58,7 +58,7 @@ def p_waves(
         "low": _elsewhere(rng, rng.uniform(-150, -90)),
         "ectopic": _elsewhere(rng, rng.choice([-1, 1]) * rng.uniform(20, 150)),
     }
-    if "second ectopic" in kinds:
+    if "second ectopic" in kinds:  # drawn only then, so that other hearts stay what they are for a seed
         made["second ectopic"] = _elsewhere(rng, rng.choice([-1, 1]) * rng.uniform(20, 150))
     waves = {}
     for kind in kinds:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-# Frequent ones come after a fifth to a half of all beats, each as early as it likes, so that the rhythm is as irregular
-# as in fibrillation. A salvo has three to six in a row.
+# Frequent ones come after a fifth to a half of all beats, each at a distance of its own, so that the rhythm is as
+# irregular as in fibrillation. A salvo has three to six in a row.
 PATTERNS = {"single": 0.58, "bigeminy": 0.09, "trigeminy": 0.08, "couplet": 0.10, "salvo": 0.05, "frequent": 0.10}
 REFRACTORY_S = 0.28  # sooner after a beat the AV node does not conduct the next one
 
@@ -47,14 +47,15 @@ def add_atrial_beats(
         cycle = p[k + 1] - p[k]
         if pattern == "frequent":
             coupling = rng.uniform(0.52, 0.78)
-        t = p[k] + max(np.clip(coupling + rng.normal(0, 0.02), 0.5, 0.8) * cycle, min(REFRACTORY_S, 0.8 * cycle))
+        soonest_s = min(REFRACTORY_S, 0.8 * cycle)
+        t = p[k] + max(np.clip(coupling + rng.normal(0, 0.02), 0.5, 0.8) * cycle, soonest_s)
         if some_blocked and early and rng.uniform() < 0.6:
             t = p[k] + min(0.42 * cycle, 0.36)
             blocked.append(t)
         else:
             early.append(t)
             for _ in range(in_a_row(rng, pattern) - 1):
-                t += max(rng.uniform(0.55, 0.7) * cycle, min(REFRACTORY_S, 0.8 * cycle))
+                t += max(rng.uniform(0.55, 0.7) * cycle, soonest_s)
                 early.append(t)
         p[k + 1 :] += t + reset - p[k + 1]
     return p, np.array(early), np.array(blocked)

@@ -14,7 +14,7 @@ import torch
 
 from ..data.leads import LEADS
 from ..preprocessing.leads import ARM_REVERSAL
-from ..preprocessing.prepare import METADATA
+from ..recipe import METADATA
 from ..recipes import Augmentation
 
 CHEST = range(6, 12)

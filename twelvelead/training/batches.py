@@ -17,7 +17,8 @@ import numpy as np
 import torch
 
 from ..inference.predict import PackedRecordings, cut_batch
-from ..preprocessing.heart_rate import RATE_FACTOR, RR_FIELDS, RR_RATE
+from ..preprocessing.heart_rate import RATE_FACTOR, RR_RATE
+from ..recipe import METADATA
 from ..recipes import Augmentation, Input
 from .augmentation import disturb
 from .store import Store
@@ -76,7 +77,7 @@ def gather(
         Zero where not valid. In memory it lies as (batch, time, channels), the order that convolutions in
         channels_last format need.
     valid : bool tensor (batch, time), or None if all samples are valid
-    metadata : float32 tensor (batch, spec.metadata)
+    metadata : float32 tensor (batch, spec.metadata_numbers)
     """
     start, length = data.offsets[rows], data.lengths[rows]
     metadata = data.metadata[torch.from_numpy(np.asarray(rows)).to(data.device)]
@@ -103,9 +104,8 @@ def gather(
     x, valid = cut_batch(data, start, length, stretch, gain, shift)
     if spec.rr_numbers and stretch is not None:  # a slower heart: the other RR numbers are relative
         metadata = metadata.clone()
-        place = metadata.shape[1] - len(RR_FIELDS)
         slower = torch.from_numpy(RATE_FACTOR * np.log2(stretch)).to(metadata)
-        metadata[:, place + RR_RATE] -= slower * metadata[:, place]
+        metadata[:, METADATA + RR_RATE] -= slower * metadata[:, METADATA]  # an unknown rate stays 0
     x, metadata = disturb(x.transpose(1, 2), metadata, augmentation, spec.frequency_hz, rng)
     if valid is not None:
         x = torch.where(valid[:, :, None], x, 0.0)

@@ -29,7 +29,7 @@ from .. import synthetic
 from ..data.header import LEADS
 from ..errors import UserError
 from ..files import replace_file
-from ..preprocessing.heart_rate import heart_rate
+from ..preprocessing.heart_rate import qrs_places, rate_of
 from ..preprocessing.loading import Loaded, load
 from ..preprocessing.prepare import prepare
 from ..recipes import Input
@@ -184,13 +184,16 @@ def _prepare_chunk(items: Sequence[Path | Drawn], spec: Input) -> list[dict | st
             results.append(loaded)
             continue
         recording, prepared = loaded
+        beats = prepared.beats
+        if beats is None:
+            beats = qrs_places(prepared.signal[: len(LEADS)], spec.frequency_hz)
         results.append(
             dict(
                 samples=np.ascontiguousarray(prepared.signal.T).astype(np.float16),
                 valid=prepared.valid,
                 leads=prepared.leads.tolist(),
                 metadata=prepared.metadata.tolist(),
-                rate=heart_rate(prepared.signal[: len(LEADS)], spec.frequency_hz),
+                rate=rate_of(beats, spec.frequency_hz),
                 notes=recording.notes,
                 name=recording.name,
                 codes=recording.codes,
