@@ -37,8 +37,12 @@ def refused(work, seconds: float = 1.0, megabytes: float = 500) -> str:
     return str(caught.value)
 
 
+def link_to_zeros(path):
+    os.symlink("/dev/zero", path)
+
+
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs FIFOs")
-@pytest.mark.parametrize("make", [os.mkfifo, lambda path: os.symlink("/dev/zero", path), os.mkdir], ids=str)
+@pytest.mark.parametrize("make", [os.mkfifo, link_to_zeros, os.mkdir])
 def test_what_is_no_regular_file_is_refused_at_once(tmp_path, make):
     header, signal = tmp_path / "A.hea", tmp_path / "B.mat"
     make(header)
