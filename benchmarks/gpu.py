@@ -50,10 +50,10 @@ def wait(device: torch.device) -> None:
 def train(
     store_folder: Path, key: str, device: torch.device, epoch: int, width: int, checkpoint: Path
 ) -> tuple[float, float]:
-    """Seconds of a member's second epoch (the first one warms up), and the peak GB on the device."""
+    """Seconds of a member's third epoch (the others warm up), and the peak GB on the device."""
     store = open_store(store_folder, key)
     rows = np.arange(epoch) % len(store)
-    recipe = with_epochs(get_recipe("butt").scaled(width=width), 2)
+    recipe = with_epochs(get_recipe("butt").scaled(width=width), 3)
     trained = train_member(
         on_device(store, device),
         CLASSES.labels(store.codes),

@@ -66,7 +66,7 @@ def test_what_stands_in_unknown_cells_changes_no_loss_weight_or_validation(metri
     for given in (labels, np.where(known, labels, ~labels)):
         of = MemberData(data, given, rows[:40], rows[40:], get_recipe("butt"), own_classes(["a", "b"], metric), known)
         logits = torch.from_numpy(scores).logit()
-        losses = [float(of.loss(loss, logits, rows)) for loss in LOSSES]
+        losses = [float(of.loss(loss, logits, torch.from_numpy(rows))) for loss in LOSSES]
         results.append((losses, *of.weighting.positive.tolist(), validate(torch.nn.Identity(), of, "cross_entropy")))
     assert results[0] == results[1]
 

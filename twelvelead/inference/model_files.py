@@ -394,6 +394,8 @@ def read_weights(
 ) -> tuple[dict[str, torch.Tensor], str]:
     """The tensors of a member, and the SHA-256 of its file.
 
+    Weights in half precision, as scripts/half_weights.py writes them, are returned in single precision.
+
     Parameters
     ----------
     expected : mapping of str to Tensor
@@ -419,6 +421,8 @@ def read_weights(
         damaged(path, f"{odd} is {'missing' if odd in expected else 'no part of the recipe’s network'}")
     for name, values in tensors.items():
         wanted = expected[name]
+        if values.dtype == torch.float16 and wanted.dtype == torch.float32:  # of a folder that had to be small
+            tensors[name] = values = values.float()
         if values.shape != wanted.shape or values.dtype != wanted.dtype:
             damaged(
                 path,

@@ -48,6 +48,11 @@ class PackedRecordings:
         return self.samples.device
 
 
+def to_device(array: np.ndarray, device: torch.device, dtype: torch.dtype | None = None) -> torch.Tensor:
+    """The array as a tensor on a device. The processor does not wait until a GPU has done its earlier work."""
+    return torch.from_numpy(np.asarray(array)).to(device, dtype, non_blocking=True)
+
+
 def stack(prepared: list[Prepared], device: torch.device) -> PackedRecordings:
     """Packs prepared recordings.
 
@@ -99,12 +104,12 @@ def cut_batch(
     device = data.device
     stretched_length = length if stretch is None else np.maximum(np.rint(length * stretch), 1).astype(np.int64)
     time = math.ceil(stretched_length.max() / MULTIPLE) * MULTIPLE
-    starts, lengths = (torch.from_numpy(np.asarray(values)).to(device)[:, None] for values in (start, length))
-    shifts = None if shift is None else torch.from_numpy(shift).to(device)[:, None]
+    starts, lengths = (to_device(values, device)[:, None] for values in (start, length))
+    shifts = None if shift is None else to_device(shift, device)[:, None]
     t = torch.arange(time, device=device)[None, :]
     valid = None
     if (stretched_length != time).any():
-        valid = t < torch.from_numpy(stretched_length).to(device)[:, None]
+        valid = t < to_device(stretched_length, device)[:, None]
 
     def packed_index(sample: torch.Tensor) -> torch.Tensor:
         """Index into data.samples of a piece's sample; what lies beyond the end is its last sample."""
@@ -115,7 +120,7 @@ def cut_batch(
         before = packed_index(t)
         x = data.samples[before].float()  # batch, time, channels
     else:
-        position = t / torch.from_numpy(stretch).to(device, torch.float32)[:, None]
+        position = t / to_device(stretch, device, torch.float32)[:, None]
         sample = torch.minimum(position.long(), lengths - 1)
         share = (position - sample).clamp(max=1)[:, :, None]
         before, after = packed_index(sample), packed_index(sample + 1)
@@ -123,7 +128,7 @@ def cut_batch(
     if data.valid is not None:
         valid = data.valid[before] if valid is None else valid & data.valid[before]
     if gain is not None:
-        x = x * torch.from_numpy(gain).to(device, torch.float32)[:, None, :]
+        x = x * to_device(gain, device, torch.float32)[:, None, :]
     if valid is not None:
         x = torch.where(valid[:, :, None], x, 0.0)
     return x.transpose(1, 2), valid

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from ..data.leads import LEADS
+from ..inference.predict import to_device
 from ..preprocessing.leads import ARM_REVERSAL
 from ..recipe import METADATA
 from ..recipes import Augmentation
@@ -39,19 +40,19 @@ def disturb(
     """
     batch = len(x)
     if augmentation.arm_swap_probability:
-        swapped = torch.from_numpy(rng.random(batch) < augmentation.arm_swap_probability).to(x.device)
-        x = torch.where(swapped[:, None, None], x @ torch.from_numpy(ARM_REVERSAL.T).to(x), x)
+        swapped = to_device(rng.random(batch) < augmentation.arm_swap_probability, x.device)
+        x = torch.where(swapped[:, None, None], x @ to_device(ARM_REVERSAL.T, x.device, x.dtype), x)
     if augmentation.band_probability or augmentation.noise_probability:
         has_signal = (x != 0).any(dim=1, keepdim=True)  # batch, 1, 12
         x = _filtered_and_noisy(x, augmentation, frequency_hz, rng) * has_signal
     if augmentation.lead_drop_probability:
-        x = x * torch.from_numpy(_kept_leads(batch, augmentation.lead_drop_probability, rng)).to(x)[:, None, :]
+        x = x * to_device(_kept_leads(batch, augmentation.lead_drop_probability, rng), x.device)[:, None, :]
     if augmentation.lead_sets:
-        x = x * torch.from_numpy(_lead_sets(batch, augmentation, rng)).to(x)[:, None, :]
+        x = x * to_device(_lead_sets(batch, augmentation, rng), x.device)[:, None, :]
     if augmentation.metadata_dropout:
         metadata = _hidden(metadata, augmentation.metadata_dropout, rng)
     if augmentation.rr_dropout and metadata.shape[1] > METADATA:
-        shown = torch.from_numpy(rng.random((batch, 1)) >= augmentation.rr_dropout).to(metadata)
+        shown = to_device(rng.random((batch, 1)) >= augmentation.rr_dropout, metadata.device, metadata.dtype)
         metadata = torch.cat([metadata[:, :METADATA], metadata[:, METADATA:] * shown], dim=1)
     return x, metadata
 
@@ -84,9 +85,9 @@ def _hidden(metadata: torch.Tensor, probability: float, rng: np.random.Generator
     """
     hidden = rng.random((len(metadata), 3)) < probability
     wrong = (rng.random(len(metadata)) < probability) * rng.uniform(-1, 1, len(metadata))
-    shown = torch.from_numpy(~hidden[:, [0, 0, 1, 1, 1, 2, 2]]).to(metadata.device)
+    shown = to_device(~hidden[:, [0, 0, 1, 1, 1, 2, 2]], metadata.device)
     metadata = metadata.clone()
-    metadata[:, 5] += torch.from_numpy(wrong).to(metadata) * metadata[:, 6]
+    metadata[:, 5] += to_device(wrong, metadata.device, metadata.dtype) * metadata[:, 6]
     metadata[:, :METADATA] *= shown
     return metadata
 
@@ -99,7 +100,7 @@ def _filtered_and_noisy(
     tone_hz = np.fft.rfftfreq(time, 1 / frequency_hz)
     spectrum = torch.fft.rfft(x, dim=1)  # batch, tones, leads
     response = _band(tone_hz, batch, augmentation.band_probability, rng)
-    spectrum = spectrum * torch.from_numpy(response).to(x)[:, :, None]
+    spectrum = spectrum * to_device(response, x.device)[:, :, None]
     noisy = rng.random((3, batch)) < augmentation.noise_probability
     power = x.square().sum(dim=(1, 2)) / (x != 0).sum(dim=(1, 2)).clamp(min=1)  # without padding and flat leads
     for rows, shape in zip(noisy, _noises(tone_hz, frequency_hz, rng)):
@@ -107,12 +108,12 @@ def _filtered_and_noisy(
         if len(rows) == 0 or len(tones) == 0:  # no tone: hum that the sampling is too slow for
             continue
         noise = rng.standard_normal((len(rows), len(tones), leads, 2), dtype=np.float32) * shape[tones, None, None]
-        noise = torch.view_as_complex(torch.from_numpy(noise)).to(x.device)
+        noise = torch.view_as_complex(to_device(noise, x.device))
         noise_power = noise.abs().square().sum(dim=(1, 2)) * (2 / leads / time**2)  # mean square over time
-        signal_to_noise = torch.from_numpy(10 ** (rng.uniform(*augmentation.noise_db, len(rows)) / 10)).to(x)
-        rows = torch.from_numpy(rows).to(x.device)
+        signal_to_noise = to_device(10 ** (rng.uniform(*augmentation.noise_db, len(rows)) / 10), x.device, x.dtype)
+        rows = to_device(rows, x.device)
         noise *= torch.sqrt(power[rows] / signal_to_noise / noise_power.clamp(min=1e-12))[:, None, None]
-        spectrum[rows[:, None], torch.from_numpy(tones).to(x.device)[None, :]] += noise
+        spectrum[rows[:, None], to_device(tones, x.device)[None, :]] += noise
     return torch.fft.irfft(spectrum, time, dim=1)
 
 

@@ -16,7 +16,7 @@ import warnings
 import numpy as np
 import torch
 
-from ..inference.predict import PackedRecordings, cut_batch
+from ..inference.predict import PackedRecordings, cut_batch, to_device
 from ..preprocessing.heart_rate import RATE_FACTOR, RR_RATE
 from ..recipe import METADATA
 from ..recipes import Augmentation, Input
@@ -80,7 +80,7 @@ def gather(
     metadata : float32 tensor (batch, spec.metadata_numbers)
     """
     start, length = data.offsets[rows], data.lengths[rows]
-    metadata = data.metadata[torch.from_numpy(np.asarray(rows)).to(data.device)]
+    metadata = data.metadata[to_device(rows, data.device)]
     if rng is not None:
         piece = round(spec.piece_s * spec.frequency_hz)
         too_long = length > round(spec.longest_s * spec.frequency_hz)
@@ -104,7 +104,7 @@ def gather(
     x, valid = cut_batch(data, start, length, stretch, gain, shift)
     if spec.rr_numbers and stretch is not None:  # a slower heart: the other RR numbers are relative
         metadata = metadata.clone()
-        slower = torch.from_numpy(RATE_FACTOR * np.log2(stretch)).to(metadata)
+        slower = to_device(RATE_FACTOR * np.log2(stretch), metadata.device, metadata.dtype)
         metadata[:, METADATA + RR_RATE] -= slower * metadata[:, METADATA]  # an unknown rate stays 0
     x, metadata = disturb(x.transpose(1, 2), metadata, augmentation, spec.frequency_hz, rng)
     if valid is not None:

@@ -8,12 +8,15 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import torch
 from tqdm import tqdm
 
+from ..inference.predict import to_device
 from ..recipes import Phase
+from .batch_graphs import Backward, BatchGraphs
 from .batches import epoch_order, gather
 from .member_data import MemberData
 from .training_state import TrainingState
@@ -72,7 +75,7 @@ def train_epoch(
     for k, rows in enumerate(tqdm(order, desc=title, unit="batch", leave=False, file=sys.stderr, disable=None)):
         state.set_rate(phase, (epochs_before + (k + 1) / len(order)) / phase.epochs)
         x, valid, metadata = gather(data, rows, recipe.input, recipe.augmentation, rng)
-        state.optimizer.zero_grad(set_to_none=True)
+        state.zero_gradients()
         for part_loss in _backward(state, member_data, phase.loss, rows, x, valid, metadata):
             total += part_loss * len(rows)
         if recipe.training.largest_gradient is not None:
@@ -100,13 +103,34 @@ def _backward(
 
     The losses stay on the device: to read them after every batch would make a GPU wait.
     """
-    device, losses = x.device, []
+    index, losses = to_device(rows, x.device), []
+    backward: Backward = partial(backward_of_part, state, member_data)
+    if state.recorded:
+        if state.graphs is None:
+            state.graphs = BatchGraphs(backward)
+        backward = state.graphs.backward
     parts = min(math.ceil(len(x) * x.shape[2] / PART_SAMPLES), len(x))
     for part in np.array_split(np.arange(len(x)), parts):
         inside = slice(part[0], part[-1] + 1)
-        with torch.autocast(device.type, dtype=state.half or torch.bfloat16, enabled=state.half is not None):
-            logits = state.model(x[inside], None if valid is None else valid[inside], metadata[inside])
-        loss = member_data.loss(loss_name, logits, rows[inside]) * (len(part) / len(rows))
-        state.scaler.scale(loss).backward()
-        losses.append(loss.detach())
+        share = torch.full((), len(part) / len(rows), device=x.device)
+        mask = None if valid is None else valid[inside]
+        losses.append(backward(loss_name, x[inside], mask, metadata[inside], index[inside], share))
     return losses
+
+
+def backward_of_part(
+    state: TrainingState,
+    member_data: MemberData,
+    loss_name: str,
+    x: torch.Tensor,
+    valid: torch.Tensor | None,
+    metadata: torch.Tensor,
+    rows: torch.Tensor,
+    share: torch.Tensor,
+) -> torch.Tensor:
+    """The loss of a part of a batch, whose gradient is added to that of the parameters. Reads no value of a tensor."""
+    with torch.autocast(x.device.type, dtype=state.half or torch.bfloat16, enabled=state.half is not None):
+        logits = state.model(x, valid, metadata)
+    loss = member_data.loss(loss_name, logits, rows) * share
+    state.scaler.scale(loss).backward()
+    return loss.detach()

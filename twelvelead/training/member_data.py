@@ -23,6 +23,8 @@ from ..thresholds.objectives import objective_of
 from ..thresholds.search import common
 from .losses import LOSSES, USES_DECISIONS, Weighting, class_weights
 
+STATISTICS_SAMPLES = 2**16  # that are added up in float32 before the sum goes on in float64
+
 
 class MemberData:
     """Recordings, labels and class weights of one member. Nothing here changes while the member trains.
@@ -99,16 +101,17 @@ class MemberData:
     def _tensor(self, array: np.ndarray) -> torch.Tensor:
         return torch.tensor(array, dtype=torch.float32, device=self.data.device)
 
-    def loss(self, name: str, logits: torch.Tensor, rows: np.ndarray) -> torch.Tensor:
+    def loss(self, name: str, logits: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
         """The loss of that name, a scalar, of the logits (rows, classes) for the recordings of these rows.
+
+        `rows` lies on the device of the data, int64.
 
         A network with a second head has logits (rows, 2, classes) in training. A loss that does not tell the two heads
         apart is computed for each of them, and the sum is returned, so that both learn.
         """
-        index = torch.from_numpy(rows).to(self.data.device)
-        known = None if self.known is None else self.known[index]
+        known = None if self.known is None else self.known[rows]
         heads = (logits,) if logits.dim() == 2 or name in USES_DECISIONS else logits.unbind(1)
-        return torch.stack([LOSSES[name](head, self.targets[index], self.weighting, known) for head in heads]).sum()
+        return torch.stack([LOSSES[name](head, self.targets[rows], self.weighting, known) for head in heads]).sum()
 
 
 def uses_in_one_epoch(recipe: Recipe, trained: int, real: int, synthetic: int) -> np.ndarray:
@@ -165,8 +168,9 @@ def validate(model: torch.nn.Module, member_data: MemberData, loss: str) -> Vali
     scores = predict(model, member_data.data, rows, member_data.recipe.input)
     scored = None if member_data.scored is None else member_data.scored[rows]
     best = common(objective_of(member_data.classes, member_data.labels[rows], scores, scored))
-    logits = torch.from_numpy(scores).to(member_data.data.device).logit(1e-7)
-    value = float(member_data.loss(loss, logits, rows))
+    device = member_data.data.device
+    logits = torch.from_numpy(scores).to(device).logit(1e-7)
+    value = float(member_data.loss(loss, logits, torch.from_numpy(rows).to(device)))
     metric, precision_recall = best.stages[-1][1], math.nan
     if not np.isnan(scores).any() and member_data.classes.are_own:
         figures = evaluate_known(member_data.labels[rows], scores >= best.values, scores, scored)
@@ -195,12 +199,16 @@ def fit_input_statistics(model: torch.nn.Module, data: PackedRecordings, rows: n
     count = 0
     total = torch.zeros(channels, dtype=torch.float64, device=device)
     products = torch.zeros(channels, channels, dtype=torch.float64, device=device)
+    taken = np.zeros(len(data.samples), dtype=bool)
     for row in rows:
-        piece = slice(int(data.offsets[row]), int(data.offsets[row] + data.lengths[row]))
-        samples = data.samples[piece].float()
+        taken[data.offsets[row] : data.offsets[row] + data.lengths[row]] = True
+    for start in range(0, len(taken), STATISTICS_SAMPLES):
+        chunk = slice(start, start + STATISTICS_SAMPLES)
+        mask = torch.from_numpy(taken[chunk]).to(device)
         if data.valid is not None:
-            samples = samples[data.valid[piece]]
-        count += len(samples)
+            mask = mask & data.valid[chunk]
+        samples = data.samples[chunk].float() * mask[:, None]
+        count += int(mask.sum())
         total += samples.sum(dim=0).double()
         products += (samples.T @ samples).double()
     mean, products = total / max(count, 1), products / max(count, 1)

@@ -17,10 +17,13 @@ import torch
 from ..errors import UserError
 from ..files import replace_file
 from ..recipes import Phase, Recipe
+from .batch_graphs import BatchGraphs
 from .fine_tuning import Start, head_parameters, keep_statistics, parameter_groups
 from .member_data import Validation
 from .schedule import rate_factor
 
+# Networks whose batches run as CUDA graphs: those that were trained so on a GPU. Others run kernel by kernel.
+RECORDED_NETWORKS = ("butt",)
 OPTIMIZERS = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}
 # Plain values and tensors that a checkpoint holds besides the states of network, optimiser and loss scaler.
 SAVED = ("epoch", "best", "best_value", "stale", "rate", "rate_stale", "sum", "summed", "history")
@@ -51,6 +54,10 @@ class TrainingState:
         Sum of the weights of several epochs, float64, and their number, for stochastic weight averaging.
     history : list of dict
         See member.TrainedMember.
+    recorded : bool
+        Whether batches run as CUDA graphs.
+    graphs : BatchGraphs or None
+        These graphs, from the first batch on; they do not outlive the process.
     """
 
     def __init__(self, model: torch.nn.Module, recipe: Recipe, start: Start | None = None):
@@ -63,6 +70,7 @@ class TrainingState:
         if device.type == "cuda":
             self.half = torch.bfloat16 if torch.cuda.get_device_capability(device)[0] >= 8 else torch.float16
         self.scaler = torch.amp.GradScaler(device.type, enabled=self.half == torch.float16)
+        self.recorded = self.half == torch.bfloat16 and recipe.model in RECORDED_NETWORKS
         self.loss = ""  # name of the loss of the current cycle
         self.epoch = 0
         self.best: dict[str, torch.Tensor] = {}
@@ -73,6 +81,7 @@ class TrainingState:
         self.sum: dict[str, torch.Tensor] = {}
         self.summed = 0
         self.history: list[dict[str, Any]] = []
+        self.graphs: BatchGraphs | None = None
 
     @property
     def optimizer(self) -> torch.optim.Optimizer:
@@ -88,8 +97,21 @@ class TrainingState:
             if self.start is not None:
                 parameters = parameter_groups(self.model, self.head, self.start)
             self._optimizer = OPTIMIZERS[self.recipe.training.optimizer](
-                parameters, lr=phase.learning_rate, weight_decay=self.recipe.training.weight_decay
+                parameters,
+                lr=phase.learning_rate,
+                weight_decay=self.recipe.training.weight_decay,
+                fused=self.recorded or None,  # one kernel; None leaves the choice to torch
             )
+
+    def zero_gradients(self) -> None:
+        """Before a batch. Where there are graphs, the gradients keep their memory; see BatchGraphs."""
+        if not self.recorded:
+            self.optimizer.zero_grad(set_to_none=True)
+            return
+        for parameter in self.model.parameters():
+            if parameter.requires_grad and parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
+        self.optimizer.zero_grad(set_to_none=False)
 
     def train_mode(self) -> None:
         """Puts the network into training mode, but for what a start from a trained model keeps as it is."""
