@@ -119,13 +119,10 @@ def measure(
 
     macs = giga_macs(new_model(recipe, len(CLASSES.codes)), 1280)
     voting, epochs = recipe.voting, sum(phase.epochs for phase in recipe.training.phases)
-    hours = (
-        voting.members
-        * epochs
-        * RECORDINGS
-        * (voting.train_fraction / rates[best][0] + (1 - voting.train_fraction) / scored)
-        / 3600
-    )
+    trained = round(voting.train_fraction * RECORDINGS)
+    synthetic = recipe.synthetic.in_one_epoch(trained)
+    epoch_s = (trained + synthetic) / rates[best][0] + (RECORDINGS - trained) / scored
+    hours = voting.members * epochs * epoch_s / 3600
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
     table = [
         [
@@ -139,8 +136,9 @@ def measure(
         *table,
         ["scoring, one member", f"{scored:,.0f} recordings/s", f"{2 * macs * scored / peak:.0%}"],
         [
-            f"default recipe, {voting.members} members, {epochs} epochs, {RECORDINGS:,} recordings, {best} members at "
-            "once, computed from the rates above, reading not included",
+            f"default recipe, {voting.members} members, {epochs} epochs, {RECORDINGS:,} recordings and "
+            f"{synthetic:,} synthetic ones an epoch, {best} members at once, computed from the rates above, reading "
+            "not included",
             f"{60 * hours:,.0f} min",
             "to reach: 30 min on one H200",
         ],

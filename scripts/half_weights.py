@@ -3,7 +3,7 @@
 
     python scripts/half_weights.py MODEL OUT
 
-The model in pretrained/ is such a copy. Scores move by less than 10⁻³ (tests/inference/test_model_files.py). What is
+The model in pretrained/ is such a copy. Scores move by less than 10⁻³ (tests/scripts/test_half_weights.py). What is
 not a weight, such as the statistics of the input and of batch normalisation, stays in single precision.
 """
 

@@ -29,6 +29,7 @@ from twelvelead.recipes import RECIPES
 from twelvelead.settings import Settings
 from twelvelead.synthetic import HOSPITALS, write_hospital
 from twelvelead.training import epoch, training_state, workers
+from twelvelead.training.batch_graphs import BatchGraphs
 
 ROOT = Path(__file__).resolve().parent.parent
 GPU = os.environ.get("TEST_GPU_DEVICE", "cuda")
@@ -114,6 +115,27 @@ def test_two_ranks_share_one_gpu(hospital, tmp_path):
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert len(list((tmp_path / "model").glob("member_*.safetensors"))) == 2
+
+
+@pytest.mark.skipif(GPU == "cpu", reason="a CPU has no graphs")
+def test_batches_as_graphs_teach_what_they_teach_without(hospital, tmp_path, monkeypatch):
+    settings = dataclasses.replace(SETTINGS, members=1, epochs=6)
+    real, recorded = BatchGraphs._record, []
+
+    def counted(*arguments):
+        recorded.append(real(*arguments))
+        return recorded[-1]
+
+    monkeypatch.setattr(BatchGraphs, "_record", counted)
+    train(hospital, tmp_path / "graphs", settings)
+    assert recorded and all(graph is not None for graph in recorded)
+    recorded.clear()
+    monkeypatch.setattr(training_state, "RECORDED_NETWORKS", ())
+    train(hospital, tmp_path / "kernels", settings)
+    assert not recorded
+    headers = find_recordings(hospital)[:12]
+    ours, others = (scores_on(tmp_path / name, GPU, headers) for name in ("graphs", "kernels"))
+    np.testing.assert_allclose(ours, others, atol=0.05)
 
 
 @pytest.mark.skipif(GPU == "cpu", reason="a CPU computes in float32")

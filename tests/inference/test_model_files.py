@@ -182,7 +182,9 @@ TENSOR_CHANGES: dict[str, Callable[[dict[str, torch.Tensor]], object]] = {
     "another name": lambda tensors: tensors.update(covariances=tensors.pop("covariance")),
     "another shape": lambda tensors: tensors.update(covariance=torch.eye(11)),
     "another type": lambda tensors: tensors.update(covariance=torch.eye(12, dtype=torch.float64)),
-    "half precision": lambda tensors: tensors.update({name: values.half() for name, values in tensors.items()}),
+    "counts in half precision": lambda tensors: tensors.update(
+        {name: values.half() for name, values in tensors.items() if not values.is_floating_point()}
+    ),
     "nothing": lambda tensors: tensors.clear(),
 }
 
