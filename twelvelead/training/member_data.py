@@ -16,14 +16,14 @@ import torch
 from ..data.classes import Classes
 from ..evaluation.masked import evaluate_known
 from ..evaluation.metrics import auprc, macro
-from ..inference.predict import PackedRecordings, predict
+from ..inference.predict import PackedRecordings, predict, to_device
 from ..models.network import FilledLeads, Standardised
 from ..recipes import Recipe
 from ..thresholds.objectives import objective_of
 from ..thresholds.search import common
 from .losses import LOSSES, USES_DECISIONS, Weighting, class_weights
 
-STATISTICS_SAMPLES = 2**16  # that are added up in float32 before the sum goes on in float64
+STATISTICS_RECORDINGS = 64  # whose samples are added up in float32 before the sum goes on in float64
 
 
 class MemberData:
@@ -199,16 +199,17 @@ def fit_input_statistics(model: torch.nn.Module, data: PackedRecordings, rows: n
     count = 0
     total = torch.zeros(channels, dtype=torch.float64, device=device)
     products = torch.zeros(channels, channels, dtype=torch.float64, device=device)
-    taken = np.zeros(len(data.samples), dtype=bool)
-    for row in rows:
-        taken[data.offsets[row] : data.offsets[row] + data.lengths[row]] = True
-    for start in range(0, len(taken), STATISTICS_SAMPLES):
-        chunk = slice(start, start + STATISTICS_SAMPLES)
-        mask = torch.from_numpy(taken[chunk]).to(device)
+    for first in range(0, len(rows), STATISTICS_RECORDINGS):
+        starts, lengths = (array[rows[first : first + STATISTICS_RECORDINGS]] for array in (data.offsets, data.lengths))
+        places = np.concatenate([np.arange(start, start + length) for start, length in zip(starts, lengths)])
+        index = to_device(places, device)
+        samples = data.samples[index].float()
         if data.valid is not None:
-            mask = mask & data.valid[chunk]
-        samples = data.samples[chunk].float() * mask[:, None]
-        count += int(mask.sum())
+            valid = data.valid[index]
+            samples *= valid[:, None]
+            count += int(valid.sum())
+        else:
+            count += len(samples)
         total += samples.sum(dim=0).double()
         products += (samples.T @ samples).double()
     mean, products = total / max(count, 1), products / max(count, 1)
