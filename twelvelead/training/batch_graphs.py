@@ -11,6 +11,7 @@ computes the same. If a network cannot be recorded, its batches run as without g
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -100,8 +101,10 @@ class BatchGraphs:
         try:
             with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
                 loss = self._backward(loss_name, *own)
-        except RuntimeError:
+        except RuntimeError as error:
             torch.cuda.synchronize()
             self._usable = False
+            reason = str(error).strip().split("\n")[0]
+            warnings.warn(f"no CUDA graphs, so training takes several times as long: {reason}", stacklevel=2)
             return None
         return _Graph(graph, own, loss)
