@@ -87,24 +87,24 @@ class BatchGraphs:
             if graph is None:
                 return self._backward(loss_name, *inputs)
             self._graphs[key] = graph
-        for own, given in zip(graph.inputs, inputs):
-            own.copy_(given)
+        for buffer, values in zip(graph.inputs, inputs):
+            buffer.copy_(values)
         graph.graph.replay()
         return graph.loss.clone()
 
     def _record(self, loss_name: str, inputs: tuple[torch.Tensor, ...]) -> _Graph | None:
         """A graph for batches like this one; None if the network does something that cannot be recorded."""
-        own = tuple(torch.empty_like(tensor) for tensor in inputs)  # keeps the order in memory
-        for mine, given in zip(own, inputs):
-            mine.copy_(given)
+        buffers = tuple(torch.empty_like(tensor) for tensor in inputs)  # in the same order in memory
+        for buffer, values in zip(buffers, inputs):
+            buffer.copy_(values)
         graph = torch.cuda.CUDAGraph()
         try:
             with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
-                loss = self._backward(loss_name, *own)
+                loss = self._backward(loss_name, *buffers)
         except RuntimeError as error:
             torch.cuda.synchronize()
             self._usable = False
             reason = str(error).strip().split("\n")[0]
             warnings.warn(f"no CUDA graphs, so training takes several times as long: {reason}", stacklevel=2)
             return None
-        return _Graph(graph, own, loss)
+        return _Graph(graph, buffers, loss)
