@@ -1,7 +1,7 @@
 #!/usr/bin/env python
 """Makes the pictures of the README from a trained model and synthetic recordings; none shows a real recording.
 
-    python scripts/pictures.py MODEL [docs/pictures] [--number 7] [--explain CLASS]
+    python scripts/pictures.py MODEL [docs/pictures] [--number 35] [--explain PVC]
 
 prediction.png    what `twelvelead predict` draws: a synthetic recording, the probabilities of its diagnoses beside it
 training.png      how MODEL was trained, from its history.csv
@@ -80,7 +80,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("model", type=Path, metavar="MODEL", help="folder that training wrote")
     parser.add_argument("out", type=Path, nargs="?", default=ROOT / "docs" / "pictures", metavar="FOLDER")
-    parser.add_argument("--number", type=int, default=7, help="of the synthetic recording (7)")
+    parser.add_argument("--number", type=int, default=35, help="of the synthetic recording (35)")
     parser.add_argument("--explain", metavar="CLASS", help="show where the score of a class comes from, such as PVC")
     arguments = parser.parse_args()
     try:
