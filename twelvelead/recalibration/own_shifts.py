@@ -51,12 +51,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ..thresholds.objectives import OWN_METRICS
+from ..thresholds.objectives import METRIC_NAMES, OWN_METRICS
 from .posterior import Habits, no_habits
 from .weighted_normal import intervals, normal_mass, quantile
 
 PSEUDO = 5.0  # recordings with the frequencies of training that are added to those from which frequencies are counted
-NAMES = {"f1": "macro F1", "auroc": "mean of sensitivity and specificity"}  # of the metrics of decisions
 RESAMPLES = 200  # behind the error of a difference
 FEW_EXAMPLES = 10  # of the rarer kind; with fewer the strength of the data falls in proportion to their number
 _MOST_ROUNDS = 60
@@ -215,6 +214,6 @@ def check_of_shifts(local: OwnLocal, parts: int, seed: int) -> str:
         sample = local.rows(drawn)
         differences.append(metric_of(sample, after[drawn]) - metric_of(sample, before[drawn]))
     return (
-        f"each part of {parts} by what the others show: {NAMES[local.metric]} {was:.3f} as the model was, {became:.3f} "
-        f"recalibrated ({became - was:+.3f} ± {np.std(differences, ddof=1):.3f})"
+        f"each part of {parts} by what the others show: {METRIC_NAMES[local.metric]} {was:.3f} as the model was, "
+        f"{became:.3f} recalibrated ({became - was:+.3f} ± {np.std(differences, ddof=1):.3f})"
     )

@@ -247,12 +247,17 @@ def _mean_of_classes(
 
 # The metrics for label sets of the user's own, by the value of the setting `metric`.
 OWN_METRICS = {"f1": f1_objective, "auroc": auroc_objective}
-_NAMES = {"2020": "Challenge metric", "unofficial": "√(F2·G2)", "f1": "macro F1", "auroc": "macro AUROC of the outputs"}
+METRIC_NAMES = {
+    "2020": "Challenge metric",
+    "unofficial": "√(F2·G2)",
+    "f1": "macro F1",
+    "auroc": "mean of sensitivity and specificity",  # which is the AUROC of outputs that are yes or no
+}
 
 
 def metric_name(classes: Classes) -> str:
     """The name of the metric that `objective_of` computes."""
-    return _NAMES[classes.metric if classes.are_own else classes.year]
+    return METRIC_NAMES[classes.metric if classes.are_own else classes.year]
 
 
 def objective_of(
