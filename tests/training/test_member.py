@@ -93,6 +93,33 @@ def test_a_member_learns_to_tell_waves_apart(tmp_path):
     assert {row["loss"] for row in trained.history} == {"weighted_cross_entropy", "challenge_loss"}
 
 
+def test_gradients_that_keep_their_memory_teach_the_same(tmp_path, monkeypatch):
+    """As for the graphs of a GPU: gradients are set to zero in place."""
+
+    class Unrecorded:
+        def __init__(self, backward):
+            self.backward = backward
+
+    expected, _ = run(tmp_path)
+    (tmp_path / "c.checkpoint").unlink()
+    real = training_state.TrainingState.__init__
+
+    def recorded(state, *arguments):
+        real(state, *arguments)
+        state.recorded = True
+
+    monkeypatch.setattr(training_state.TrainingState, "__init__", recorded)
+
+    def plain(parameters, fused, **options):  # a fused step rounds in another way
+        assert fused
+        return torch.optim.AdamW(parameters, **options)
+
+    monkeypatch.setattr(epoch, "BatchGraphs", Unrecorded)
+    monkeypatch.setitem(training_state.OPTIMIZERS, "adamw", plain)
+    trained, _ = run(tmp_path)
+    assert same(trained, expected)
+
+
 @pytest.mark.slow
 def test_equal_seeds_give_equal_members_and_others_do_not(tmp_path):
     a, _ = run(tmp_path / "..")
