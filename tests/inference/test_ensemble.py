@@ -6,6 +6,8 @@ import dataclasses
 import json
 import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -103,6 +105,24 @@ def test_out_of_bag_scores_come_from_members_that_did_not_train_on_the_recording
     mapped = ensemble.probabilities(mean)
     objective = challenge_objective(truth[bag], mapped, classes.weights, classes.sinus_rhythm)
     assert objective(ensemble.thresholds) == pytest.approx(stored["metric_after"]["shrunk"], abs=1e-9)
+
+
+@pytest.mark.slow
+def test_loading_a_model_does_not_import_torchs_compiler(tiny_model):
+    """It takes a second or two. Arithmetic on tensors that have a shape alone is enough to import it."""
+    program = f"""
+import sys, torch
+from twelvelead.inference.ensemble import _WithoutFilling, load_ensemble
+from twelvelead.models.network import new_model
+from twelvelead.recipes import RECIPES
+load_ensemble({str(tiny_model)!r})
+for recipe in RECIPES.values():
+    for part in recipe.parts:
+        with torch.device("meta"), _WithoutFilling():
+            new_model(part, 24)
+    assert "torch._dynamo" not in sys.modules, recipe.name
+"""
+    subprocess.run([sys.executable, "-c", program], check=True)
 
 
 # ------------------------------------------------------------------------------------------------------ damaged folders

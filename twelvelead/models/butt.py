@@ -95,6 +95,8 @@ def _metadata_layer(numbers: int, features: int) -> nn.Sequential:
     As they are, these two vary by 0.2 and less, and the network would hardly learn from them.
     """
     linear = nn.Linear(numbers, features)
+    if linear.weight.is_meta:  # has a shape alone, and arithmetic there makes torch import its compiler, for a second
+        return nn.Sequential(linear, nn.ReLU())
     with torch.no_grad():
         for number, known, usual, spread in _USUAL.values():
             linear.weight[:, number] /= spread
