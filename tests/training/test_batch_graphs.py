@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from twelvelead.training import batch_graphs
-from twelvelead.training.batch_graphs import MULTIPLE, BatchGraphs
+from twelvelead.training.batch_graphs import MULTIPLE, BatchGraphs, Part
 
 
 def loss_of(x, valid, metadata, rows, share) -> torch.Tensor:
@@ -27,7 +27,7 @@ class Gpu:
         self.arguments: tuple = ()
         self.loss = torch.zeros(())
 
-    def backward(self, loss_name, *arguments):
+    def backward(self, loss_name, arguments):
         if not self.is_recording:
             self.passes += 1
             return loss_of(*arguments)
@@ -67,14 +67,14 @@ def play(monkeypatch):
     return use
 
 
-def a_batch(seed: int, count: int = 4, time: int = 320, masked: bool = True) -> tuple:
+def a_batch(seed: int, count: int = 4, time: int = 320, masked: bool = True) -> Part:
     generator = torch.Generator().manual_seed(seed)
     x = torch.randn(count, time, 12, generator=generator).transpose(1, 2)  # as training.batches.gather lays it
     valid = torch.rand(count, time, generator=generator) < 0.9
     x = torch.where(valid[:, None], x, 0.0)
     share = torch.rand((), generator=generator)
     rows = torch.randint(100, (count,), generator=generator)
-    return x, valid if masked else None, torch.randn(count, 13, generator=generator), rows, share
+    return Part(x, valid if masked else None, torch.randn(count, 13, generator=generator), rows, share)
 
 
 def test_a_recorded_pass_is_given_the_batch_of_its_turn_padded(play):
@@ -83,7 +83,7 @@ def test_a_recorded_pass_is_given_the_batch_of_its_turn_padded(play):
     times = [320, 257, 384, 300, 319]  # of one multiple
     for seed, time in enumerate(times):
         batch = a_batch(seed, time=time, masked=seed % 2 == 0)
-        torch.testing.assert_close(graphs.backward("cross_entropy", *batch), loss_of(*batch))
+        torch.testing.assert_close(graphs.backward("cross_entropy", batch), loss_of(*batch))
     assert (gpu.passes, gpu.recorded, gpu.replays) == (1, 1, len(times) - 1)
     x = gpu.arguments[0]
     assert x.shape == (4, 12, 3 * MULTIPLE) and x.transpose(1, 2).is_contiguous()
@@ -92,7 +92,7 @@ def test_a_recorded_pass_is_given_the_batch_of_its_turn_padded(play):
 def test_losses_of_earlier_batches_stay_what_they_were(play):
     graphs = play(Gpu())
     batches = [a_batch(seed) for seed in range(5)]
-    losses = [graphs.backward("cross_entropy", *batch) for batch in batches]
+    losses = [graphs.backward("cross_entropy", batch) for batch in batches]
     torch.testing.assert_close(torch.stack(losses), torch.stack([loss_of(*batch) for batch in batches]))
 
 
@@ -103,7 +103,7 @@ def test_each_loss_size_and_multiple_has_a_graph_of_its_own(play):
     for turn in range(3):
         for seed, (name, count, time) in enumerate(kinds):
             batch = a_batch(10 * turn + seed, count, time)
-            torch.testing.assert_close(graphs.backward(name, *batch), loss_of(*batch))
+            torch.testing.assert_close(graphs.backward(name, batch), loss_of(*batch))
     assert (gpu.passes, gpu.recorded, gpu.replays) == (4, 4, 8)
 
 
@@ -113,7 +113,7 @@ def test_a_shape_that_comes_once_and_those_after_the_last_graph_run_without(play
     graphs = play(gpu)
     for time in [128, 256, 384, 512, 128, 256, 384, 512, 384]:
         batch = a_batch(time, time=time)
-        torch.testing.assert_close(graphs.backward("a", *batch), loss_of(*batch))
+        torch.testing.assert_close(graphs.backward("a", batch), loss_of(*batch))
     assert (gpu.passes, gpu.recorded, gpu.replays) == (7, 2, 2)
 
 
@@ -123,8 +123,8 @@ def test_what_cannot_be_recorded_runs_without_and_is_said_once(play):
     with pytest.warns(UserWarning, match="no CUDA graphs.*stream is capturing$") as told:
         for seed in range(6):
             batch = a_batch(seed, time=128 * (1 + seed % 2))
-            torch.testing.assert_close(graphs.backward("a", *batch), loss_of(*batch))
+            torch.testing.assert_close(graphs.backward("a", batch), loss_of(*batch))
     assert len(told) == 1 and (gpu.passes, gpu.recorded, gpu.replays) == (6, 0, 0)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        graphs.backward("a", *a_batch(9))
+        graphs.backward("a", a_batch(9))

@@ -64,9 +64,9 @@ def stack(prepared: list[Prepared], device: torch.device) -> PackedRecordings:
     valid = np.concatenate([item.valid for item in prepared])
     metadata = np.stack([item.metadata for item in prepared])
     return PackedRecordings(
-        torch.from_numpy(samples).to(device),
-        None if valid.all() else torch.from_numpy(valid).to(device),
-        torch.from_numpy(metadata).to(device),
+        to_device(samples, device),
+        None if valid.all() else to_device(valid, device),
+        to_device(metadata, device),
         np.cumsum(lengths) - lengths,
         lengths,
         tuple(stack(list(others), device) for others in zip(*(item.further for item in prepared))),
@@ -164,7 +164,7 @@ def predict_each(
     """
     batch_samples = batch_samples or (CPU_BATCH if data.device.type == "cpu" else GPU_BATCH) * 1280
     place, start, length = _pieces(data, rows, spec)
-    metadata = data.metadata[torch.from_numpy(np.asarray(rows)).to(data.device)]
+    metadata = data.metadata[to_device(rows, data.device)]
     scores = None
     by_length = np.argsort(length, kind="stable")
     first = 0
@@ -175,7 +175,7 @@ def predict_each(
             last += 1
         batch = by_length[first:last]
         x, valid = cut_batch(data, start[batch], length[batch])
-        known = metadata[torch.from_numpy(place[batch]).to(data.device)]
+        known = metadata[to_device(place[batch], data.device)]
         for k, model in enumerate(models):
             batch_scores = torch.sigmoid(model(x, valid, known).float()).cpu().numpy()
             if scores is None:

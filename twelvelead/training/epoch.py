@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from ..inference.predict import to_device
 from ..recipes import Phase
-from .batch_graphs import Backward, BatchGraphs
+from .batch_graphs import Backward, BatchGraphs, Part
 from .batches import epoch_order, gather
 from .member_data import MemberData
 from .training_state import TrainingState
@@ -110,27 +110,18 @@ def _backward(
             state.graphs = BatchGraphs(backward)
         backward = state.graphs.backward
     parts = min(math.ceil(len(x) * x.shape[2] / PART_SAMPLES), len(x))
-    for part in np.array_split(np.arange(len(x)), parts):
-        inside = slice(part[0], part[-1] + 1)
-        share = torch.full((), len(part) / len(rows), device=x.device)
+    for places in np.array_split(np.arange(len(x)), parts):
+        inside = slice(places[0], places[-1] + 1)
+        share = torch.full((), len(places) / len(rows), device=x.device)
         mask = None if valid is None else valid[inside]
-        losses.append(backward(loss_name, x[inside], mask, metadata[inside], index[inside], share))
+        losses.append(backward(loss_name, Part(x[inside], mask, metadata[inside], index[inside], share)))
     return losses
 
 
-def backward_of_part(
-    state: TrainingState,
-    member_data: MemberData,
-    loss_name: str,
-    x: torch.Tensor,
-    valid: torch.Tensor | None,
-    metadata: torch.Tensor,
-    rows: torch.Tensor,
-    share: torch.Tensor,
-) -> torch.Tensor:
+def backward_of_part(state: TrainingState, member_data: MemberData, loss_name: str, part: Part) -> torch.Tensor:
     """The loss of a part of a batch, whose gradient is added to that of the parameters. Reads no value of a tensor."""
-    with torch.autocast(x.device.type, dtype=state.half or torch.bfloat16, enabled=state.half is not None):
-        logits = state.model(x, valid, metadata)
-    loss = member_data.loss(loss_name, logits, rows) * share
+    with torch.autocast(part.x.device.type, dtype=state.half or torch.bfloat16, enabled=state.half is not None):
+        logits = state.model(part.x, part.valid, part.metadata)
+    loss = member_data.loss(loss_name, logits, part.rows) * part.share
     state.scaler.scale(loss).backward()
     return loss.detach()

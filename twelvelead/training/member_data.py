@@ -169,8 +169,8 @@ def validate(model: torch.nn.Module, member_data: MemberData, loss: str) -> Vali
     scored = None if member_data.scored is None else member_data.scored[rows]
     best = common(objective_of(member_data.classes, member_data.labels[rows], scores, scored))
     device = member_data.data.device
-    logits = torch.from_numpy(scores).to(device).logit(1e-7)
-    value = float(member_data.loss(loss, logits, torch.from_numpy(rows).to(device)))
+    logits = to_device(scores, device).logit(1e-7)
+    value = float(member_data.loss(loss, logits, to_device(rows, device)))
     metric, precision_recall = best.stages[-1][1], math.nan
     if not np.isnan(scores).any() and member_data.classes.are_own:
         figures = evaluate_known(member_data.labels[rows], scores >= best.values, scores, scored)
