@@ -80,8 +80,14 @@ def test_a_member_that_learns_targets_has_their_cross_entropy_as_loss():
     expected = torch.nn.functional.binary_cross_entropy_with_logits(logits, torch.from_numpy(targets))
     index = torch.from_numpy(rows)
     assert float(member_data.loss("cross_entropy", logits, index)) == pytest.approx(float(expected))
-    both_heads = torch.stack([logits, logits], dim=1)
-    assert float(member_data.loss("cross_entropy", both_heads, index)) == pytest.approx(2 * float(expected))
+    other = torch.nn.functional.binary_cross_entropy_with_logits(-logits, torch.from_numpy(targets))
+    both_heads = torch.stack([logits, -logits], dim=1)
+    expected = (float(expected) + float(other)) / 2
+    assert float(member_data.loss("cross_entropy", both_heads, index)) == pytest.approx(expected)
+    # without a head of decisions the two heads are two networks that learn apart, and a score is their mean
+    mean = member_data.loss("joint_loss", logits / 2, index)
+    halves = torch.stack([torch.zeros_like(logits), logits], dim=1)
+    assert float(member_data.loss("joint_loss", halves, index)) == pytest.approx(float(mean))
 
 
 def _noise(seed: int) -> Recording:

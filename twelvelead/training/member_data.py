@@ -106,12 +106,15 @@ class MemberData:
 
         `rows` lies on the device of the data, int64.
 
-        A network with a second head has logits (rows, 2, classes) in training. A loss that does not tell the two heads
-        apart is computed for each of them, and the sum is returned, so that both learn.
+        A network with two heads has logits (rows, 2, classes) in training. A loss that does not tell the two heads
+        apart is computed for each of them, and the mean is returned, so that both learn. One that does gets those of a
+        network.DecisionHead as they are, and of other networks the mean.
         """
+        if logits.dim() == 3 and name in USES_DECISIONS and not self.recipe.network.get("decision_head"):
+            logits = logits.mean(dim=1)
         known = None if self.known is None else self.known[rows]
         heads = (logits,) if logits.dim() == 2 or name in USES_DECISIONS else logits.unbind(1)
-        return torch.stack([LOSSES[name](head, self.targets[rows], self.weighting, known) for head in heads]).sum()
+        return torch.stack([LOSSES[name](head, self.targets[rows], self.weighting, known) for head in heads]).mean()
 
 
 def uses_in_one_epoch(recipe: Recipe, trained: int, real: int, synthetic: int) -> np.ndarray:
