@@ -60,10 +60,25 @@ every_recipe = pytest.mark.parametrize("name", RECIPES)
 every_network = pytest.mark.parametrize("name", SINGLE)
 
 
-def butt_parameters(width, levels, convolutions, kernel, classes, metadata_features=0, metadata=7):
-    """Counted from the paper's text: stem, levels, top, units; weights, biases, and batch norm's two of each filter."""
+def butt_parameters(
+    width,
+    levels,
+    convolutions,
+    kernel,
+    classes,
+    metadata_features=0,
+    metadata=7,
+    beat_width=0,
+    beat_features=0,
+    dropout=0,
+):
+    """Counted from the paper's text: stem, levels, top, units; weights, biases, and batch norm's two of each filter.
 
-    def conv(a, b):
+    With `beat_features` also a network of the average beat: three convolutions of 7 taps over its 112 samples, so many
+    hidden units of their 28 last samples and the features of the metadata, and a unit for each class.
+    """
+
+    def conv(a, b, kernel=kernel):
         return a * b * kernel + 3 * b
 
     total, channels = conv(12, width), width
@@ -71,6 +86,9 @@ def butt_parameters(width, levels, convolutions, kernel, classes, metadata_featu
         total += conv(channels, i * width) + (convolutions - 1) * conv(i * width, i * width)
         channels = width + 2 * i * width
     total += conv(channels, levels * width) + (metadata + 1) * metadata_features
+    if beat_features:
+        total += conv(12, beat_width, 7) + 2 * conv(beat_width, beat_width, 7)
+        total += (28 * beat_width + metadata_features + 1) * beat_features + (beat_features + 1) * classes
     return total + (levels * width + metadata_features + 1) * classes
 
 
@@ -406,7 +424,9 @@ def test_two_steps_lower_each_loss_and_reach_every_parameter(name):
         )
         losses = []
         for _ in range(3):
-            loss = LOSSES[phase.loss](model(*batch), labels, weighting)
+            logits = model(*batch)  # of two heads that learn apart, unless the loss is made for two
+            heads = logits.unbind(1) if logits.dim() == 3 and phase.loss != "joint_loss" else [logits]
+            loss = sum(LOSSES[phase.loss](head, labels, weighting) for head in heads)
             optimizer.zero_grad()
             loss.backward()
             assert [

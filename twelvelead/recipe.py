@@ -18,6 +18,7 @@ from .errors import UserError
 
 METADATA = 7  # numbers about the person and the amplitude; see preprocessing/prepare.py, `metadata_of`
 RR_NUMBERS = 6  # further ones about the distances between beats; see preprocessing/heart_rate.py, `rr_numbers`
+BEAT_BEFORE_S, BEAT_AFTER_S = 0.32, 0.576  # of the QRS complex in an average beat; see inference/average_beat.py
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,8 @@ class Input:
         Subtract from each channel its mean over the training recordings and divide by its standard deviation.
     rr_numbers : bool
         The network also gets six numbers about the distances between beats; see preprocessing/heart_rate.py.
+    average_beat : bool
+        The network also gets the average beat of the twelve leads; see inference/average_beat.py.
     longest_s : float
         A longer recording is cut into pieces. Training takes one random piece in each epoch.
     piece_s, overlap_s : float
@@ -77,6 +80,7 @@ class Input:
     derive_limb_leads: bool = True
     standardised: bool = False
     rr_numbers: bool = False
+    average_beat: bool = False
     longest_s: float = 105.0
     piece_s: float = 90.0
     overlap_s: float = 5.0
@@ -84,8 +88,20 @@ class Input:
 
     @property
     def metadata_numbers(self) -> int:
-        """How many numbers the network gets beside the signal."""
+        """How many numbers are known beside the signal."""
         return METADATA + RR_NUMBERS * self.rr_numbers
+
+    @property
+    def beat_samples(self) -> int:
+        """Samples of the average beat; 0 without one."""
+        if not self.average_beat:
+            return 0
+        return round(BEAT_BEFORE_S * self.frequency_hz) + round(BEAT_AFTER_S * self.frequency_hz)
+
+    @property
+    def network_numbers(self) -> int:
+        """How many numbers the network gets beside the signal: the metadata, and then the average beat."""
+        return self.metadata_numbers + self.beat_samples * self.channels
 
     @property
     def channels(self) -> int:
@@ -123,8 +139,8 @@ class Augmentation:
         (`Input.derive_limb_leads`) needs sets that contain all six of them.
     metadata_dropout : float
         Probability with which each of age, sex and amplitude is made unknown.
-    rr_dropout : float
-        Probability with which the RR numbers are made unknown.
+    rr_dropout, beat_dropout : float
+        Probability with which the RR numbers, and the average beat, are made unknown.
     """
 
     stretch: float = 0.0
@@ -143,6 +159,7 @@ class Augmentation:
     lead_set_probability: float = 1.0
     metadata_dropout: float = 0.0
     rr_dropout: float = 0.0
+    beat_dropout: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -295,7 +295,8 @@ BUTT = Recipe(
     summary="the default: 11 ResNets with a BUTT head that learn from synthetic hospitals, too, to hold at real ones",
     source=_VICAR_2020 + "; docs/generalisation.md",
     model="butt",
-    network={**BUTT_2020.network, "metadata_features": 32},  # of age, sex, amplitude and the RR intervals
+    # Features of age, sex, amplitude and the RR intervals; filters and hidden units of the network of the average beat.
+    network={**BUTT_2020.network, "metadata_features": 32, "beat_width": 24, "beat_features": 64, "dropout": 0.3},
     # Scaling by the recording's own amplitude makes a wrong gain harmless; the high-pass filter removes the baseline.
     # Pieces are as long as most recordings, and their scores are averaged, so that a long recording does not get more
     # diagnoses merely for its length. Exchanged and lost electrodes are corrected for.
@@ -306,6 +307,7 @@ BUTT = Recipe(
         undo_arm_reversal=True,
         fill_leads=True,
         rr_numbers=True,
+        average_beat=True,
         longest_s=15,
         piece_s=10,
         overlap_s=5,
@@ -324,14 +326,15 @@ BUTT = Recipe(
         crop_probability=0.2,
         metadata_dropout=0.5,
         rr_dropout=0.2,
+        beat_dropout=0.05,
     ),
     # The Challenge metric is not used as a loss: it teaches the network how frequent the diagnoses are at the training
     # hospitals, and ranks the recordings worse.
     training=Training(
-        phases=(Phase("weighted_cross_entropy", 2e-3, 60, "cosine"),),
+        phases=(Phase("weighted_cross_entropy", 4e-3, 60, "cosine"),),
         batch_size=32,
         optimizer="adamw",
-        weight_decay=1e-5,
+        weight_decay=0.05,
         largest_class_weight=10.0,
         unknown_labels="unstated",
     ),

@@ -456,13 +456,13 @@ def test_networks_are_as_wide_as_so_many_parameters_allow(name):
     recipe = get_recipe(name)
     classes = {"challenge": 24, "cpsc": 9}[recipe.label_set]
     if not isinstance(recipe, Recipe):  # each of its networks by itself
-        assert narrowed(recipe, classes, 60_000).parts == tuple(narrowed(p, classes, 60_000) for p in recipe.parts)
+        assert narrowed(recipe, classes, 100_000).parts == tuple(narrowed(p, classes, 100_000) for p in recipe.parts)
         return
 
     def parameters(width):  # with memory, unlike `parameters_of`
         return sum(weight.numel() for weight in new_model(recipe.scaled(width=width), classes).parameters())
 
-    for most in (60_000, 200_000):
+    for most in (100_000, 200_000):
         found = narrowed(recipe, classes, most)
         width = found.network["width"]
         assert found == recipe.scaled(width=width) and parameters(width) <= most

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import torch
 from small_networks import described, network, parameters, shapes, used
 
+from twelvelead.errors import UserError
+from twelvelead.models import build
 from twelvelead.preprocessing.prepare import metadata_of
 from twelvelead.recipe import METADATA
 
@@ -91,3 +94,49 @@ def test_the_layer_of_metadata_features_is_trained():
     torch.manual_seed(1)
     model(torch.randn(8, 12, 320), None, torch.randn(8, METADATA)).square().sum().backward()
     assert [label for label, p in model.named_parameters() if not p.grad.any()] == []
+
+
+def with_beat(samples=112):
+    torch.manual_seed(0)
+    beat = dict(beat_samples=samples, beat_width=6, beat_features=16)
+    return build("butt", leads=12, classes=5, width=4, metadata_features=8, metadata_numbers=13, **beat)
+
+
+def test_the_networks_of_signal_and_beat_learn_apart_and_score_together():
+    model, x, metadata = with_beat(), torch.randn(3, 12, 640), torch.randn(3, 13 + 112 * 12)
+    apart = model.train()(x, None, metadata)
+    assert apart.shape == (3, 2, 5)
+    signal, beat = list(model.levels.parameters()), list(model.beat.parameters())
+    for head, learns, does_not in ((0, signal, beat), (1, beat, signal)):
+        gradients = torch.autograd.grad(apart[:, head].square().sum(), learns + does_not, retain_graph=True)
+        assert any(gradient.any() for gradient in gradients[: len(learns)])
+        assert not any(gradient.any() for gradient in gradients[len(learns) :])
+    model.eval()
+    known = model.metadata(metadata[:, :13])
+    beat = model.beat(metadata[:, 13:], known)
+    signal = 2 * model(x, None, metadata) - beat
+    other = torch.cat([metadata[:, :13], torch.randn(3, 112 * 12)], dim=1)
+    torch.testing.assert_close(2 * model(x, None, other) - model.beat(other[:, 13:], known), signal)
+
+
+def test_a_beat_that_is_not_known_is_zero():
+    model, x = with_beat().eval(), torch.randn(2, 12, 640)
+    torch.testing.assert_close(model(x), model(x, None, torch.zeros(2, 13 + 112 * 12)))
+
+
+@pytest.mark.parametrize("samples", [1, 53, 112, 230])
+def test_an_average_beat_of_any_number_of_samples_is_taken(samples):
+    model = with_beat(samples).eval()
+    assert model(torch.randn(2, 12, 640), None, torch.randn(2, 13 + samples * 12)).shape == (2, 5)
+
+
+def test_without_metadata_features_there_is_no_network_of_the_beat():
+    model = build("butt", leads=12, classes=5, width=4, beat_samples=112, beat_features=16)
+    assert model.beat is None
+
+
+@pytest.mark.parametrize("wrong", [dict(beat_width=0), dict(dropout=1.5), dict(dropout=-0.1)])
+def test_impossible_options_of_the_beats_network_are_one_line(wrong):
+    options = dict(metadata_features=8, beat_samples=112, beat_features=16, **wrong)
+    with pytest.raises(UserError, match=r"network 'butt': beat_width .* dropout from 0 to 1"):
+        build("butt", leads=12, classes=5, width=4, **options)

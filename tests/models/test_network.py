@@ -202,9 +202,9 @@ def test_rr_numbers_reach_the_network_that_uses_metadata_and_no_other_minds_them
     for changed, uses_them in ((recipe, True), (without, False)):
         torch.manual_seed(0)
         model = new_model(changed, 24).eval()
-        x, metadata = torch.randn(2, 12, 640), torch.zeros(2, recipe.input.metadata_numbers)
+        x, metadata = torch.randn(2, 12, 640), torch.zeros(2, recipe.input.network_numbers)
         with torch.no_grad():
             unknown = model(x, None, metadata)
             torch.testing.assert_close(model(x), unknown)
-            metadata[:, 7:] = 1.0
+            metadata[:, 7:13] = 1.0
             assert torch.allclose(model(x, None, metadata), unknown) != uses_them

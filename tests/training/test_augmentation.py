@@ -6,12 +6,14 @@ import numpy as np
 import pytest
 import torch
 
+from twelvelead import synthetic
 from twelvelead.data.leads import LEADS
+from twelvelead.inference.average_beat import average_beat
 from twelvelead.inference.predict import PackedRecordings, stack
 from twelvelead.preprocessing.heart_rate import RATE_FACTOR
-from twelvelead.preprocessing.prepare import Prepared, metadata_of
+from twelvelead.preprocessing.prepare import Prepared, metadata_of, prepare
 from twelvelead.recipe import METADATA, RR_NUMBERS
-from twelvelead.recipes import Augmentation, Input, get_recipe
+from twelvelead.recipes import BUTT, Augmentation, Input, get_recipe
 from twelvelead.training.augmentation import disturb
 from twelvelead.training.batches import gather
 
@@ -31,6 +33,7 @@ EVERYTHING = Augmentation(
     lead_sets=("I II III aVR aVL aVF", "I II III aVR aVL aVF V2"),
     lead_set_probability=0.5,
     metadata_dropout=0.5,
+    beat_dropout=0.5,
 )
 
 
@@ -366,6 +369,20 @@ def test_rr_numbers_are_hidden_together_and_nothing_else_is():
     assert (after[:, METADATA:] == 2).all()
     _, after = disturbed(x, metadata[:, :METADATA], rr_dropout=0.2)  # a recipe without them
     assert (after == 2).all()
+
+
+def test_the_average_beat_is_that_of_the_batch_and_hidden_as_asked():
+    prepared = prepare(synthetic.make_recording(["NSR"], seed=0), BUTT.input)
+    data, rows = stack([prepared] * 200, torch.device("cpu")), np.arange(200)
+    told = BUTT.input.metadata_numbers
+    for dropout in (0.0, 0.2):
+        changes = Augmentation(gain=0.2, gain_probability=1.0, beat_dropout=dropout)
+        x, valid, known = gather(data, rows, BUTT.input, changes, np.random.default_rng(0))
+        expected = average_beat(x.transpose(1, 2), valid, RATE, BUTT.input.beat_samples).flatten(1)
+        hidden = (known[:, told:] == 0).all(dim=1)
+        assert float(hidden.float().mean()) == pytest.approx(dropout, abs=0.08 * (dropout > 0))
+        assert torch.equal(known[~hidden, told:], expected[~hidden]) and expected.any(dim=1).all()
+        assert torch.equal(known[:, :told], data.metadata)
 
 
 @pytest.mark.parametrize("rate", [40.0, 100.0, 110.0])

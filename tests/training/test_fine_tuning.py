@@ -73,7 +73,7 @@ def test_classes_in_another_order_keep_the_scores_of_the_trained_model(name, tra
     model = new_model(recipe, 4)
     copy_weights(model, start, member=3, recipe=recipe)  # the second of two members
     x, valid = torch.randn(2, recipe.input.channels, 700), torch.ones(2, 700, dtype=torch.bool)
-    metadata = torch.rand(2, recipe.input.metadata_numbers)
+    metadata = torch.rand(2, recipe.input.network_numbers)
     with torch.no_grad():
         ours, theirs = (network.eval()(x, valid, metadata) for network in (model, networks[1]))
     if "decision_head" in recipe.network:  # its decisions look at all classes, so the new one takes part in them

@@ -52,7 +52,7 @@ def onnx_model(ensemble: Ensemble) -> onnx.ModelProto:
     (recipe,) = ensemble.recipe.parts
     architecture, channels = recipe.model, recipe.input.channels
     check_exportable(architecture)
-    networks = [ExportableMember(model).eval() for model in ensemble.models]
+    networks = [ExportableMember(model, recipe.input).eval() for model in ensemble.models]
     inputs = channels, recipe.input.metadata_numbers
     program = _recorded(_with_noise(networks[0]), *inputs, architecture)
     if _weights_of(networks[0]).keys() <= set(program.model.graph.initializers):

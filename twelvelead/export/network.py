@@ -13,7 +13,9 @@ import torch
 from torch import nn
 
 from ..errors import UserError
-from ..models.network import FilledLeads
+from ..inference.average_beat import with_average_beat
+from ..models.network import FilledLeads, fill_leads
+from ..recipe import Input
 
 # Architectures that cannot be exported, and the operation because of which they cannot.
 NOT_EXPORTABLE = {
@@ -30,18 +32,22 @@ class ExportableMember(nn.Module):
     model : nn.Module
         In evaluation mode; (x, valid, metadata) → logits (batch, classes). Loaded without the layers of models/cpu,
         which cannot be exported. It becomes part of the result and must not be used otherwise.
+    spec : Input
+        The input of the model's recipe.
     """
 
-    def __init__(self, model: nn.Module):
+    def __init__(self, model: nn.Module, spec: Input):
         super().__init__()
+        self.spec = spec
         self.model = EliminatingFilledLeads(model) if isinstance(model, FilledLeads) else model
 
     def forward(self, x: torch.Tensor, valid: torch.Tensor, metadata: torch.Tensor) -> torch.Tensor:
         """Float32 (1, batch, classes) from x (batch, channels, time), valid (batch, time), metadata (batch, 7 or 13).
 
-        The time is a multiple of `inference.predict.MULTIPLE`.
+        The time is a multiple of `inference.predict.MULTIPLE`. The average beat, if the network gets one, is computed.
         """
-        return torch.sigmoid(self.model(x, valid, metadata))[None]
+        known = with_average_beat(x, valid, metadata, self.spec)
+        return torch.sigmoid(self.model(x, valid, known))[None]
 
 
 class EliminatingFilledLeads(nn.Module):
@@ -57,7 +63,7 @@ class EliminatingFilledLeads(nn.Module):
 
     def __init__(self, filled: FilledLeads):
         super().__init__()
-        self.network = filled.network
+        self.network, self.beat_place = filled.network, filled.beat_place
         covariance = filled.covariance.double()
         self.register_buffer("covariance", covariance)
         self.register_buffer("ridge", 1e-3 * covariance.diagonal().mean())
@@ -66,7 +72,7 @@ class EliminatingFilledLeads(nn.Module):
         self, x: torch.Tensor, valid: torch.Tensor | None = None, metadata: torch.Tensor | None = None
     ) -> torch.Tensor:
         present = (x != 0).any(dim=2)  # batch, leads
-        x = torch.where(present[:, :, None], x, self.estimates(present) @ x)
+        x, metadata = fill_leads(x, metadata, present, self.estimates(present), self.beat_place)
         return self.network(x, valid, metadata)
 
     def estimates(self, present: torch.Tensor) -> torch.Tensor:

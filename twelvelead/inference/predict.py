@@ -15,6 +15,7 @@ import torch
 
 from ..preprocessing.prepare import Prepared, windows_of
 from ..recipes import Input
+from .average_beat import with_average_beat
 
 MULTIPLE = 64  # batches are padded to a multiple of this many samples, the largest stride of any network here
 CPU_BATCH = 16  # recordings of 10 s at 125 Hz in one batch; larger batches are not faster on a CPU
@@ -175,7 +176,7 @@ def predict_each(
             last += 1
         batch = by_length[first:last]
         x, valid = cut_batch(data, start[batch], length[batch])
-        known = metadata[to_device(place[batch], data.device)]
+        known = with_average_beat(x, valid, metadata[to_device(place[batch], data.device)], spec)
         for k, model in enumerate(models):
             batch_scores = torch.sigmoid(model(x, valid, known).float()).cpu().numpy()
             if scores is None:

@@ -11,8 +11,11 @@ valid
 metadata
     What is known beside the signal, see prepare.metadata_of: age / 100; female, male; log10 of the amplitude in mV
     if the signal was divided by it. Each is followed by 1 if it is known and is 0 otherwise. Six RR numbers follow
-    where the recipe's input has them. None means that nothing is known. Every network takes the metadata, and ignores
-    it unless its paper uses it.
+    where the recipe's input has them, and then the average beat (samples · leads numbers, see
+    inference/average_beat.py) where it has one. None means that nothing is known. Every network takes the metadata, and
+    ignores it unless its paper uses it.
+
+In training a network that consists of two which learn apart returns the logits of both, (batch, 2, classes).
 """
 
 from __future__ import annotations

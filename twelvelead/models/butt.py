@@ -19,9 +19,12 @@ from typing import cast
 
 import torch
 from torch import nn
+from torch.nn import functional as F
 
 from ..recipe import METADATA
 from .layers import ConvNormReLU, as_masked, halve, halve_mean
+
+BEAT_CONVOLUTIONS, BEAT_KERNEL = 3, 7
 
 
 class Level(nn.Module):
@@ -39,6 +42,52 @@ class Level(nn.Module):
         return x, skip
 
 
+class BeatNetwork(nn.Module):
+    """A small network of the average beat. Its samples have fixed places, so that linear units know where a wave lies.
+
+    Three convolutions, with max-pooling by 2 between them, a hidden layer that also gets the features of the metadata
+    (how long a QT interval may be depends on the heart rate), and a unit for each class. With dropout, since an average
+    beat is nearly the same in every epoch and easily learned by heart.
+
+    Parameters
+    ----------
+    leads, samples : int
+        Of the average beat; see inference/average_beat.py.
+    others : int
+        Features of the metadata.
+    classes : int
+    width : int
+        Filters of the convolutions.
+    features : int
+        Units of the hidden layer.
+    dropout : float
+        Before the hidden layer and behind it.
+    """
+
+    def __init__(self, leads: int, samples: int, others: int, classes: int, width: int, features: int, dropout: float):
+        super().__init__()
+        if min(width, features) < 1 or not 0 <= dropout <= 1:
+            raise TypeError("beat_width and beat_features must be at least 1, and dropout from 0 to 1")
+        self.leads, self.numbers, self.dropout = leads, samples * leads, nn.Dropout(dropout)
+        sizes = [leads] + [width] * BEAT_CONVOLUTIONS
+        self.convolutions = nn.ModuleList(ConvNormReLU(a, b, BEAT_KERNEL) for a, b in pairwise(sizes))
+        self.padding = -samples % 2 ** (BEAT_CONVOLUTIONS - 1)
+        pooled = (samples + self.padding) // 2 ** (BEAT_CONVOLUTIONS - 1)
+        self.hidden = nn.Linear(width * pooled + others, features)
+        self.head = nn.Linear(features, classes)
+
+    def forward(self, beat: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
+        """Logits (batch, classes) from beats (batch, samples · leads) and features of the metadata (batch, others)."""
+        x = F.pad(beat.unflatten(1, (-1, self.leads)), (0, 0, 0, self.padding))  # batch, samples, leads
+        x = x.transpose(1, 2).unsqueeze(2)  # batch, leads, 1, samples, in channels_last format
+        x = self.convolutions[0](x)
+        for convolution in self.convolutions[1:]:
+            x = convolution(halve(x))
+        x = self.dropout(x.flatten(1))
+        x = F.relu(self.hidden(torch.cat([x, others], dim=1)))
+        return self.head(self.dropout(x))
+
+
 class Butt(nn.Module):
     """See the first lines of this file, where `width` is called n. For `forward` see models/__init__.py."""
 
@@ -50,8 +99,12 @@ class Butt(nn.Module):
         levels: int,
         convolutions: int,
         kernel: int,
-        metadata_features: int,
+        metadata_features: int = 0,
         metadata_numbers: int = METADATA,
+        beat_samples: int = 0,
+        beat_width: int = 0,
+        beat_features: int = 0,
+        dropout: float = 0.0,
     ):
         super().__init__()
         if kernel % 2 == 0 or min(width, levels, convolutions) < 1:
@@ -62,6 +115,9 @@ class Butt(nn.Module):
         self.levels = nn.ModuleList(Level(inputs[i - 1], i * width, convolutions, kernel) for i in range(1, levels + 1))
         self.top = ConvNormReLU(inputs[-1], levels * width, kernel)
         self.metadata = _metadata_layer(metadata_numbers, metadata_features) if metadata_features else None
+        self.beat = None
+        if metadata_features and beat_samples and beat_features:
+            self.beat = BeatNetwork(leads, beat_samples, metadata_features, classes, beat_width, beat_features, dropout)
         self.head = nn.Linear(levels * width + metadata_features, classes)  # an independent unit for each class
         nn.init.xavier_normal_(self.head.weight)
         nn.init.zeros_(self.head.bias)
@@ -81,7 +137,7 @@ class Butt(nn.Module):
         x = self.top(x, valid)  # batch, levels·n, 1, time / 2^levels
         # ReLU leaves no negative number and invalid samples are zero, so the maximum is that of the valid ones.
         features = x.amax(dim=(2, 3))  # batch, levels·n
-        return class_logits(features, metadata, self.metadata, self.head)  # batch, classes
+        return class_logits(features, metadata, self.metadata, self.beat, self.head)  # batch, classes
 
 
 # Of the metadata that vary little around a number far from 0: the place of the number and that of the flag that it is
@@ -105,22 +161,40 @@ def _metadata_layer(numbers: int, features: int) -> nn.Sequential:
 
 
 def class_logits(
-    features: torch.Tensor, metadata: torch.Tensor | None, metadata_layer: nn.Sequential | None, head: nn.Module
+    features: torch.Tensor,
+    metadata: torch.Tensor | None,
+    metadata_layer: nn.Sequential | None,
+    beat_network: BeatNetwork | None,
+    head: nn.Module,
 ) -> torch.Tensor:
-    """Logits (batch, classes) from the signal's features and, if the network has a layer for it, from the metadata.
+    """Logits (batch, classes) from the signal's features and, if the network has layers for them, from what is known.
+
+    With an average beat they are the mean of those of the signal and those of the beat. In training each of the two
+    learns by itself, and they are returned apart, (batch, 2, classes): a joint layer learned the beats by heart before
+    the convolutions over the whole signal had learned anything.
 
     Parameters
     ----------
     features : (batch, levels·n)
-    metadata : (batch, as many numbers as the layer takes), see prepare.py; None: nothing is known of any recording
+    metadata : (batch, numbers), or None if nothing is known of any recording
+        As many numbers as the layer takes, see prepare.py, and then the average beat.
     metadata_layer : nn.Sequential or None
         None: the network does not use the metadata.
+    beat_network : BeatNetwork or None
+        None: the network does not use the average beat. A network that does uses the metadata, too.
     """
-    if metadata_layer is not None:
-        if metadata is None:
-            metadata = features.new_zeros(len(features), cast(nn.Linear, metadata_layer[0]).in_features)
-        features = torch.cat([features, metadata_layer(metadata)], dim=1)
-    return head(features)
+    if metadata_layer is None:
+        return head(features)
+    numbers = cast(nn.Linear, metadata_layer[0]).in_features
+    if metadata is None:
+        beat_numbers = 0 if beat_network is None else beat_network.numbers
+        metadata = features.new_zeros(len(features), numbers + beat_numbers)
+    known = metadata_layer(metadata[:, :numbers])
+    logits = head(torch.cat([features, known], dim=1))
+    if beat_network is None:
+        return logits
+    both = torch.stack([logits, beat_network(metadata[:, numbers:], known)], dim=1)
+    return both if beat_network.training else both.mean(dim=1)
 
 
 def butt(
@@ -132,10 +206,29 @@ def butt(
     kernel: int = 7,
     metadata_features: int = 0,
     metadata_numbers: int = METADATA,
+    beat_samples: int = 0,
+    beat_width: int = 24,
+    beat_features: int = 0,
+    dropout: float = 0.0,
 ) -> Butt:
     """The network of section 2 of the paper; `width` 30 in the authors' code, 48 in the paper's best, 12 small.
 
     The authors' network does not use the metadata. With `metadata_features` above 0 ours adds so many features of
-    age, sex, amplitude and, where `metadata_numbers` is 13, of the RR numbers to those of the signal.
+    age, sex, amplitude and, where `metadata_numbers` is 13, of the RR numbers to those of the signal. With
+    `beat_features` above 0, too, and an input that has an average beat, it has a `BeatNetwork`, which
+    alone uses `dropout`.
     """
-    return Butt(leads, classes, width, levels, convolutions, kernel, metadata_features, metadata_numbers)
+    return Butt(
+        leads,
+        classes,
+        width,
+        levels,
+        convolutions,
+        kernel,
+        metadata_features,
+        metadata_numbers,
+        beat_samples,
+        beat_width,
+        beat_features,
+        dropout,
+    )

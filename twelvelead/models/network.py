@@ -45,6 +45,8 @@ class DecisionHead(nn.Module):
         In training those of the diagnoses come first, (batch, 2, classes), as `losses.joint_loss` takes them.
         """
         diagnoses = self.network(x, valid, metadata)
+        if diagnoses.dim() == 3:  # a network that consists of two, which learn as one here
+            diagnoses = diagnoses.mean(dim=1)
         hidden = F.leaky_relu(self.hidden(diagnoses.detach()[:, :, None, None]))
         decisions = self.head(hidden.flatten(1))
         return torch.stack([diagnoses, decisions], dim=1) if self.training else decisions
@@ -76,14 +78,23 @@ class FilledLeads(nn.Module):
 
     A lead is missing in a recording if it is zero all the time. `covariance`, float32 (leads, leads), is that of the
     samples of the training recordings; it is stored with the weights. With the missing leads m and the present leads
-    p of a recording, the best linear estimate is Σ_mp Σ_pp⁻¹ times the present leads.
+    p of a recording, the best linear estimate is Σ_mp Σ_pp⁻¹ times the present leads. The average beat, if the network
+    gets one, is a sum of pieces of the signal, so that the same estimate holds for it.
+
+    Parameters
+    ----------
+    network : nn.Module
+        (x, valid, metadata) → logits (batch, classes).
+    leads : int
+    beat_place : int or None
+        Where the average beat begins among the numbers of the metadata; None without one.
     """
 
     covariance: torch.Tensor
 
-    def __init__(self, network: nn.Module, leads: int):
+    def __init__(self, network: nn.Module, leads: int, beat_place: int | None = None):
         super().__init__()
-        self.network = network
+        self.network, self.beat_place = network, beat_place
         self.register_buffer("covariance", torch.eye(leads))
 
     def forward(
@@ -92,7 +103,7 @@ class FilledLeads(nn.Module):
         present = (x != 0).any(dim=2)  # batch, leads
         # On a GPU estimates are always computed: asking whether any is needed would make the processor wait for it.
         if x.device.type != "cpu" or not bool(present.all()):
-            x = torch.where(present[:, :, None], x, self.estimates(present).to(x) @ x)
+            x, metadata = fill_leads(x, metadata, present, self.estimates(present).to(x), self.beat_place)
         return self.network(x, valid, metadata)
 
     def estimates(self, present: torch.Tensor) -> torch.Tensor:
@@ -105,6 +116,25 @@ class FilledLeads(nn.Module):
             known = known + torch.diag_embed(1 - present + 1e-3 * self.covariance.diagonal().mean())
             # solve_ex does not check for errors, for which it would have to wait for a GPU. The ridge rules them out.
             return torch.linalg.solve_ex(known, self.covariance * present[:, :, None])[0].transpose(1, 2)
+
+
+def fill_leads(
+    x: torch.Tensor,
+    metadata: torch.Tensor | None,
+    present: torch.Tensor,
+    estimates: torch.Tensor,
+    beat_place: int | None,
+) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """Signal and metadata with what `estimates`, (batch, leads, leads), make of the present leads for the others.
+
+    `present` is bool (batch, leads). See `FilledLeads` for the rest.
+    """
+    x = torch.where(present[:, :, None], x, estimates @ x)
+    if metadata is not None and beat_place is not None:
+        numbers, beat = metadata[:, :beat_place], metadata[:, beat_place:].unflatten(1, (-1, x.shape[1]))
+        beat = torch.where(present[:, None, :], beat, beat @ estimates.transpose(1, 2).to(beat))
+        metadata = torch.cat([numbers, beat.flatten(1)], dim=1)
+    return x, metadata
 
 
 def fuse(model: nn.Module) -> nn.Module:
@@ -129,12 +159,16 @@ def new_model(recipe: Recipe, classes: int) -> nn.Module:
     decision_features = options.pop("decision_head", 0)
     if options.get("metadata_features"):  # other networks ignore the metadata, or use those of the person alone
         options["metadata_numbers"] = recipe.input.metadata_numbers
+    if options.get("beat_features"):
+        options["beat_samples"] = recipe.input.beat_samples
     model = build(recipe.model, leads=channels, classes=classes, **options)
     if decision_features:
         model = DecisionHead(model, classes, decision_features)
     if recipe.input.standardised:
         model = Standardised(model, channels)
-    return FilledLeads(model, channels) if recipe.input.fill_leads else model
+    if recipe.input.fill_leads:
+        model = FilledLeads(model, channels, recipe.input.metadata_numbers if recipe.input.average_beat else None)
+    return model
 
 
 def parameters_of(recipe: AnyRecipe, classes: int) -> int:

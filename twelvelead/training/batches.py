@@ -3,7 +3,7 @@
     data = on_device(store, device)
     for rows in epoch_order(data.lengths, train_rows, 32, rng):
         x, valid, metadata = gather(data, rows, recipe.input, recipe.augmentation, rng)
-        logits = model(x, valid, metadata)    # (batch, channels, time), bool (batch, time) or None, (batch, 7 or 13)
+        logits = model(x, valid, metadata)    # (batch, channels, time), bool (batch, time) or None, (batch, numbers)
 
 There is no data loader: the recordings are prepared already, and a batch is an index into one tensor. Random numbers
 are drawn on the CPU by numpy, so that a seed gives the same batches on every device.
@@ -16,6 +16,7 @@ import warnings
 import numpy as np
 import torch
 
+from ..inference.average_beat import with_average_beat
 from ..inference.predict import PackedRecordings, cut_batch, to_device
 from ..preprocessing.heart_rate import RATE_FACTOR, RR_RATE
 from ..recipe import METADATA
@@ -77,7 +78,8 @@ def gather(
         Zero where not valid. In memory it lies as (batch, time, channels), the order that convolutions in
         channels_last format need.
     valid : bool tensor (batch, time), or None if all samples are valid
-    metadata : float32 tensor (batch, spec.metadata_numbers)
+    metadata : float32 tensor (batch, spec.network_numbers)
+        With the average beat, if the input has one; see inference/average_beat.py.
     """
     start, length = data.offsets[rows], data.lengths[rows]
     metadata = data.metadata[to_device(rows, data.device)]
@@ -89,7 +91,8 @@ def gather(
         start = start + np.where(too_long, (position * (length - piece)).astype(np.int64), 0)
         length = np.where(too_long, piece, length)
     if augmentation is None or rng is None:
-        return *cut_batch(data, start, length), metadata
+        x, valid = cut_batch(data, start, length)
+        return x, valid, with_average_beat(x, valid, metadata, spec)
     if augmentation.crop_probability:
         shortest = np.minimum(length, round(augmentation.crop_s * spec.frequency_hz))
         shorter = shortest + (rng.random(len(rows)) * (length - shortest)).astype(np.int64)
@@ -109,7 +112,11 @@ def gather(
     x, metadata = disturb(x.transpose(1, 2), metadata, augmentation, spec.frequency_hz, rng)
     if valid is not None:
         x = torch.where(valid[:, :, None], x, 0.0)
-    return x.transpose(1, 2), valid, metadata
+    known = with_average_beat(x.transpose(1, 2), valid, metadata, spec)
+    if augmentation.beat_dropout and spec.average_beat:
+        shown = to_device(rng.random((len(rows), 1)) >= augmentation.beat_dropout, known.device, known.dtype)
+        known = torch.cat([metadata, known[:, metadata.shape[1] :] * shown], dim=1)
+    return x.transpose(1, 2), valid, known
 
 
 def _around_one(

@@ -41,7 +41,7 @@ class ScoringButt(nn.Module):
 
     def __init__(self, model: Butt):
         super().__init__()
-        self.stride, self.metadata, self.head = model.stride, model.metadata, model.head
+        self.stride, self.metadata, self.beat, self.head = model.stride, model.metadata, model.beat, model.head
         self.stem, self.top = ScoringWeights(model.stem.conv), ScoringWeights(model.top.conv)
         self.levels = [
             [ScoringWeights(cast(ConvNormReLU, layer).conv) for layer in cast(Level, level).convolutions]
@@ -59,7 +59,7 @@ class ScoringButt(nn.Module):
         workspace.input.body[...] = signals
         mask = None if valid is None else by_sample(valid).numpy()
         features = torch.from_numpy(workspace.features(self, mask))  # batch, levels·n
-        return class_logits(features, metadata, self.metadata, self.head)  # batch, classes
+        return class_logits(features, metadata, self.metadata, self.beat, self.head)  # batch, classes
 
 
 class _Pooling(NamedTuple):
