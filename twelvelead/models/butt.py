@@ -10,6 +10,9 @@ Global Skip Connections and Custom Loss Function, CinC 2020, paper 189, section 
 
 With 12 leads, 24 classes and n = 30 it has 2,665,464 parameters. The authors' code means to mask the padding, but
 computes the mask with a wrong stride and so masks nothing; here the mask is exact.
+
+Two things are ours and not of the paper: features of the metadata, and a second small network of the average beat
+(`BeatNetwork`). Without their options there is neither.
 """
 
 from __future__ import annotations
