@@ -3,11 +3,11 @@
     metadata = with_average_beat(x, valid, metadata, recipe.input)    # (batch, recipe.input.network_numbers)
 
 Electrocardiographs measure PR, QRS and QT intervals, axes and amplitudes in such a beat and not in the whole recording
-(the "median complex" of P. W. Macfarlane et al., Methods of ECG interpretation in the Glasgow Program, Methods Inf Med
-1990). A network finds all this in the signal, too, but needs more recordings and more time for it: see
-docs/laboratory-notes.md. It is computed from the batch that the network gets, so that in training it has passed through
-the same augmentation. All are tensor operations whose shapes do not depend on values, which a GPU can run without
-waiting and torch's exporter can record.
+(for example the Glasgow Program: P. W. Macfarlane et al., Methods of Information in Medicine 1990). A network finds all
+this in the signal, too, but needs more recordings and more time for it: see docs/laboratory-notes.md. The beat is
+computed from the batch that the network gets, so that in training it has passed through the same augmentation. All are
+tensor operations whose shapes do not depend on values, which a GPU can run without waiting and torch's exporter can
+record.
 """
 
 from __future__ import annotations
