@@ -15,14 +15,12 @@ from __future__ import annotations
 import torch
 from torch.nn import functional as F
 
+from ..preprocessing.heart_rate import LEAST_DISTANCE_S, LEAST_OF_LIMIT, SLOPE_S, SMOOTHING_S, STEEPEST_PART
 from ..recipe import BEAT_BEFORE_S, Input
 
 MOST_BEATS = 12  # the first ones of a recording that are averaged: those of 10 s at 72 a minute
-# Detection of QRS complexes, as in preprocessing/heart_rate.py, `qrs_places`.
-SLOPE_S, SMOOTHING_S, LEAST_DISTANCE_S = 0.032, 0.1, 0.28
-LIMIT_PART, LEAST_OF_LIMIT = 0.04, 0.4
 ALIGNED_S, MOST_SHIFT_S = 0.1, 0.032  # on each side of the QRS complex; how far a beat may be moved
-LIKENESS_POWER = 8  # a beat counts with the power of its correlation with the average
+LIKENESS_POWER = 8  # the weight of a beat is its correlation with the average, to this power
 
 
 def with_average_beat(x: torch.Tensor, valid: torch.Tensor | None, metadata: torch.Tensor, spec: Input) -> torch.Tensor:
@@ -89,15 +87,16 @@ def _beats(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """The middle of the first QRS complexes, int64 (batch, MOST_BEATS), and 1.0 for those that were found, else 0.0.
 
-    Each has `before` samples of the recording before it and `after` samples behind it. What was not found has some
-    place of which that is true of the padded signal.
+    The steps are those of `heart_rate.qrs_places`, but for the check of how far a peak stands out. Each complex has
+    `before` samples of the recording before it and `after` samples behind it. Where none was found stands a place with
+    so many samples around it in the padded signal.
     """
     step, near = max(round(SLOPE_S * frequency_hz), 1), round(LEAST_DISTANCE_S * frequency_hz)
     slope = (signal[:, step:] - signal[:, :-step]).square().sum(dim=2) * (exists[:, step:] & exists[:, :-step])
     half = round(SMOOTHING_S * frequency_hz / 2)
     steepness = F.avg_pool1d(slope[:, None], 2 * half + 1, stride=1, padding=half)[:, 0]
     samples = exists.sum(dim=1, keepdim=True)
-    limit = steepness.sort(dim=1, descending=True).values.gather(1, (LIMIT_PART * samples).long())
+    limit = steepness.sort(dim=1, descending=True).values.gather(1, (STEEPEST_PART * samples).long())
     highest = F.max_pool1d(steepness[:, None], 2 * near + 1, stride=1, padding=near)[:, 0]
     middle = torch.arange(steepness.shape[1], device=signal.device) + step // 2
     end = (exists * (torch.arange(exists.shape[1], device=signal.device) + 1)).amax(dim=1, keepdim=True)

@@ -102,12 +102,12 @@ class Butt(nn.Module):
         levels: int,
         convolutions: int,
         kernel: int,
-        metadata_features: int = 0,
-        metadata_numbers: int = METADATA,
-        beat_samples: int = 0,
-        beat_width: int = 0,
-        beat_features: int = 0,
-        dropout: float = 0.0,
+        metadata_features: int,
+        metadata_numbers: int,
+        beat_samples: int,
+        beat_width: int,
+        beat_features: int,
+        dropout: float,
     ):
         super().__init__()
         if kernel % 2 == 0 or min(width, levels, convolutions) < 1:
@@ -218,8 +218,8 @@ def butt(
 
     The authors' network does not use the metadata. With `metadata_features` above 0 ours adds so many features of
     age, sex, amplitude and, where `metadata_numbers` is 13, of the RR numbers to those of the signal. With
-    `beat_features` above 0, too, and an input that has an average beat, it has a `BeatNetwork`, which
-    alone uses `dropout`.
+    `beat_features` above 0, too, and an input that has an average beat, it has a `BeatNetwork`, which alone uses
+    `dropout`.
     """
     return Butt(
         leads,

@@ -27,6 +27,11 @@ from ..data.classes import SINUS_RHYTHM
 # code.
 BY_RATE = {"426177001": (0.0, 60.0), "427084000": (100.0, math.inf)}
 FEWEST_BEATS = 3  # from which a rate is computed
+# Detection of QRS complexes, see `qrs_places`: the times over which the slope is taken and averaged, and how near two
+# complexes may be. The limit is the steepness that `STEEPEST_PART` of the samples exceed, of which a complex reaches
+# `LEAST_OF_LIMIT`.
+SLOPE_S, SMOOTHING_S, LEAST_DISTANCE_S = 0.032, 0.1, 0.28
+STEEPEST_PART, LEAST_OF_LIMIT = 0.04, 0.4
 # What `rr_numbers` returns. An RR interval is the time between two QRS complexes.
 RR_FIELDS = (
     "RR intervals known",
@@ -127,19 +132,22 @@ def qrs_places(signal: np.ndarray, frequency_hz: float) -> np.ndarray:
     int64 (complexes,)
         The sample in the middle of each complex, in ascending order; none if the sampling is too coarse.
     """
-    step = round(0.032 * frequency_hz)
+    step = round(SLOPE_S * frequency_hz)
     if step < 1 or signal.shape[1] <= step:
         return np.zeros(0, dtype=np.int64)
     with np.errstate(over="ignore", invalid="ignore"):  # a broken recording can overflow: `limit` is checked below
         slope = signal[:, step:] - signal[:, :-step]
         energy = np.einsum("ct,ct->t", slope, slope)
-    steepness = uniform_filter1d(energy, round(0.1 * frequency_hz))
-    place = int(0.96 * (len(steepness) - 1))
+    steepness = uniform_filter1d(energy, round(SMOOTHING_S * frequency_hz))
+    place = int((1 - STEEPEST_PART) * (len(steepness) - 1))
     limit = float(np.partition(steepness, place)[place])  # an artefact is steeper than any heart
     if not 0 < limit < math.inf:
         return np.zeros(0, dtype=np.int64)
     peaks, _ = find_peaks(
-        np.minimum(steepness, limit), height=0.4 * limit, prominence=0.3 * limit, distance=round(0.28 * frequency_hz)
+        np.minimum(steepness, limit),
+        height=LEAST_OF_LIMIT * limit,
+        prominence=0.3 * limit,
+        distance=round(LEAST_DISTANCE_S * frequency_hz),
     )
     return peaks + step // 2  # the slope at sample k is that from k to k + step
 

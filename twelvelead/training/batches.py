@@ -112,11 +112,12 @@ def gather(
     x, metadata = disturb(x.transpose(1, 2), metadata, augmentation, spec.frequency_hz, rng)
     if valid is not None:
         x = torch.where(valid[:, :, None], x, 0.0)
-    known = with_average_beat(x.transpose(1, 2), valid, metadata, spec)
+    x = x.transpose(1, 2)
+    known = with_average_beat(x, valid, metadata, spec)
     if augmentation.beat_dropout and spec.average_beat:
         shown = to_device(rng.random((len(rows), 1)) >= augmentation.beat_dropout, known.device, known.dtype)
-        known = torch.cat([metadata, known[:, metadata.shape[1] :] * shown], dim=1)
-    return x.transpose(1, 2), valid, known
+        known[:, spec.metadata_numbers :] *= shown
+    return x, valid, known
 
 
 def _around_one(

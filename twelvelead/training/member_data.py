@@ -106,9 +106,9 @@ class MemberData:
 
         `rows` lies on the device of the data, int64.
 
-        A network with two heads has logits (rows, 2, classes) in training. A loss that does not tell the two heads
-        apart is computed for each of them, and the mean is returned, so that both learn. One that does gets those of a
-        network.DecisionHead as they are, and of other networks the mean.
+        A network with two heads has logits (rows, 2, classes) in training. Most losses are computed for each head, and
+        the mean is returned, so that both learn. A loss that treats decisions otherwise (`USES_DECISIONS`) gets both
+        heads of a network.DecisionHead, and the mean of the two heads of any other network.
         """
         if logits.dim() == 3 and name in USES_DECISIONS and not self.recipe.network.get("decision_head"):
             logits = logits.mean(dim=1)
