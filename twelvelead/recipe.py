@@ -249,6 +249,9 @@ class Voting:
         on them; thresholds are searched on them and on the real recordings together.
     convention_weight : float
         As many real recordings as all convention recordings together count for, 0 or more; see `convention_part`.
+    other_habits : float
+        Part of the search's objective, from 0 to 1, in which the real recordings count once more, labelled as
+        annotators of other hospitals might have; see synthetic.conventions.as_others_write.
     rate_labels : bool
         The search takes sinus rhythm with a slow or fast heart rate for bradycardia or tachycardia too.
     calibrated : bool
@@ -267,6 +270,7 @@ class Voting:
     shrinkage: float = 0.0
     convention_recordings: int = 0
     convention_weight: float = 0.0
+    other_habits: float = 0.0
     rate_labels: bool = False
     calibrated: bool = False
     at_least_one: bool = False
@@ -333,8 +337,9 @@ class Recipe:
     source : str
         The publication, or where the choices are explained.
     model : str
-        A name in the registry of models/__init__.py; `network` are keyword arguments of that function. One more,
-        `decision_head`, adds a second head with so many hidden units to any network; see models/network.py.
+        A name in the registry of models/__init__.py; `network` are keyword arguments of that function. Two more:
+        `decision_head` adds a second head with so many hidden units to any network, and `limb_lead_line` puts right
+        the scores of recordings without chest leads; see models/network.py.
     label_set : str
         "challenge" for the scored classes of the weights table, "cpsc" for the nine classes of the unofficial phase.
     """

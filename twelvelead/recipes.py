@@ -295,8 +295,16 @@ BUTT = Recipe(
     summary="the default: 11 ResNets with a BUTT head that learn from synthetic hospitals, too, to hold at real ones",
     source=_VICAR_2020 + "; docs/generalisation.md",
     model="butt",
-    # Features of age, sex, amplitude and the RR intervals; filters and hidden units of the network of the average beat.
-    network={**BUTT_2020.network, "metadata_features": 32, "beat_width": 24, "beat_features": 64, "dropout": 0.3},
+    # Features of age, sex, amplitude and the RR intervals; filters and hidden units of the network of the average beat;
+    # scores of recordings without chest leads are put right.
+    network={
+        **BUTT_2020.network,
+        "metadata_features": 32,
+        "beat_width": 24,
+        "beat_features": 64,
+        "dropout": 0.3,
+        "limb_lead_line": True,
+    },
     # Scaling by the recording's own amplitude makes a wrong gain harmless; the high-pass filter removes the baseline.
     # Pieces are as long as most recordings, and their scores are averaged, so that a long recording does not get more
     # diagnoses merely for its length. Exchanged and lost electrodes are corrected for.
@@ -350,6 +358,7 @@ BUTT = Recipe(
         shrinkage=0.3,
         convention_recordings=2000,
         convention_weight=250,
+        other_habits=0.5,
         rate_labels=True,
         calibrated=True,
         at_least_one=True,

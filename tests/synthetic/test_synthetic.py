@@ -25,7 +25,7 @@ from twelvelead.preprocessing.prepare import prepare
 from twelvelead.recipes import get_recipe
 from twelvelead.synthetic import HOSPITALS, draw_recording, hospitals, make_recording, random_diagnoses, write_hospital
 from twelvelead.synthetic.beats import p_waves, ventricular_beats
-from twelvelead.synthetic.conventions import Convention, draw_convention, truth
+from twelvelead.synthetic.conventions import Convention, as_others_write, draw_convention, truth
 from twelvelead.synthetic.diagnoses import CODES, UNSCORED, contradiction
 from twelvelead.synthetic.ectopy import PATTERNS, add_atrial_beats, add_ventricular_beats
 from twelvelead.synthetic.heart import DOWER, TWELVE, seen_by
@@ -963,6 +963,29 @@ def test_a_convention_writes_some_of_the_truth_and_sinus_rhythm_in_its_own_way()
     assert named(Convention("always", frozenset()).written(frozenset(["STach"]), 120)) == {"NSR", "STach"}
     rng = np.random.default_rng(0)
     assert {draw_convention(rng).sinus for _ in range(100)} == set(written)
+
+
+def test_others_leave_out_labels_of_real_recordings_and_add_none():
+    """In the shares in which hospitals are drawn: 0.7 never write a prolonged PR interval, all write fibrillation."""
+    names = ("NSR", "LPR", "AF", "LAD")
+    codes = tuple(CODES[name] for name in names)
+    labels = np.tile([[1, 1, 0, 0], [1, 0, 0, 0], [0, 0, 1, 1], [1, 0, 0, 1]], (1000, 1)).astype(bool)
+    before = labels.copy()
+    others = as_others_write(labels, codes, seed=4)
+    assert np.array_equal(labels, before) and not (others & ~labels).any()
+    of_all = {name: others[:, k].sum() / labels[:, k].sum() for k, name in enumerate(names)}
+    assert of_all["AF"] == 1 and abs(of_all["LPR"] - 0.3) < 0.05 and abs(of_all["LAD"] - 0.7) < 0.05
+    alone, beside = others[1::4, 0].mean(), others[0::4, 0].mean()
+    assert abs(alone - 0.9) < 0.03  # a tenth of the hospitals never write sinus rhythm
+    assert abs(beside - (0.5 + 0.4 * 0.7)) < 0.05  # two fifths write it alone, which it is where LPR is left out
+    assert np.array_equal(others, as_others_write(labels, codes, seed=4))
+    assert not np.array_equal(others, as_others_write(labels, codes, seed=5))
+
+
+def test_others_leave_classes_alone_that_the_generator_does_not_know():
+    labels = np.ones((200, 2), dtype=bool)
+    others = as_others_write(labels, ("59118001", CODES["LPR"]), seed=0)  # right bundle branch block, of the nine
+    assert others[:, 0].all() and 20 < others[:, 1].sum() < 100
 
 
 def test_what_cannot_be_drawn_is_refused_in_one_line():

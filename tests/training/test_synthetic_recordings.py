@@ -118,6 +118,23 @@ def test_thresholds_follow_the_conventions_by_the_weight_that_the_recipe_gives_t
     assert thresholds("half", with_conventions(SMALL, 40, 20)) != alone
 
 
+@pytest.mark.slow
+def test_thresholds_also_hold_for_what_others_would_write_and_the_log_and_card_say_so(hospital, tmp_path):
+    def given(name, part):
+        recipe = dataclasses.replace(SMALL, voting=dataclasses.replace(SMALL.voting, other_habits=part))
+        headers, lines = find_recordings(hospital), []
+        train_ensemble(
+            headers, tmp_path / name, recipe, CLASSES, root=hospital, seed=3, device="cpu", jobs=1, log=lines.append
+        )
+        assert ("as annotators of other habits might label them" in " ".join(lines)) == bool(part)
+        assert ("others might have labelled" in (tmp_path / name / "MODEL_CARD.md").read_text()) == bool(part)
+        thresholds = json.loads((tmp_path / name / "thresholds.json").read_text())["ensemble"]
+        return np.array(list(thresholds["thresholds"].values()))
+
+    alone, others = given("alone", 0.0), given("others", 1.0)
+    assert not np.array_equal(alone, others)
+
+
 @settings(deadline=None, max_examples=50)
 @given(
     st.none() | st.floats(0, 0.9),

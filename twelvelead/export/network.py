@@ -14,7 +14,7 @@ from torch import nn
 
 from ..errors import UserError
 from ..inference.average_beat import with_average_beat
-from ..models.network import FilledLeads, fill_leads
+from ..models.network import FilledLeads, LimbLeadLine, fill_leads
 from ..recipe import Input
 
 # Architectures that cannot be exported, and the operation because of which they cannot.
@@ -39,7 +39,9 @@ class ExportableMember(nn.Module):
     def __init__(self, model: nn.Module, spec: Input):
         super().__init__()
         self.spec = spec
-        self.model = EliminatingFilledLeads(model) if isinstance(model, FilledLeads) else model
+        if isinstance(model, LimbLeadLine):
+            model.network = _exportable(model.network)
+        self.model = _exportable(model)
 
     def forward(self, x: torch.Tensor, valid: torch.Tensor, metadata: torch.Tensor) -> torch.Tensor:
         """Float32 (1, batch, classes) from x (batch, channels, time), valid (batch, time), metadata (batch, 7 or 13).
@@ -48,6 +50,10 @@ class ExportableMember(nn.Module):
         """
         known = with_average_beat(x, valid, metadata, self.spec)
         return torch.sigmoid(self.model(x, valid, known))[None]
+
+
+def _exportable(model: nn.Module) -> nn.Module:
+    return EliminatingFilledLeads(model) if isinstance(model, FilledLeads) else model
 
 
 class EliminatingFilledLeads(nn.Module):

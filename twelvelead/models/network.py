@@ -11,9 +11,12 @@ from torch import nn
 from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from ..data.leads import LEADS
 from ..recipes import AnyRecipe, Recipe
 from . import build
 from .layers import ConvNorm, ConvNormReLU
+
+CHEST_LEADS = slice(LEADS.index("V1"), LEADS.index("V6") + 1)
 
 
 class DecisionHead(nn.Module):
@@ -50,6 +53,50 @@ class DecisionHead(nn.Module):
         hidden = F.leaky_relu(self.hidden(diagnoses.detach()[:, :, None, None]))
         decisions = self.head(hidden.flatten(1))
         return torch.stack([diagnoses, decisions], dim=1) if self.training else decisions
+
+
+class ClassLine(nn.Module):
+    """A line for each class, logit → slope · logit + intercept, stored with the weights. A new one changes nothing."""
+
+    slope: torch.Tensor
+    intercept: torch.Tensor
+
+    def __init__(self, classes: int):
+        super().__init__()
+        self.register_buffer("slope", torch.ones(classes))
+        self.register_buffer("intercept", torch.zeros(classes))
+
+    def forward(self, logits: torch.Tensor) -> torch.Tensor:
+        """Logits (batch, classes) on the line of their class."""
+        return self.slope * logits + self.intercept
+
+
+class LimbLeadLine(nn.Module):
+    """A network whose scores of recordings without chest leads mean what those of twelve leads mean.
+
+    Thresholds are found on recordings of twelve leads. Where the chest leads are missing a network is less sure, and
+    gives some classes too often and others too seldom. So the logits of such recordings are moved along a line for each
+    class. It takes no part in training; training/limb_leads.py fits it to the finished weights.
+
+    Parameters
+    ----------
+    network : nn.Module
+        (x, valid, metadata) → logits (batch, classes), with the twelve leads in x.
+    classes : int
+    """
+
+    def __init__(self, network: nn.Module, classes: int):
+        super().__init__()
+        self.network, self.line = network, ClassLine(classes)
+
+    def forward(
+        self, x: torch.Tensor, valid: torch.Tensor | None = None, metadata: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        logits = self.network(x, valid, metadata)
+        if self.training:
+            return logits
+        has_chest = (x[:, CHEST_LEADS] != 0).any(dim=2).any(dim=1)  # batch
+        return torch.where(has_chest[:, None], logits, self.line(logits))
 
 
 class Standardised(nn.Module):
@@ -151,12 +198,14 @@ def fuse(model: nn.Module) -> nn.Module:
 def new_model(recipe: Recipe, classes: int) -> nn.Module:
     """The recipe's network with random weights from torch's global generator.
 
-    Among the options of the network, `decision_head` is not one of the architecture: it is the number of hidden units
-    of a `DecisionHead` around it, and 0 or absent for none.
+    Among the options of the network, two are not of the architecture: `decision_head` is the number of hidden units of
+    a `DecisionHead` around it, and `limb_lead_line` says whether it has a `LimbLeadLine`. 0 or absent for none.
     """
     channels = recipe.input.channels
     options = dict(recipe.network)
-    decision_features = options.pop("decision_head", 0)
+    decision_features, has_line = options.pop("decision_head", 0), options.pop("limb_lead_line", False)
+    if has_line and channels != len(LEADS):
+        raise TypeError("limb_lead_line needs an input of the twelve leads")
     if options.get("metadata_features"):  # other networks ignore the metadata, or use those of the person alone
         options["metadata_numbers"] = recipe.input.metadata_numbers
     if options.get("beat_features"):
@@ -168,6 +217,8 @@ def new_model(recipe: Recipe, classes: int) -> nn.Module:
         model = Standardised(model, channels)
     if recipe.input.fill_leads:
         model = FilledLeads(model, channels, recipe.input.metadata_numbers if recipe.input.average_beat else None)
+    if has_line:
+        model = LimbLeadLine(model, classes)
     return model
 
 

@@ -2,10 +2,12 @@
 
 codes = truth(findings, rate)                          # everything that holds
 codes = draw_convention(rng).written(findings, rate)   # as one hospital has it
+labels = as_others_write(labels, codes, seed)          # real recordings, as annotators of other habits would write them
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -95,3 +97,34 @@ def draw_convention(rng: np.random.Generator) -> Convention:
     """A hospital's convention."""
     sinus = str(rng.choice(["beside", "always", "alone", "never"], p=[0.3, 0.2, 0.4, 0.1]))
     return Convention(sinus, frozenset(name for name, share in _LEFT_OUT.items() if rng.uniform() < share))
+
+
+def as_others_write(labels: np.ndarray, codes: Sequence[str], seed: int) -> np.ndarray:
+    """The labels of real recordings as annotators of other hospitals might have written them.
+
+    A convention is drawn for each recording. What it leaves out is taken away, and sinus rhythm stays beside another
+    label only where the convention writes it there. Nothing is added: what the recording's own annotators did not write
+    is not known.
+
+    Parameters
+    ----------
+    labels : bool (recordings, classes)
+        Not changed.
+    codes : sequence of str
+        SNOMED CT code of each class. Classes that are not among `CODES` stay as they are.
+    seed : int
+
+    Returns
+    -------
+    bool (recordings, classes)
+    """
+    rng = np.random.default_rng(seed)
+    column = {name: codes.index(code) for name, code in CODES.items() if code in codes}
+    result = np.array(labels, dtype=bool)
+    sinus = column.get("NSR")
+    for row in result:
+        convention = draw_convention(rng)
+        row[[column[name] for name in sorted(convention.left_out) if name in column]] = False
+        if sinus is not None and (convention.sinus == "never" or (convention.sinus == "alone" and row.sum() > 1)):
+            row[sinus] = False
+    return result

@@ -29,6 +29,7 @@ from ..recipes import Recipe, scale_phases
 from .averaging import average
 from .epoch import seed_of, train_epoch
 from .fine_tuning import Start, copy_weights
+from .limb_leads import fit_limb_lead_line
 from .member_data import MemberData, fit_input_statistics, validate
 from .schedule import epochs_of
 from .time_budget import in_words
@@ -256,14 +257,15 @@ def _line_of(row: dict[str, Any], epochs: int) -> str:
 
 def _result(state: TrainingState, member_data: MemberData, convention_rows: np.ndarray) -> TrainedMember:
     """The best weights, and their scores of the validation recordings and of the convention rows."""
+    data, spec = member_data.data, member_data.recipe.input
     state.model.load_state_dict(state.best)
-    state.model.eval()
+    fit_limb_lead_line(state.model.eval(), data, member_data.validation_rows, spec)
 
     def scores_of(rows: np.ndarray) -> np.ndarray:
         if len(rows) == 0:
             return np.zeros((0, member_data.labels.shape[1]), dtype=np.float32)
-        return predict(state.model, member_data.data, rows, member_data.recipe.input)
+        return predict(state.model, data, rows, spec)
 
     scores, convention_scores = scores_of(member_data.validation_rows), scores_of(convention_rows)
-    weights = {name: tensor.detach().cpu().clone() for name, tensor in state.best.items()}
+    weights = {name: tensor.detach().cpu().clone() for name, tensor in state.model.state_dict().items()}
     return TrainedMember(weights, scores, convention_scores, state.history)

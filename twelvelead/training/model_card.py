@@ -143,7 +143,10 @@ def model_card(facts: Facts) -> str:
         "the mean of the members' scores" if voting.thresholds == "ensemble" else "each member, whose majority counts"
     )
     conventions = voting.convention_recordings if voting.convention_weight else 0
-    beside = f", and {conventions} synthetic ones of hospitals that write in other ways" if conventions else ""
+    twice = ", counted once as labelled and once as others might have labelled it" if voting.other_habits else ""
+    beside = (
+        f"{twice}, and {conventions} synthetic ones of hospitals that write in other ways" if conventions else twice
+    )
     stages = ", ".join(f"{stage} {value:.3f}" for stage, value in facts.threshold_stages)
     if voting.thresholds == "members" and len(facts.parts) > 1:
         used = "each member; how many of them have to agree is in `thresholds.json`"

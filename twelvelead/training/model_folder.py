@@ -27,6 +27,7 @@ from ..inference.model_files import format_of, manifest_of, member_path, names_o
 from ..models.network import parameters_of
 from ..plots.progress import draw_progress, write_history
 from ..recipes import JoinedRecipe, to_dict
+from ..synthetic.conventions import as_others_write
 from ..thresholds.decisions import decide
 from ..thresholds.objectives import Objective, joined, metric_name, objective_of
 from ..thresholds.probabilities import LogisticMap, fit_probabilities
@@ -65,6 +66,7 @@ class ModelFolder:
         # Metrics of the user's own classes count known labels alone. The Challenge's take unknown ones for absent.
         self.scored = self.known if run.classes.are_own else None
         self.truth = self.first.threshold_labels(self.labels)
+        self.truth_of_others = self._truth_of_others() if run.recipe.voting.other_habits else None
         added = (self.truth & ~self.labels)[self.first.rows].sum(axis=0)
         self.added = {code: int(count) for code, count in zip(run.classes.codes, added) if count}
         if self.added:
@@ -82,6 +84,12 @@ class ModelFolder:
         manifest = manifest_of(run.folder)
         self.keeps_other_model = bool(manifest.get("complete")) and manifest.get("key") != self.run.model_key
         self.collect_finished()
+
+    def _truth_of_others(self) -> np.ndarray:
+        """`truth` as annotators of other hospitals might have written it, of the rows that may be out of bag."""
+        result, rows = self.truth.copy(), self.first.rows
+        result[rows] = as_others_write(result[rows], self.run.classes.codes, self.run.seed)
+        return result
 
     def collect_finished(self) -> None:
         """Takes in members that have been finished since the last call, and notes how much time was used."""
@@ -139,11 +147,15 @@ class ModelFolder:
     ) -> tuple[Objective, float]:
         """The metric of scores (rows, classes) of these rows and of scores of the convention rows, as a function.
 
-        And the part that the convention rows have in it, from 0 to 1.
+        These rows count twice if the recipe says so: as they are labelled, and as others might have labelled them. The
+        second result is the part that the convention rows have, from 0 to 1.
         """
-        classes, conventions = self.run.classes, self.first.convention_rows
+        classes, conventions, voting = self.run.classes, self.first.convention_rows, self.run.recipe.voting
         objective = objective_of(classes, self.truth[rows], scores, None if self.scored is None else self.scored[rows])
-        part = self.run.recipe.voting.convention_part(len(rows))
+        if self.truth_of_others is not None:
+            of_others = objective_of(classes, self.truth_of_others[rows], scores)
+            objective = joined(objective, of_others, voting.other_habits)
+        part = voting.convention_part(len(rows))
         if part:
             of_conventions = objective_of(classes, self.labels[conventions], convention_scores)
             objective = joined(objective, of_conventions, part)
@@ -160,9 +172,10 @@ class ModelFolder:
         log_odds = sum(recipes.count(k) / len(recipes) * self.log_odds[k] for k in sorted(set(recipes)))
         thresholds = optimise(objective, voting.threshold_method, self.run.seed, **voting.threshold_options)
         thresholds = shrink(objective, thresholds, (1 - part) * voting.shrinkage, log_odds)
+        twice = " (also as annotators of other habits might label them)" if voting.other_habits else ""
         beside = f" and {len(self.first.convention_rows)} synthetic ones" if part else ""
         self.log(
-            f"{title}: thresholds from {len(rows)} recordings{beside}, {metric_name(self.run.classes)} there: "
+            f"{title}: thresholds from {len(rows)} recordings{twice}{beside}, {metric_name(self.run.classes)} there: "
             + ", ".join(f"{stage} {value:.3f}" for stage, value in thresholds.stages)
         )
         return thresholds

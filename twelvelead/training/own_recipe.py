@@ -56,6 +56,11 @@ def _part_for_own_labels(recipe: Recipe, *, uses_synthetic: bool) -> Recipe:
         synthetic=recipe.synthetic if uses_synthetic else Synthetic(),
         training=dataclasses.replace(recipe.training, phases=phases, unknown_labels="negative"),
         voting=dataclasses.replace(
-            recipe.voting, convention_recordings=0, shrinkage=0.0, rate_labels=False, at_least_one=False
+            recipe.voting,
+            convention_recordings=0,
+            other_habits=0.0,
+            shrinkage=0.0,
+            rate_labels=False,
+            at_least_one=False,
         ),
     )
