@@ -71,7 +71,7 @@ def butt_parameters(
     beat_width=0,
     beat_features=0,
     dropout=0,
-    limb_lead_line=False,
+    few_lead_lines=False,
 ):
     """Counted from the paper's text: stem, levels, top, units; weights, biases, and batch norm's two of each filter.
 

@@ -338,8 +338,8 @@ class Recipe:
         The publication, or where the choices are explained.
     model : str
         A name in the registry of models/__init__.py; `network` are keyword arguments of that function. Two more:
-        `decision_head` adds a second head with so many hidden units to any network, and `limb_lead_line` puts right
-        the scores of recordings without chest leads; see models/network.py.
+        `decision_head` adds a second head with so many hidden units to any network, and `few_lead_lines` puts right
+        the scores of recordings with few leads; see models/network.py.
     label_set : str
         "challenge" for the scored classes of the weights table, "cpsc" for the nine classes of the unofficial phase.
     """

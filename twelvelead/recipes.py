@@ -296,14 +296,14 @@ BUTT = Recipe(
     source=_VICAR_2020 + "; docs/generalisation.md",
     model="butt",
     # Features of age, sex, amplitude and the RR intervals; filters and hidden units of the network of the average beat;
-    # scores of recordings without chest leads are put right.
+    # scores of recordings with few leads are put right.
     network={
         **BUTT_2020.network,
         "metadata_features": 32,
         "beat_width": 24,
         "beat_features": 64,
         "dropout": 0.3,
-        "limb_lead_line": True,
+        "few_lead_lines": True,
     },
     # Scaling by the recording's own amplitude makes a wrong gain harmless; the high-pass filter removes the baseline.
     # Pieces are as long as most recordings, and their scores are averaged, so that a long recording does not get more

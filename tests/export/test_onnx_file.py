@@ -25,7 +25,7 @@ from twelvelead.export.network import NOT_EXPORTABLE, EliminatingFilledLeads, ch
 from twelvelead.export.onnx_file import LARGEST_DIFFERENCE, export, largest_difference, metadata_of_file
 from twelvelead.inference.ensemble import Ensemble, joined_scores, load_ensemble, member_scores
 from twelvelead.inference.predict import stack
-from twelvelead.models.network import FilledLeads, LimbLeadLine, fuse, new_model
+from twelvelead.models.network import FewLeadLines, FilledLeads, fuse, new_model
 from twelvelead.preprocessing.prepare import prepare, windows_of
 from twelvelead.recipes import RECIPES, Input
 from twelvelead.thresholds.probabilities import LogisticMap
@@ -50,8 +50,8 @@ def small_ensemble(name: str, members: int = 2) -> Ensemble:
         model = new_model(recipe, len(classes.codes)).train()
         for filled in (module for module in model.modules() if isinstance(module, FilledLeads)):
             filled.covariance.copy_(covariance_of_leads(member))
-        for moved in (module for module in model.modules() if isinstance(module, LimbLeadLine)):
-            moved.line.intercept.copy_(torch.linspace(-2, 2, len(classes.codes)))
+        for moved in (module for module in model.modules() if isinstance(module, FewLeadLines)):
+            moved.lines.intercept.copy_(torch.linspace(-2, 2, len(classes.codes)))
         with torch.no_grad():
             model(torch.randn(8, recipe.input.channels, 640) * 2 + 1, torch.ones(8, 640, dtype=torch.bool))
         models.append(fuse(model.eval()))

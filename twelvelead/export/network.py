@@ -14,7 +14,7 @@ from torch import nn
 
 from ..errors import UserError
 from ..inference.average_beat import with_average_beat
-from ..models.network import FilledLeads, LimbLeadLine, fill_leads
+from ..models.network import FewLeadLines, FilledLeads, fill_leads
 from ..recipe import Input
 
 # Architectures that cannot be exported, and the operation because of which they cannot.
@@ -39,7 +39,7 @@ class ExportableMember(nn.Module):
     def __init__(self, model: nn.Module, spec: Input):
         super().__init__()
         self.spec = spec
-        if isinstance(model, LimbLeadLine):
+        if isinstance(model, FewLeadLines):
             model.network = _exportable(model.network)
         self.model = _exportable(model)
 

@@ -17,6 +17,7 @@ from . import build
 from .layers import ConvNorm, ConvNormReLU
 
 CHEST_LEADS = slice(LEADS.index("V1"), LEADS.index("V6") + 1)
+FEW_CHEST_LEADS = 2  # recordings with fewer chest leads than these have lines of their own in `FewLeadLines`
 
 
 class DecisionHead(nn.Module):
@@ -55,28 +56,29 @@ class DecisionHead(nn.Module):
         return torch.stack([diagnoses, decisions], dim=1) if self.training else decisions
 
 
-class ClassLine(nn.Module):
-    """A line for each class, logit → slope · logit + intercept, stored with the weights. A new one changes nothing."""
+class ClassLines(nn.Module):
+    """Lines logit → slope · logit + intercept for each class, stored with the weights. New ones change nothing."""
 
     slope: torch.Tensor
     intercept: torch.Tensor
 
-    def __init__(self, classes: int):
+    def __init__(self, lines: int, classes: int):
         super().__init__()
-        self.register_buffer("slope", torch.ones(classes))
-        self.register_buffer("intercept", torch.zeros(classes))
+        self.register_buffer("slope", torch.ones(lines, classes))
+        self.register_buffer("intercept", torch.zeros(lines, classes))
 
-    def forward(self, logits: torch.Tensor) -> torch.Tensor:
-        """Logits (batch, classes) on the line of their class."""
-        return self.slope * logits + self.intercept
+    def forward(self, logits: torch.Tensor, line: int) -> torch.Tensor:
+        """Logits (batch, classes) on that line of their class."""
+        return self.slope[line] * logits + self.intercept[line]
 
 
-class LimbLeadLine(nn.Module):
-    """A network whose scores of recordings without chest leads mean what those of twelve leads mean.
+class FewLeadLines(nn.Module):
+    """A network whose scores of recordings with few leads mean what those of twelve leads mean.
 
-    Thresholds are found on recordings of twelve leads. Where the chest leads are missing a network is less sure, and
-    gives some classes too often and others too seldom. So the logits of such recordings are moved along a line for each
-    class. It takes no part in training; training/limb_leads.py fits it to the finished weights.
+    Thresholds are found on recordings of twelve leads. Without most chest leads a network is less sure, and gives some
+    classes too often and others too seldom. So the logits of recordings without chest leads are moved along a line for
+    each class, and those of recordings with a single one along another. The lines take no part in training;
+    training/few_leads.py fits them to the finished weights.
 
     Parameters
     ----------
@@ -87,7 +89,7 @@ class LimbLeadLine(nn.Module):
 
     def __init__(self, network: nn.Module, classes: int):
         super().__init__()
-        self.network, self.line = network, ClassLine(classes)
+        self.network, self.lines = network, ClassLines(FEW_CHEST_LEADS, classes)
 
     def forward(
         self, x: torch.Tensor, valid: torch.Tensor | None = None, metadata: torch.Tensor | None = None
@@ -95,8 +97,11 @@ class LimbLeadLine(nn.Module):
         logits = self.network(x, valid, metadata)
         if self.training:
             return logits
-        has_chest = (x[:, CHEST_LEADS] != 0).any(dim=2).any(dim=1)  # batch
-        return torch.where(has_chest[:, None], logits, self.line(logits))
+        chest_leads = (x[:, CHEST_LEADS] != 0).any(dim=2).sum(dim=1, keepdim=True)  # batch, 1
+        moved = logits
+        for count in range(FEW_CHEST_LEADS):
+            moved = torch.where(chest_leads == count, self.lines(logits, count), moved)
+        return moved
 
 
 class Standardised(nn.Module):
@@ -199,13 +204,13 @@ def new_model(recipe: Recipe, classes: int) -> nn.Module:
     """The recipe's network with random weights from torch's global generator.
 
     Among the options of the network, two are not of the architecture: `decision_head` is the number of hidden units of
-    a `DecisionHead` around it, and `limb_lead_line` says whether it has a `LimbLeadLine`. 0 or absent for none.
+    a `DecisionHead` around it, and `few_lead_lines` says whether it has `FewLeadLines`. 0 or absent for none.
     """
     channels = recipe.input.channels
     options = dict(recipe.network)
-    decision_features, has_line = options.pop("decision_head", 0), options.pop("limb_lead_line", False)
-    if has_line and channels != len(LEADS):
-        raise TypeError("limb_lead_line needs an input of the twelve leads")
+    decision_features, has_lines = options.pop("decision_head", 0), options.pop("few_lead_lines", False)
+    if has_lines and channels != len(LEADS):
+        raise TypeError("few_lead_lines needs an input of the twelve leads")
     if options.get("metadata_features"):  # other networks ignore the metadata, or use those of the person alone
         options["metadata_numbers"] = recipe.input.metadata_numbers
     if options.get("beat_features"):
@@ -217,8 +222,8 @@ def new_model(recipe: Recipe, classes: int) -> nn.Module:
         model = Standardised(model, channels)
     if recipe.input.fill_leads:
         model = FilledLeads(model, channels, recipe.input.metadata_numbers if recipe.input.average_beat else None)
-    if has_line:
-        model = LimbLeadLine(model, classes)
+    if has_lines:
+        model = FewLeadLines(model, classes)
     return model
 
 

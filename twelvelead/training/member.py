@@ -28,8 +28,8 @@ from ..models.network import accelerated, new_model
 from ..recipes import Recipe, scale_phases
 from .averaging import average
 from .epoch import seed_of, train_epoch
+from .few_leads import fit_few_lead_lines
 from .fine_tuning import Start, copy_weights
-from .limb_leads import fit_limb_lead_line
 from .member_data import MemberData, fit_input_statistics, validate
 from .schedule import epochs_of
 from .time_budget import in_words
@@ -259,7 +259,7 @@ def _result(state: TrainingState, member_data: MemberData, convention_rows: np.n
     """The best weights, and their scores of the validation recordings and of the convention rows."""
     data, spec = member_data.data, member_data.recipe.input
     state.model.load_state_dict(state.best)
-    fit_limb_lead_line(state.model.eval(), data, member_data.validation_rows, spec)
+    fit_few_lead_lines(state.model.eval(), data, member_data.validation_rows, spec)
 
     def scores_of(rows: np.ndarray) -> np.ndarray:
         if len(rows) == 0:
