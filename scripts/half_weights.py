@@ -25,13 +25,20 @@ from twelvelead.errors import UserError  # noqa: E402
 from twelvelead.files import write_json  # noqa: E402
 from twelvelead.inference.ensemble import load_ensemble  # noqa: E402
 from twelvelead.inference.model_files import manifest_of, sealed, whole_model  # noqa: E402
+from twelvelead.models.network import new_model  # noqa: E402
+from twelvelead.recipes import Recipe  # noqa: E402
 from twelvelead.training.publishing import MANIFEST, hashes_of  # noqa: E402
 
 LARGEST = 65504.0  # of half precision
-STATISTICS = ("running_mean", "running_var", "covariance", "mean", "deviation")  # last parts of their names
 
 
-def halved(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+def weights_of(recipe: Recipe, classes: int) -> set[str]:
+    """Names of the tensors of a recipe's network that are weights. The others are statistics and lines of few leads."""
+    with torch.device("meta"):  # tensors that have a shape and no memory
+        return {name for name, _ in new_model(recipe, classes).named_parameters()}
+
+
+def halved(tensors: dict[str, torch.Tensor], weights: set[str]) -> dict[str, torch.Tensor]:
     """The tensors of a member, its weights in half precision; they are not changed.
 
     Raises
@@ -41,7 +48,7 @@ def halved(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """
     result = dict(tensors)
     for name, values in tensors.items():
-        if values.dtype != torch.float32 or name.rpartition(".")[2] in STATISTICS:
+        if name not in weights:
             continue
         if float(values.abs().max()) > LARGEST:
             raise UserError(f"{name} has a weight above {LARGEST:.0f}, the largest number of half precision")
@@ -51,12 +58,13 @@ def halved(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 
 def copy_halved(model: Path, out: Path) -> None:
     """Writes the copy. Raises UserError if `model` holds no whole model, or `out` exists."""
-    load_ensemble(model)  # or says what is wrong with it
+    ensemble = load_ensemble(model)  # or says what is wrong with it
+    weights = [weights_of(recipe, len(ensemble.classes.codes)) for recipe in ensemble.recipe.parts]
     if out.exists():
         raise UserError(f"{out}: is there already")
     shutil.copytree(whole_model(model), out)
-    for path in sorted(out.glob("member_*.safetensors")):
-        save_file(halved(load_file(path)), path)
+    for part, path in zip(ensemble.part_of_model, sorted(out.glob("member_*.safetensors")), strict=True):
+        save_file(halved(load_file(path), weights[part]), path)
         path.chmod(0o644)
     manifest = manifest_of(out)
     write_json(out / MANIFEST, sealed({**manifest, "files": hashes_of(out)}))
