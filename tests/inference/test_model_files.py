@@ -129,7 +129,8 @@ JSON_CHANGES = {
     "rate a text": ("recipe.json", set_at("recipe", "input", "frequency_hz", to="125")),
     "rate NaN": ("recipe.json", set_at("recipe", "input", "frequency_hz", to=float("nan"))),
     "true for a number": ("recipe.json", set_at("recipe", "input", "piece_s", to=True)),
-    "envelopes": (FIRST, set_at("recipe", "input", "envelopes_hz", to=[8.0])),
+    "no lines of few leads": (FIRST, set_at("recipe", "network", "few_lead_lines", to=False)),
+    "envelopes": ("recipe.json", set_at("recipe", "input", "envelopes_hz", to=[8.0])),
     "another label set": ("classes.json", set_at("recipe", "label_set", to="cpsc")),
     "another voting": ("recipe.json", set_at("recipe", "voting", "thresholds", to="members")),
     "recipe null": ("recipe.json", set_at("recipe", to=None)),
@@ -142,7 +143,7 @@ JSON_CHANGES = {
     "members null": ("recipe.json", set_at("members", to=None)),
 }
 # Where JSON_CHANGES names another file than the changed one: what is changed there.
-ELSEWHERE = ("width 30", "width 4000", "envelopes", "another label set", "one member")
+ELSEWHERE = ("width 30", "width 4000", "no lines of few leads", "another label set", "one member")
 CHANGED = {**dict.fromkeys(ELSEWHERE, "recipe.json"), "codes and abbreviations exchanged": "classes.json"}
 
 
@@ -174,14 +175,14 @@ def negative_variance(tensors: dict[str, torch.Tensor]) -> None:
 
 
 TENSOR_CHANGES: dict[str, Callable[[dict[str, torch.Tensor]], object]] = {
-    "NaN": lambda tensors: tensors["covariance"].fill_(torch.nan),
-    "infinite": lambda tensors: tensors["covariance"][3].fill_(-torch.inf),
+    "NaN": lambda tensors: tensors["network.covariance"].fill_(torch.nan),
+    "infinite": lambda tensors: tensors["network.covariance"][3].fill_(-torch.inf),
     "a negative variance": negative_variance,
-    "a tensor too few": lambda tensors: tensors.pop("covariance"),
+    "a tensor too few": lambda tensors: tensors.pop("network.covariance"),
     "a tensor too many": lambda tensors: tensors.update(surplus=torch.zeros(3)),
-    "another name": lambda tensors: tensors.update(covariances=tensors.pop("covariance")),
-    "another shape": lambda tensors: tensors.update(covariance=torch.eye(11)),
-    "another type": lambda tensors: tensors.update(covariance=torch.eye(12, dtype=torch.float64)),
+    "another name": lambda tensors: tensors.update(covariances=tensors.pop("network.covariance")),
+    "another shape": lambda tensors: tensors.update({"network.covariance": torch.eye(11)}),
+    "another type": lambda tensors: tensors.update({"network.covariance": torch.eye(12, dtype=torch.float64)}),
     "counts in half precision": lambda tensors: tensors.update(
         {name: values.half() for name, values in tensors.items() if not values.is_floating_point()}
     ),
@@ -230,7 +231,7 @@ FILE_CHANGES: dict[str, tuple[str, str, Callable[[Path], object]]] = {
     "a list": ("both", "thresholds.json", lambda path: path.write_text("[]")),
     "the other member": ("both", SECOND, lambda path: shutil.copy(path.with_name(FIRST), path)),
     "members exchanged": ("sealed", FIRST, lambda path: exchange(path.parent)),
-    "one weight": ("sealed", SECOND, lambda path: change_tensors(path, lambda t: t["covariance"].add_(1e-3))),
+    "one weight": ("sealed", SECOND, lambda path: change_tensors(path, lambda t: t["network.covariance"].add_(1e-3))),
     "a byte more": ("sealed", "classes.json", lambda path: path.write_bytes(path.read_bytes() + b" ")),
 }
 

@@ -119,7 +119,7 @@ def test_thresholds_follow_the_conventions_by_the_weight_that_the_recipe_gives_t
 
 
 @pytest.mark.slow
-def test_thresholds_also_hold_for_what_others_would_write_and_the_log_and_card_say_so(hospital, tmp_path):
+def test_thresholds_also_hold_for_others_labels_and_the_card_says_so(hospital, tmp_path):
     def given(name, part):
         recipe = dataclasses.replace(SMALL, voting=dataclasses.replace(SMALL.voting, other_habits=part))
         headers, lines = find_recordings(hospital), []

@@ -27,7 +27,8 @@ KEPT_CHEST_LEADS: tuple[tuple[str, ...], ...] = ((), ("V2",))  # for the line of
 SLOPE_SPREAD, INTERCEPT_SPREAD = 0.5, 1.0
 FLATTEST = 0.05  # smallest slope, so that the line always rises
 NEAREST = 1e-6  # a score is kept this far from 0 and 1, where its log-odds are infinite
-CHUNK = 256  # recordings that are copied at a time
+MOST = 2000  # recordings that are scored; a hundred say nearly as much
+CHUNK = 256  # of them that are copied at a time
 
 
 def fit_few_lead_lines(model: nn.Module, data: PackedRecordings, rows: np.ndarray, spec: Input) -> None:
@@ -39,7 +40,8 @@ def fit_few_lead_lines(model: nn.Module, data: PackedRecordings, rows: np.ndarra
         With the twelve leads.
     rows : int array
         Recordings of `data` that the model was not trained on. Those that have no more leads than the copies without
-        some are left out. If none is left, or scores are not finite, the line changes nothing.
+        some are left out, and of more than `MOST` one in every few is taken. If none is left, or scores are not finite,
+        the line changes nothing.
     spec : Input
         The input of the model's recipe.
     """
@@ -47,6 +49,7 @@ def fit_few_lead_lines(model: nn.Module, data: PackedRecordings, rows: np.ndarra
         return
     model.lines.slope.fill_(1)
     model.lines.intercept.fill_(0)
+    rows = rows[:: max(1, -(-len(rows) // MOST))]
     fitted = [_lines(model, data, rows, spec, kept) for kept in KEPT_CHEST_LEADS]
     for line, of_classes in enumerate(fitted):
         for k, (slope, intercept) in enumerate(of_classes):
