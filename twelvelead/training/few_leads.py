@@ -21,7 +21,7 @@ from ..models.network import CHEST_LEADS, FewLeadLines
 from ..recipe import Input
 from ..thresholds.logistic import log_odds, logistic_regression
 
-KEPT_CHEST_LEADS: tuple[tuple[str, ...], ...] = ((), ("V2",))  # for the line of 0 and of 1 chest lead
+KEPT_CHEST_LEADS: tuple[tuple[str, ...], ...] = ((), ("V2",))  # for each line of `FewLeadLines`
 # Slopes and intercepts are normal around 1 and 0 with these spreads. With a hundred recordings and more they hardly
 # matter; with a handful the line stays near the one that changes nothing.
 SLOPE_SPREAD, INTERCEPT_SPREAD = 0.5, 1.0
@@ -50,34 +50,41 @@ def fit_few_lead_lines(model: nn.Module, data: PackedRecordings, rows: np.ndarra
     model.lines.slope.fill_(1)
     model.lines.intercept.fill_(0)
     rows = rows[:: max(1, -(-len(rows) // MOST))]
-    fitted = [_lines(model, data, rows, spec, kept) for kept in KEPT_CHEST_LEADS]
-    for line, of_classes in enumerate(fitted):
-        for k, (slope, intercept) in enumerate(of_classes):
-            model.lines.slope[line, k], model.lines.intercept[line, k] = max(slope, FLATTEST), intercept
+    if len(rows) == 0:
+        return
+    with_all = predict(model, data, rows, spec)
+    for kept in KEPT_CHEST_LEADS:
+        has_lost, with_few = _few_lead_scores(model, data, rows, spec, kept)
+        targets = with_all[has_lost]
+        if len(targets) and np.isfinite(targets).all() and np.isfinite(with_few).all():
+            for k in range(targets.shape[1]):
+                slope, intercept = _line(with_few[:, k], targets[:, k])
+                model.lines.slope[len(kept), k], model.lines.intercept[len(kept), k] = slope, intercept
 
 
-def _lines(
+def _line(scores: np.ndarray, targets: np.ndarray) -> tuple[float, float]:
+    """Slope and intercept by which scores (recordings,) of a class predict other scores of it, in log-odds."""
+    odds = log_odds(scores, NEAREST)
+    columns = np.stack([odds, np.ones_like(odds)])
+    spread = np.array([SLOPE_SPREAD, INTERCEPT_SPREAD])
+    slope, intercept = logistic_regression(columns, targets, centre=np.array([1.0, 0.0]), spread=spread)
+    return max(float(slope), FLATTEST), float(intercept)
+
+
+def _few_lead_scores(
     model: nn.Module, data: PackedRecordings, rows: np.ndarray, spec: Input, kept: Sequence[str]
-) -> list[tuple[float, float]]:
-    """Slope and intercept of each class for recordings with these chest leads; an empty list if nothing can be said."""
-    with_all, with_few = [], []
+) -> tuple[np.ndarray, np.ndarray]:
+    """Which recordings have lost a lead where these chest leads alone are kept, and the scores of those that have.
+
+    Bool (rows,) and float32 (recordings that have lost any, classes).
+    """
+    lost, scores = [], []
     for first in range(0, len(rows), CHUNK):
-        chunk = rows[first : first + CHUNK]
-        copies, has_lost = _with_chest_leads(data, chunk, kept)
+        copies, has_lost = _with_chest_leads(data, rows[first : first + CHUNK], kept)
+        lost.append(has_lost)
         if has_lost.any():
-            with_all.append(predict(model, data, chunk[has_lost], spec))
-            with_few.append(predict(model, copies, np.flatnonzero(has_lost), spec))
-    if not with_all:
-        return []
-    targets, odds = np.concatenate(with_all), log_odds(np.concatenate(with_few), NEAREST)
-    if not (np.isfinite(targets).all() and np.isfinite(odds).all()):
-        return []
-    spread, lines = np.array([SLOPE_SPREAD, INTERCEPT_SPREAD]), []
-    for of_class, target in zip(odds.T, targets.T):
-        columns = np.stack([of_class, np.ones_like(of_class)])
-        slope, intercept = logistic_regression(columns, target, centre=np.array([1.0, 0.0]), spread=spread)
-        lines.append((float(slope), float(intercept)))
-    return lines
+            scores.append(predict(model, copies, np.flatnonzero(has_lost), spec))
+    return np.concatenate(lost), np.concatenate(scores) if scores else np.zeros((0, 0), dtype=np.float32)
 
 
 def _with_chest_leads(
