@@ -23,7 +23,8 @@ from twelvelead.inference.ensemble import labels_of, load_ensemble, member_score
 from twelvelead.inference.predict import predict, stack
 from twelvelead.preprocessing.heart_rate import add_rate_labels
 from twelvelead.preprocessing.prepare import prepare
-from twelvelead.thresholds.objectives import challenge_objective
+from twelvelead.synthetic.conventions import as_others_write
+from twelvelead.thresholds.objectives import challenge_objective, joined
 from twelvelead.thresholds.probabilities import fit_probabilities
 from twelvelead.training.batches import on_device
 from twelvelead.training.store import build_store
@@ -103,7 +104,13 @@ def test_out_of_bag_scores_come_from_members_that_did_not_train_on_the_recording
     np.testing.assert_allclose(ensemble.probabilities.slopes, probabilities.slopes, rtol=1e-3)
     np.testing.assert_allclose(ensemble.probabilities.intercepts, probabilities.intercepts, atol=1e-2)
     mapped = ensemble.probabilities(mean)
-    objective = challenge_objective(truth[bag], mapped, classes.weights, classes.sinus_rhythm)
+    others, labelled = truth.copy(), np.array([bool(codes) for codes in store.codes])
+    seed = json.loads((tiny_model / "recipe.json").read_text())["seed"]
+    others[labelled] = as_others_write(truth[labelled], classes.codes, seed)
+    own, of_others = (
+        challenge_objective(labels[bag], mapped, classes.weights, classes.sinus_rhythm) for labels in (truth, others)
+    )
+    objective = joined(own, of_others, ensemble.recipe.voting.other_habits)
     assert objective(ensemble.thresholds) == pytest.approx(stored["metric_after"]["shrunk"], abs=1e-9)
 
 
