@@ -20,7 +20,7 @@ CLASSES = 3
 SPEC = Input(frequency_hz=125)
 
 
-class MeanOfLeads(torch.nn.Module):
+class OfALimbLead(torch.nn.Module):
     """Logits from a limb lead. Without V2 class 1 lacks 2, and class 2 half; with V2 alone class 0 has 1 more."""
 
     def forward(self, x, valid=None, metadata=None):
@@ -49,7 +49,7 @@ def with_chest_leads(data, kept: tuple[int, ...]):
 
 def test_the_lines_give_back_the_scores_of_twelve_leads():
     data, rows = recordings(700), np.arange(50, 700)
-    model = FewLeadLines(MeanOfLeads(), CLASSES).eval()
+    model = FewLeadLines(OfALimbLead(), CLASSES).eval()
     fit_few_lead_lines(model, data, rows, SPEC)
     np.testing.assert_allclose(model.lines.slope, [[1, 1, 2], [1, 1, 1]], atol=0.1)
     np.testing.assert_allclose(model.lines.intercept, [[0, 2, 0], [-1, 0, 0]], atol=0.1)
@@ -66,7 +66,7 @@ def test_the_lines_give_back_the_scores_of_twelve_leads():
 
 def test_a_few_recordings_move_the_lines_a_little():
     data = recordings(700)
-    far, near = (FewLeadLines(MeanOfLeads(), CLASSES).eval() for _ in range(2))
+    far, near = (FewLeadLines(OfALimbLead(), CLASSES).eval() for _ in range(2))
     fit_few_lead_lines(far, data, np.arange(700), SPEC)
     fit_few_lead_lines(near, data, np.arange(3), SPEC)
     assert 0 < float(near.lines.intercept[0, 1]) < 0.7 * float(far.lines.intercept[0, 1])
@@ -75,7 +75,7 @@ def test_a_few_recordings_move_the_lines_a_little():
 @pytest.mark.parametrize("rows", [[], [3, 4]])
 def test_without_recordings_that_have_chest_leads_the_lines_change_nothing(rows):
     data = recordings(6, without_chest=(3, 4))
-    model = FewLeadLines(MeanOfLeads(), CLASSES).eval()
+    model = FewLeadLines(OfALimbLead(), CLASSES).eval()
     model.lines.intercept.fill_(5)  # as of a model from which training started
     fit_few_lead_lines(model, data, np.array(rows, dtype=np.int64), SPEC)
     assert bool((model.lines.slope == 1).all()) and not model.lines.intercept.any()
@@ -83,14 +83,14 @@ def test_without_recordings_that_have_chest_leads_the_lines_change_nothing(rows)
 
 def test_recordings_without_chest_leads_do_not_move_the_lines():
     data = recordings(40, without_chest=(3, 4, 5))
-    some, all_rows = (FewLeadLines(MeanOfLeads(), CLASSES).eval() for _ in range(2))
+    some, all_rows = (FewLeadLines(OfALimbLead(), CLASSES).eval() for _ in range(2))
     fit_few_lead_lines(all_rows, data, np.arange(40), SPEC)
     fit_few_lead_lines(some, data, np.setdiff1d(np.arange(40), [3, 4, 5]), SPEC)
     torch.testing.assert_close(all_rows.lines.intercept, some.lines.intercept)
 
 
 def test_scores_that_are_no_numbers_leave_the_lines():
-    class Broken(MeanOfLeads):
+    class Broken(OfALimbLead):
         def forward(self, x, valid=None, metadata=None):
             return super().forward(x) * torch.nan
 
@@ -100,7 +100,7 @@ def test_scores_that_are_no_numbers_leave_the_lines():
 
 
 def test_the_lines_take_no_part_in_training():
-    model = FewLeadLines(MeanOfLeads(), CLASSES)
+    model = FewLeadLines(OfALimbLead(), CLASSES)
     model.lines.intercept[0], model.lines.intercept[1] = 5, 3
     x = torch.randn(3, 12, 64)
     x[1, 6:], x[2, 6:11] = 0, 0

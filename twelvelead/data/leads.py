@@ -15,6 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 LEADS = ("I", "II", "III", "aVR", "aVL", "aVF", "V1", "V2", "V3", "V4", "V5", "V6")
+CHEST_LEADS = range(LEADS.index("V1"), len(LEADS))  # their places in LEADS
 
 # The six limb leads, in the order of LEADS, as combinations of I and II (Einthoven, Goldberger), float64 (6, 2):
 # III = II − I, aVR = −(I + II)/2, aVL = I − II/2, aVF = II − I/2.

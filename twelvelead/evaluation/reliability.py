@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..thresholds.logistic import log_odds, logistic_regression
+from ..thresholds.logistic import log_odds, logistic_line, logistic_regression
 from .curves import calibration
 
 NEAREST = 1e-6  # a score is kept this far from 0 and 1, where its log-odds are infinite
@@ -73,6 +73,6 @@ def reliability(labels: np.ndarray, scores: np.ndarray, bins: int = 10) -> Relia
     if labels.min() == labels.max():
         return Reliability(np.nan, np.nan, error)
     odds = log_odds(scores, NEAREST)
-    slope = logistic_regression(np.stack([odds, np.ones_like(odds)]), labels)[0]
+    slope = logistic_line(odds, labels)[0]
     (intercept,) = logistic_regression(np.ones((1, len(odds))), labels, offset=odds)
     return Reliability(float(np.clip(slope, -STEEPEST, STEEPEST)), float(intercept), error)

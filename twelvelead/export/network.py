@@ -39,8 +39,6 @@ class ExportableMember(nn.Module):
     def __init__(self, model: nn.Module, spec: Input):
         super().__init__()
         self.spec = spec
-        if isinstance(model, FewLeadLines):
-            model.network = _exportable(model.network)
         self.model = _exportable(model)
 
     def forward(self, x: torch.Tensor, valid: torch.Tensor, metadata: torch.Tensor) -> torch.Tensor:
@@ -53,6 +51,9 @@ class ExportableMember(nn.Module):
 
 
 def _exportable(model: nn.Module) -> nn.Module:
+    """The model with the estimation of its missing leads, if it has one, in operations of ONNX; changed in place."""
+    if isinstance(model, FewLeadLines):
+        model.network = _exportable(model.network)
     return EliminatingFilledLeads(model) if isinstance(model, FilledLeads) else model
 
 

@@ -48,6 +48,11 @@ class PackedRecordings:
     def device(self) -> torch.device:
         return self.samples.device
 
+    def sample_index(self, rows: np.ndarray) -> torch.Tensor:
+        """Where in `samples` those of these recordings lie, one recording after another; int64, on the device."""
+        pieces = [np.arange(start, start + length) for start, length in zip(self.offsets[rows], self.lengths[rows])]
+        return to_device(np.concatenate(pieces), self.device)
+
 
 def to_device(array: np.ndarray, device: torch.device, dtype: torch.dtype | None = None) -> torch.Tensor:
     """The array as a tensor on a device. The processor does not wait until a GPU has done its earlier work."""

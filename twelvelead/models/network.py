@@ -11,12 +11,11 @@ from torch import nn
 from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from ..data.leads import LEADS
+from ..data.leads import CHEST_LEADS, LEADS
 from ..recipes import AnyRecipe, Recipe
 from . import build
 from .layers import ConvNorm, ConvNormReLU
 
-CHEST_LEADS = slice(LEADS.index("V1"), LEADS.index("V6") + 1)
 FEW_CHEST_LEADS = 2  # recordings with fewer chest leads than these have lines of their own in `FewLeadLines`
 
 
@@ -97,7 +96,8 @@ class FewLeadLines(nn.Module):
         logits = self.network(x, valid, metadata)
         if self.training:
             return logits
-        chest_leads = (x[:, CHEST_LEADS] != 0).any(dim=2).sum(dim=1, keepdim=True)  # batch, 1
+        chest = x[:, CHEST_LEADS.start : CHEST_LEADS.stop]
+        chest_leads = (chest != 0).any(dim=2).sum(dim=1, keepdim=True)  # batch, 1
         moved = logits
         for count in range(FEW_CHEST_LEADS):
             moved = torch.where(chest_leads == count, self.lines(logits, count), moved)

@@ -6,12 +6,12 @@ import math
 
 import numpy as np
 
-from ..data.leads import LEADS, LIMB_FROM_I_II
+from ..data.leads import CHEST_LEADS, LEADS, LIMB_FROM_I_II
 
 # What an exchange of the right and left arm electrodes does to the leads, float32 (12, 12): I is turned over, II and
 # III change places, and so do aVR and aVL. Chest leads stay, because they are measured against the mean of the three
 # limbs.
-ARM_REVERSAL = np.eye(len(LEADS), dtype=np.float32)[[0, 2, 1, 4, 3, 5, *range(6, 12)]]
+ARM_REVERSAL = np.eye(len(LEADS), dtype=np.float32)[[0, 2, 1, 4, 3, 5, *CHEST_LEADS]]
 ARM_REVERSAL[0, 0] = -1
 OPPOSITE = -0.5  # correlation of I with V5 + V6 below which the arm electrodes are taken for exchanged
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import fft
 
+from ..data.leads import CHEST_LEADS
 from .heart import TWELVE
 from .rhythm import Breath
 
@@ -101,7 +102,7 @@ def draw_recorder(rng: np.random.Generator) -> Recorder:
     rates, exchanges = list(_RATES_HZ), list(_EXCHANGES)
     lost: tuple[int, ...] = ()
     if rng.uniform() < 0.03:
-        lost = tuple(int(row) for row in rng.choice(range(6, 12), int(rng.integers(1, 4)), replace=False))
+        lost = tuple(int(row) for row in rng.choice(CHEST_LEADS, int(rng.integers(1, 4)), replace=False))
     return Recorder(
         frequency_hz=float(rates[rng.choice(len(rates), p=list(_RATES_HZ.values()))]),
         mains_hz=float(rng.choice([50, 60])),

@@ -1,7 +1,7 @@
 """Log-odds of scores, and logistic regression.
 
 odds = log_odds(scores)
-slope, intercept = logistic_regression(np.stack([odds, np.ones_like(odds)]), labels)
+slope, intercept = logistic_line(odds, labels)
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def logistic_regression(
     Parameters
     ----------
     columns : float64 (columns, recordings)
-    labels : 0 or 1, (recordings,)
+    labels : from 0 to 1, (recordings,)
     offset : float64 (recordings,) or float
         Added to the log-odds.
     centre, spread : float64 (columns,)
@@ -52,3 +52,13 @@ def logistic_regression(
         if np.abs(step).max() < STILL:
             break
     return coefficients
+
+
+def logistic_line(
+    odds: np.ndarray, labels: np.ndarray, centre: np.ndarray | None = None, spread: np.ndarray | float = np.inf
+) -> np.ndarray:
+    """Slope and intercept, float64 (2,), of the labels' log-odds along `odds`, float64 (recordings,).
+
+    The other parameters are those of `logistic_regression`, and so labels may be probabilities, too.
+    """
+    return logistic_regression(np.stack([odds, np.ones_like(odds)]), labels, centre=centre, spread=spread)

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import expit
 
-from .logistic import log_odds, logistic_regression
+from .logistic import log_odds, logistic_line
 
 NEAREST = 1e-12  # a score is kept this far from 0 and 1, where its log-odds are infinite
 # The slope and the intercept that all classes share are normal around 1 and 0 with these spreads. The first keeps the
@@ -70,12 +70,8 @@ def fit_probabilities(labels: np.ndarray, scores: np.ndarray, known: np.ndarray 
     odds = log_odds(scores, NEAREST)
     counts = np.ones(labels.shape, dtype=bool) if known is None else known
 
-    def line(of_label: np.ndarray, of_score: np.ndarray, centre: np.ndarray, spread: np.ndarray) -> np.ndarray:
-        columns = np.stack([of_score, np.ones_like(of_score)])
-        return logistic_regression(columns, of_label, centre=centre, spread=spread)
-
-    shared = line(labels[counts], odds[counts], np.array([1.0, 0.0]), np.array(SHARED_SPREAD))
-    spread = np.array([SLOPE_SPREAD, INTERCEPT_SPREAD])
-    lines = [line(labels[counts[:, k], k], odds[counts[:, k], k], shared, spread) for k in range(labels.shape[1])]
+    shared = logistic_line(odds[counts], labels[counts], np.array([1.0, 0.0]), np.array(SHARED_SPREAD))
+    spread, of_class = np.array([SLOPE_SPREAD, INTERCEPT_SPREAD]), range(labels.shape[1])
+    lines = [logistic_line(odds[counts[:, k], k], labels[counts[:, k], k], shared, spread) for k in of_class]
     slopes, intercepts = np.array(lines).reshape(-1, 2).T
     return LogisticMap(np.maximum(slopes, FLATTEST), intercepts)

@@ -12,13 +12,11 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from ..data.leads import LEADS
+from ..data.leads import CHEST_LEADS, LEADS
 from ..inference.predict import to_device
 from ..preprocessing.leads import ARM_REVERSAL
 from ..recipe import METADATA
 from ..recipes import Augmentation
-
-CHEST = range(6, 12)
 
 
 def disturb(
@@ -66,7 +64,7 @@ def _kept_leads(batch: int, probability: float, rng: np.random.Generator) -> np.
     kept = np.ones((batch, 12), dtype=np.float32)
     for row in np.flatnonzero(rng.random(batch) < probability):
         count = rng.choice([1, 2, 3, 5, 6])
-        kept[row, rng.choice(CHEST, count, replace=False)] = 0
+        kept[row, rng.choice(CHEST_LEADS, count, replace=False)] = 0
     return kept
 
 

@@ -15,17 +15,17 @@ from collections.abc import Sequence
 import numpy as np
 from torch import nn
 
-from ..data.leads import LEADS
+from ..data.leads import CHEST_LEADS, LEADS
 from ..inference.predict import PackedRecordings, predict, to_device
-from ..models.network import CHEST_LEADS, FewLeadLines
+from ..models.network import FewLeadLines
 from ..recipe import Input
-from ..thresholds.logistic import log_odds, logistic_regression
+from ..thresholds.logistic import log_odds, logistic_line
+from ..thresholds.probabilities import FLATTEST
 
 KEPT_CHEST_LEADS: tuple[tuple[str, ...], ...] = ((), ("V2",))  # for each line of `FewLeadLines`
-# Slopes and intercepts are normal around 1 and 0 with these spreads. With a hundred recordings and more they hardly
-# matter; with a handful the line stays near the one that changes nothing.
-SLOPE_SPREAD, INTERCEPT_SPREAD = 0.5, 1.0
-FLATTEST = 0.05  # smallest slope, so that the line always rises
+# Slope and intercept are normal around those that change nothing, with these spreads. With a hundred recordings and
+# more the spreads hardly matter; with a handful the line stays near the one that changes nothing.
+CENTRE, SPREAD = np.array([1.0, 0.0]), np.array([0.5, 1.0])
 NEAREST = 1e-6  # a score is kept this far from 0 and 1, where its log-odds are infinite
 MOST = 2000  # recordings that are scored; a hundred say nearly as much
 CHUNK = 256  # of them that are copied at a time
@@ -39,9 +39,9 @@ def fit_few_lead_lines(model: nn.Module, data: PackedRecordings, rows: np.ndarra
     data : PackedRecordings
         With the twelve leads.
     rows : int array
-        Recordings of `data` that the model was not trained on. Those that have no more leads than the copies without
-        some are left out, and of more than `MOST` one in every few is taken. If none is left, or scores are not finite,
-        the line changes nothing.
+        Recordings of `data` that the model was not trained on; if they are more than `MOST`, only every second, third
+        and so on is used. A line is fitted to those that have the chest leads that it is for, and others, too. Where
+        there are none, or scores are not finite, it changes nothing.
     spec : Input
         The input of the model's recipe.
     """
@@ -56,27 +56,20 @@ def fit_few_lead_lines(model: nn.Module, data: PackedRecordings, rows: np.ndarra
     for kept in KEPT_CHEST_LEADS:
         has_lost, with_few = _few_lead_scores(model, data, rows, spec, kept)
         targets = with_all[has_lost]
-        if len(targets) and np.isfinite(targets).all() and np.isfinite(with_few).all():
-            for k in range(targets.shape[1]):
-                slope, intercept = _line(with_few[:, k], targets[:, k])
-                model.lines.slope[len(kept), k], model.lines.intercept[len(kept), k] = slope, intercept
-
-
-def _line(scores: np.ndarray, targets: np.ndarray) -> tuple[float, float]:
-    """Slope and intercept by which scores (recordings,) of a class predict other scores of it, in log-odds."""
-    odds = log_odds(scores, NEAREST)
-    columns = np.stack([odds, np.ones_like(odds)])
-    spread = np.array([SLOPE_SPREAD, INTERCEPT_SPREAD])
-    slope, intercept = logistic_regression(columns, targets, centre=np.array([1.0, 0.0]), spread=spread)
-    return max(float(slope), FLATTEST), float(intercept)
+        if not (len(targets) and np.isfinite(targets).all() and np.isfinite(with_few).all()):
+            continue
+        for k, odds in enumerate(log_odds(with_few, NEAREST).T):
+            slope, intercept = logistic_line(odds, targets[:, k], CENTRE, SPREAD)
+            model.lines.slope[len(kept), k] = max(float(slope), FLATTEST)
+            model.lines.intercept[len(kept), k] = float(intercept)
 
 
 def _few_lead_scores(
     model: nn.Module, data: PackedRecordings, rows: np.ndarray, spec: Input, kept: Sequence[str]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Which recordings have lost a lead where these chest leads alone are kept, and the scores of those that have.
+    """Which recordings have these chest leads and others, bool (rows,), and their scores without the others.
 
-    Bool (rows,) and float32 (recordings that have lost any, classes).
+    The scores are float32 (recordings that have them, classes).
     """
     lost, scores = [], []
     for first in range(0, len(rows), CHUNK):
@@ -90,18 +83,16 @@ def _few_lead_scores(
 def _with_chest_leads(
     data: PackedRecordings, rows: np.ndarray, kept: Sequence[str]
 ) -> tuple[PackedRecordings, np.ndarray]:
-    """Copies of recordings whose other chest leads are zero, and which of them have lost any, bool (rows,).
+    """Copies of recordings whose other chest leads are zero, and which recordings have these leads and others.
 
-    A recording that does not have all of the leads that are kept counts as one that has lost none.
+    The latter is bool (rows,).
     """
-    start, lengths = data.offsets[rows], data.lengths[rows]
-    places = np.concatenate([*map(np.arange, start, start + lengths)])
-    index = to_device(places, data.device)
+    index, lengths = data.sample_index(rows), data.lengths[rows]
     samples = data.samples[index]  # a copy
     offsets = np.cumsum(lengths) - lengths
     has_lead = np.logical_or.reduceat((samples != 0).cpu().numpy(), offsets, axis=0)  # rows, leads
     keeps = [LEADS.index(lead) for lead in kept]
-    lost = [k for k in range(CHEST_LEADS.start, CHEST_LEADS.stop) if k not in keeps]
+    lost = [lead for lead in CHEST_LEADS if lead not in keeps]
     samples[:, lost] = 0
     copies = PackedRecordings(
         samples,

@@ -203,9 +203,7 @@ def fit_input_statistics(model: torch.nn.Module, data: PackedRecordings, rows: n
     total = torch.zeros(channels, dtype=torch.float64, device=device)
     products = torch.zeros(channels, channels, dtype=torch.float64, device=device)
     for first in range(0, len(rows), STATISTICS_RECORDINGS):
-        starts, lengths = (array[rows[first : first + STATISTICS_RECORDINGS]] for array in (data.offsets, data.lengths))
-        places = np.concatenate([np.arange(start, start + length) for start, length in zip(starts, lengths)])
-        index = to_device(places, device)
+        index = data.sample_index(rows[first : first + STATISTICS_RECORDINGS])
         samples = data.samples[index].float()
         if data.valid is not None:
             valid = data.valid[index]
