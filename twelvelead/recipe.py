@@ -202,6 +202,9 @@ class Training:
         Epochs without a better validation after which the learning rate is halved; 0 for never.
     early_stopping_patience : int
         Epochs without a better validation after which training ends; 0 for never.
+    beat_epochs : int
+        Passes of the training recordings' average beats through the network of the beat, if there is one. With fewer
+        epochs each of them has several such passes, and one at least; see training/beat_passes.py.
     unknown_labels : str
         A class that a recording's source never annotates counts as "negative", or is "masked" from the loss. With
         "unstated" so are also sinus rhythm where a recording states no rhythm, and the absence of a class that the
@@ -218,6 +221,7 @@ class Training:
     select: str = "metric"
     rate_patience: int = 0
     early_stopping_patience: int = 0
+    beat_epochs: int = 0
     unknown_labels: str = "negative"
 
     @property

@@ -344,6 +344,7 @@ BUTT = Recipe(
         optimizer="adamw",
         weight_decay=0.05,
         largest_class_weight=10.0,
+        beat_epochs=64,
         unknown_labels="unstated",
     ),
     # Half of what members learn from are synthetic recordings of hospitals drawn at random. Thresholds have to hold for

@@ -49,6 +49,7 @@ RANGES: dict[type, dict[str, tuple[float, float]]] = {
         "largest_class_weight": (1e-3, 1e9),
         "rate_patience": (0, 1e6),
         "early_stopping_patience": (0, 1e6),
+        "beat_epochs": (0, 1e6),
     },
     Voting: {
         "members": (1, 1000),

@@ -158,6 +158,13 @@ class FilledLeads(nn.Module):
             x, metadata = fill_leads(x, metadata, present, self.estimates(present).to(x), self.beat_place)
         return self.network(x, valid, metadata)
 
+    def with_filled_beat(self, x: torch.Tensor, metadata: torch.Tensor) -> torch.Tensor:
+        """The metadata as the network gets them: with all leads in the average beat, if there is one."""
+        if self.beat_place is None:
+            return metadata
+        present = (x != 0).any(dim=2)
+        return _fill_beat(metadata, present, self.estimates(present), self.beat_place)
+
     def estimates(self, present: torch.Tensor) -> torch.Tensor:
         """Matrices (batch, leads, leads) that estimate all leads from those that are present, bool (batch, leads)."""
         with torch.autocast(present.device.type, enabled=False):
@@ -183,10 +190,15 @@ def fill_leads(
     """
     x = torch.where(present[:, :, None], x, estimates @ x)
     if metadata is not None and beat_place is not None:
-        numbers, beat = metadata[:, :beat_place], metadata[:, beat_place:].unflatten(1, (-1, x.shape[1]))
-        beat = torch.where(present[:, None, :], beat, beat @ estimates.transpose(1, 2).to(beat))
-        metadata = torch.cat([numbers, beat.flatten(1)], dim=1)
+        metadata = _fill_beat(metadata, present, estimates, beat_place)
     return x, metadata
+
+
+def _fill_beat(metadata: torch.Tensor, present: torch.Tensor, estimates: torch.Tensor, beat_place: int) -> torch.Tensor:
+    """The metadata with the average beat's missing leads; see `fill_leads`."""
+    numbers, beat = metadata[:, :beat_place], metadata[:, beat_place:].unflatten(1, (-1, present.shape[1]))
+    beat = torch.where(present[:, None, :], beat, beat @ estimates.transpose(1, 2).to(beat))
+    return torch.cat([numbers, beat.flatten(1)], dim=1)
 
 
 def fuse(model: nn.Module) -> nn.Module:

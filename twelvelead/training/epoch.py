@@ -18,6 +18,7 @@ from ..inference.predict import to_device
 from ..recipes import Phase
 from .batch_graphs import Backward, BatchGraphs, Part
 from .batches import epoch_order, gather
+from .beat_passes import BeatPasses
 from .member_data import MemberData
 from .training_state import TrainingState
 
@@ -39,6 +40,7 @@ def train_epoch(
     *,
     seeds: list[int],
     position: float = 0.0,
+    beat_passes: int = 1,
     out_of_time: Callable[[], bool] = lambda: False,
     title: str = "",
 ) -> tuple[float, bool]:
@@ -52,6 +54,8 @@ def train_epoch(
         Everything random in this epoch derives from these numbers.
     position : float
         Where the epoch lies in the member's training, from 0 to 1; which recordings it uses may follow from it.
+    beat_passes : int
+        Passes of the average beats through the network of the beat; see beat_passes.py.
     out_of_time : callable
         Asked after every batch; True ends the epoch there.
     title : str
@@ -72,21 +76,20 @@ def train_epoch(
     seen, whole = 0, True
     rows = member_data.rows_of_epoch(position, rng)
     order = epoch_order(data.lengths, rows, recipe.training.batch_size, rng)
+    beats = BeatPasses(state, member_data, phase.loss, beat_passes, seeds)
     for k, rows in enumerate(tqdm(order, desc=title, unit="batch", leave=False, file=sys.stderr, disable=None)):
         state.set_rate(phase, (epochs_before + (k + 1) / len(order)) / phase.epochs)
         x, valid, metadata = gather(data, rows, recipe.input, recipe.augmentation, rng)
         state.zero_gradients()
         for part_loss in _backward(state, member_data, phase.loss, rows, x, valid, metadata):
             total += part_loss * len(rows)
-        if recipe.training.largest_gradient is not None:
-            state.scaler.unscale_(state.optimizer)  # the limit is one of the gradient, not of its scaled copy
-            torch.nn.utils.clip_grad_norm_(state.model.parameters(), recipe.training.largest_gradient)
-        state.scaler.step(state.optimizer)
-        state.scaler.update()
+        state.step()
+        beats.add(x, metadata, rows)
         seen += len(rows)
         if out_of_time():
             whole = False
             break
+    beats.finish()
     return float(total) / seen, whole
 
 
@@ -120,7 +123,7 @@ def _backward(
 
 def backward_of_part(state: TrainingState, member_data: MemberData, loss_name: str, part: Part) -> torch.Tensor:
     """The loss of a part of a batch, whose gradient is added to that of the parameters. Reads no value of a tensor."""
-    with torch.autocast(part.x.device.type, dtype=state.half or torch.bfloat16, enabled=state.half is not None):
+    with state.autocast():
         logits = state.model(part.x, part.valid, part.metadata)
     loss = member_data.loss(loss_name, logits, part.rows) * part.share
     state.scaler.scale(loss).backward()

@@ -27,6 +27,7 @@ from ..inference.predict import PackedRecordings, predict
 from ..models.network import accelerated, new_model
 from ..recipes import Recipe, scale_phases
 from .averaging import average
+from .beat_passes import passes_of_epoch
 from .epoch import seed_of, train_epoch
 from .few_leads import fit_few_lead_lines
 from .fine_tuning import Start, copy_weights
@@ -202,6 +203,8 @@ def _next_epoch(
         epochs_before,
         seeds=[seed, member, state.epoch],
         position=(state.epoch + 0.5) / epochs,
+        # a network that starts from a trained one has seen enough beats
+        beat_passes=1 if state.start else passes_of_epoch(member_data.recipe.training.beat_epochs, epochs),
         out_of_time=out_of_time,
         title=f"member {member} epoch {state.epoch + 1}/{epochs}",
     )

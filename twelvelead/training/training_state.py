@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -112,6 +114,38 @@ class TrainingState:
             if parameter.requires_grad and parameter.grad is None:
                 parameter.grad = torch.zeros_like(parameter)
         self.optimizer.zero_grad(set_to_none=False)
+
+    def autocast(self) -> torch.autocast:
+        """Under it the forward pass computes in the data type `half`; on a CPU it changes nothing."""
+        device = next(self.model.parameters()).device
+        return torch.autocast(device.type, dtype=self.half or torch.bfloat16, enabled=self.half is not None)
+
+    def step(self) -> None:
+        """Changes the parameters by their gradients, which are limited as the recipe says."""
+        limit = self.recipe.training.largest_gradient
+        if limit is not None:
+            self.scaler.unscale_(self.optimizer)  # the limit is one of the gradient, not of its scaled copy
+            torch.nn.utils.clip_grad_norm_(self.model.parameters(), limit)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+
+    @contextmanager
+    def learning(self, part: torch.nn.Module) -> Iterator[None]:
+        """Inside, a step changes the parameters of this part of the network alone. Their gradients begin at zero.
+
+        The optimiser leaves parameters without a gradient as they are. The gradients of the others are put back at the
+        end, so that they keep their memory; see BatchGraphs.
+        """
+        own = set(part.parameters())
+        others = [(parameter, parameter.grad) for parameter in self.model.parameters() if parameter not in own]
+        for parameter, _ in others:
+            parameter.grad = None
+        for parameter in own:
+            if parameter.grad is not None:
+                parameter.grad.zero_()
+        yield
+        for parameter, gradient in others:
+            parameter.grad = gradient
 
     def train_mode(self) -> None:
         """Puts the network into training mode, but for what a start from a trained model keeps as it is."""
