@@ -256,6 +256,9 @@ class Voting:
     other_habits : float
         Part of the search's objective, from 0 to 1, in which the real recordings count once more, labelled as
         annotators of other hospitals might have; see synthetic.conventions.as_others_write.
+    label_draws : int
+        So many times the search draws the labels of the real recordings from their probabilities, and takes these in
+        the place of the annotated ones, so that it finds the thresholds of the largest expected metric; 0 for never.
     rate_labels : bool
         The search takes sinus rhythm with a slow or fast heart rate for bradycardia or tachycardia too.
     calibrated : bool
@@ -275,6 +278,7 @@ class Voting:
     convention_recordings: int = 0
     convention_weight: float = 0.0
     other_habits: float = 0.0
+    label_draws: int = 0
     rate_labels: bool = False
     calibrated: bool = False
     at_least_one: bool = False

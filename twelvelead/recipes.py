@@ -360,6 +360,7 @@ BUTT = Recipe(
         convention_recordings=2000,
         convention_weight=250,
         other_habits=0.5,
+        label_draws=20,
         rate_labels=True,
         calibrated=True,
         at_least_one=True,

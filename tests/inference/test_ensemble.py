@@ -25,7 +25,7 @@ from twelvelead.preprocessing.heart_rate import add_rate_labels
 from twelvelead.preprocessing.prepare import prepare
 from twelvelead.synthetic.conventions import as_others_write
 from twelvelead.thresholds.objectives import challenge_objective, joined
-from twelvelead.thresholds.probabilities import fit_probabilities
+from twelvelead.thresholds.probabilities import draw_labels, fit_probabilities
 from twelvelead.training.batches import on_device
 from twelvelead.training.store import build_store
 
@@ -103,14 +103,15 @@ def test_out_of_bag_scores_come_from_members_that_did_not_train_on_the_recording
     probabilities = fit_probabilities(classes.labels(store.codes)[bag], mean)
     np.testing.assert_allclose(ensemble.probabilities.slopes, probabilities.slopes, rtol=1e-3)
     np.testing.assert_allclose(ensemble.probabilities.intercepts, probabilities.intercepts, atol=1e-2)
-    mapped = ensemble.probabilities(mean)
-    others, labelled = truth.copy(), np.array([bool(codes) for codes in store.codes])
-    seed = json.loads((tiny_model / "recipe.json").read_text())["seed"]
-    others[labelled] = as_others_write(truth[labelled], classes.codes, seed)
+    voting, seed = ensemble.recipe.voting, json.loads((tiny_model / "recipe.json").read_text())["seed"]
+    likely = fit_probabilities(truth[bag], mean)(mean) * truth[bag].any(axis=0)
+    drawn = draw_labels(likely, voting.label_draws, seed)
+    others = as_others_write(drawn, classes.codes, seed)
+    mapped = np.tile(ensemble.probabilities(mean), (voting.label_draws, 1))
     own, of_others = (
-        challenge_objective(labels[bag], mapped, classes.weights, classes.sinus_rhythm) for labels in (truth, others)
+        challenge_objective(labels, mapped, classes.weights, classes.sinus_rhythm) for labels in (drawn, others)
     )
-    objective = joined(own, of_others, ensemble.recipe.voting.other_habits)
+    objective = joined(own, of_others, voting.other_habits)
     assert objective(ensemble.thresholds) == pytest.approx(stored["metric_after"]["shrunk"], abs=1e-9)
 
 

@@ -68,7 +68,16 @@ def test_a_value_of_another_type_is_refused_and_its_field_named(path, value):
         assert path.split(".")[-1] in str(error.value) and "\n" not in str(error.value), (other, str(error.value))
 
 
-INTEGERS = ("batch_size", "rate_patience", "early_stopping_patience", "members", "folds", "epochs")
+INTEGERS = (
+    "batch_size",
+    "rate_patience",
+    "early_stopping_patience",
+    "beat_epochs",
+    "label_draws",
+    "members",
+    "folds",
+    "epochs",
+)
 
 
 @pytest.mark.parametrize(

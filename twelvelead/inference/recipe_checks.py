@@ -60,6 +60,7 @@ RANGES: dict[type, dict[str, tuple[float, float]]] = {
         "convention_recordings": (0, 1e7),
         "convention_weight": (0, 1e9),
         "other_habits": (0, 1),
+        "label_draws": (0, 1000),
     },
     Synthetic: {"recordings": (0, 1e8), "share": (0, 0.999), "least": (0, 1e8), "first": (0, 1), "last": (0, 1)},
     Recipe: {},

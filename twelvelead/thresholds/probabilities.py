@@ -2,6 +2,7 @@
 
     line = fit_probabilities(labels, scores)
     probabilities = line(scores)
+    labels = draw_labels(probabilities, draws=20, seed=0)       # labels that these recordings may have
 
 Class weights in training make the scores of rare classes far too high. The map changes the numbers, so that about a
 tenth of the recordings with a probability of 0.1 has the class. It does not change the order of the recordings within a
@@ -75,3 +76,22 @@ def fit_probabilities(labels: np.ndarray, scores: np.ndarray, known: np.ndarray 
     lines = [logistic_line(odds[counts[:, k], k], labels[counts[:, k], k], shared, spread) for k in of_class]
     slopes, intercepts = np.array(lines).reshape(-1, 2).T
     return LogisticMap(np.maximum(slopes, FLATTEST), intercepts)
+
+
+def draw_labels(probabilities: np.ndarray, draws: int, seed: int) -> np.ndarray:
+    """Labels that the recordings may have: each class by its own probability, in several draws.
+
+    Parameters
+    ----------
+    probabilities : float (recordings, classes)
+    draws : int
+    seed : int
+
+    Returns
+    -------
+    bool (draws · recordings, classes)
+        All recordings of the first draw, then all of the second, and so on.
+    """
+    recordings, classes = probabilities.shape
+    drawn = np.random.default_rng(seed).random((draws, recordings, classes)) < probabilities
+    return drawn.reshape(draws * recordings, classes)

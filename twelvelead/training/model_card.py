@@ -144,6 +144,7 @@ def model_card(facts: Facts) -> str:
     )
     conventions = voting.convention_recordings if voting.convention_weight else 0
     twice = ", counted once as labelled and once as others might have labelled it" if voting.other_habits else ""
+    drawn = ", with labels drawn from their probabilities" if voting.label_draws else ""
     beside = f", and {conventions} synthetic ones of hospitals that write in other ways" if conventions else ""
     stages = ", ".join(f"{stage} {value:.3f}" for stage, value in facts.threshold_stages)
     if voting.thresholds == "members" and len(facts.parts) > 1:
@@ -166,7 +167,7 @@ def model_card(facts: Facts) -> str:
         f"seed {facts.seed}; every number is in `recipe.json`, every epoch in `history.csv`, and who trained on what "
         f"in `splits.json`. Source of the method: {recipe.source}.",
         f"Thresholds are of {used}. They were searched by the method `{voting.threshold_method}` with "
-        f"{facts.threshold_recordings} recordings, each scored by members that had not trained on it{twice}{beside} "
+        f"{facts.threshold_recordings} recordings, each scored by members that had not trained on it{drawn}{twice}{beside} "
         f"(metric after each stage: {stages}).",
         "## What was measured",
         f"{BEGIN}\n{NOT_MEASURED}\n{END}",

@@ -30,7 +30,7 @@ from ..recipes import JoinedRecipe, to_dict
 from ..synthetic.conventions import as_others_write
 from ..thresholds.decisions import decide
 from ..thresholds.objectives import Objective, joined, metric_name, objective_of
-from ..thresholds.probabilities import LogisticMap, fit_probabilities
+from ..thresholds.probabilities import LogisticMap, draw_labels, fit_probabilities
 from ..thresholds.search import Thresholds, optimise, shrink
 from .losses import WEIGHTED, frequency_log_odds
 from .member import TrainedMember
@@ -43,6 +43,7 @@ from .run import AnyRun, TrainingRun
 from .time_budget import Deadline
 
 NOTE_S = 2  # run.json says so often how much time was used
+MOST_DRAWN = 100_000  # recordings of all draws of labels together; their search takes half a minute
 
 
 class ModelFolder:
@@ -66,7 +67,6 @@ class ModelFolder:
         # Metrics of the user's own classes count known labels alone. The Challenge's take unknown ones for absent.
         self.scored = self.known if run.classes.are_own else None
         self.truth = self.first.threshold_labels(self.labels)
-        self.truth_of_others = self._truth_of_others() if run.recipe.voting.other_habits else None
         added = (self.truth & ~self.labels)[self.first.rows].sum(axis=0)
         self.added = {code: int(count) for code, count in zip(run.classes.codes, added) if count}
         if self.added:
@@ -84,12 +84,6 @@ class ModelFolder:
         manifest = manifest_of(run.folder)
         self.keeps_other_model = bool(manifest.get("complete")) and manifest.get("key") != self.run.model_key
         self.collect_finished()
-
-    def _truth_of_others(self) -> np.ndarray:
-        """`truth` as annotators of other hospitals might have written it, of the rows that may be out of bag."""
-        result, rows = self.truth.copy(), self.first.rows
-        result[rows] = as_others_write(result[rows], self.run.classes.codes, self.run.seed)
-        return result
 
     def collect_finished(self) -> None:
         """Takes in members that have been finished since the last call, and notes how much time was used."""
@@ -143,19 +137,25 @@ class ModelFolder:
         )
 
     def _objective(
-        self, rows: np.ndarray, scores: np.ndarray, convention_scores: np.ndarray
+        self, rows: np.ndarray, scores: np.ndarray, convention_scores: np.ndarray, label_draws: int = 0
     ) -> tuple[Objective, float]:
         """The metric of scores (rows, classes) of these rows and of scores of the convention rows, as a function.
 
-        These rows count twice if the recipe says so: as they are labelled, and as others might have labelled them. The
-        second result is the part that the convention rows have, from 0 to 1.
+        With `label_draws` it is the expected metric: labels are drawn so many times from the probabilities that the
+        annotated ones give to the scores. These rows count twice if the recipe says so: as they are labelled, and as
+        others might have labelled them. The second result is the part that the convention rows have, from 0 to 1.
         """
         classes, conventions, voting = self.run.classes, self.first.convention_rows, self.run.recipe.voting
-        objective = objective_of(classes, self.truth[rows], scores, None if self.scored is None else self.scored[rows])
-        if self.truth_of_others is not None:
-            of_others = objective_of(classes, self.truth_of_others[rows], scores)
+        part, truth = voting.convention_part(len(rows)), self.truth[rows]
+        if label_draws and len(rows):
+            # A class that nobody annotated stays without positives.
+            probabilities = fit_probabilities(truth, scores)(scores) * truth.any(axis=0)
+            draws = min(label_draws, max(1, MOST_DRAWN // len(rows)))
+            truth, scores = draw_labels(probabilities, draws, self.run.seed), np.tile(scores, (draws, 1))
+        objective = objective_of(classes, truth, scores, None if self.scored is None else self.scored[rows])
+        if voting.other_habits:
+            of_others = objective_of(classes, as_others_write(truth, classes.codes, self.run.seed), scores)
             objective = joined(objective, of_others, voting.other_habits)
-        part = voting.convention_part(len(rows))
         if part:
             of_conventions = objective_of(classes, self.labels[conventions], convention_scores)
             objective = joined(objective, of_conventions, part)
@@ -166,16 +166,18 @@ class ModelFolder:
     ) -> Thresholds:
         """Thresholds for the scores of these members, (rows, classes), and for their scores of the convention rows."""
         voting = self.run.recipe.voting
-        objective, part = self._objective(rows, scores, convention_scores)
+        objective, part = self._objective(rows, scores, convention_scores, voting.label_draws)
         recipes = [self.run.recipe.part_of_member[member] for member in members]
         # The mean over the members, as their scores are joined; of members of one recipe it is that recipe's own.
         log_odds = sum(recipes.count(k) / len(recipes) * self.log_odds[k] for k in sorted(set(recipes)))
         thresholds = optimise(objective, voting.threshold_method, self.run.seed, **voting.threshold_options)
         thresholds = shrink(objective, thresholds, (1 - part) * voting.shrinkage, log_odds)
+        drawn = " with labels drawn from their probabilities" if voting.label_draws else ""
         twice = " (also as annotators of other habits might label them)" if voting.other_habits else ""
         beside = f" and {len(self.first.convention_rows)} synthetic ones" if part else ""
         self.log(
-            f"{title}: thresholds from {len(rows)} recordings{twice}{beside}, {metric_name(self.run.classes)} there: "
+            f"{title}: thresholds from {len(rows)} recordings{drawn}{twice}{beside}, "
+            f"{metric_name(self.run.classes)} there: "
             + ", ".join(f"{stage} {value:.3f}" for stage, value in thresholds.stages)
         )
         return thresholds
