@@ -167,8 +167,8 @@ def model_card(facts: Facts) -> str:
         f"seed {facts.seed}; every number is in `recipe.json`, every epoch in `history.csv`, and who trained on what "
         f"in `splits.json`. Source of the method: {recipe.source}.",
         f"Thresholds are of {used}. They were searched by the method `{voting.threshold_method}` with "
-        f"{facts.threshold_recordings} recordings, each scored by members that had not trained on it{drawn}{twice}{beside} "
-        f"(metric after each stage: {stages}).",
+        f"{facts.threshold_recordings} recordings, each scored by members that had not trained on it{drawn}{twice}"
+        f"{beside} (metric after each stage: {stages}).",
         "## What was measured",
         f"{BEGIN}\n{NOT_MEASURED}\n{END}",
         "## What it has not seen, and what it must not be used for",
