@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from scipy.special import expit, logit
 
 from twelvelead.evaluation.reliability import reliability
-from twelvelead.thresholds.probabilities import LogisticMap, fit_probabilities
+from twelvelead.thresholds.probabilities import LogisticMap, draw_labels, fit_probabilities
 
 
 def drawn(seed: int, recordings: int, shifts: np.ndarray, slope: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
@@ -71,3 +71,16 @@ def test_the_inverse_takes_probabilities_back_to_scores():
     scores = np.array([[0.0, 0.2, 0.9], [0.5, 1.0, 1e-6]])
     line = LogisticMap(np.array([0.3, 1.0, 2.0]), np.array([-4.0, 0.0, 2.0]))
     np.testing.assert_allclose(line.inverse(line(scores)), scores, rtol=1e-6)
+
+
+def test_drawn_labels_are_as_frequent_as_their_probabilities_and_draws_lie_one_after_another():
+    rng = np.random.default_rng(0)
+    probabilities = rng.random((40, 3))
+    probabilities[:, 2], probabilities[0] = 0.0, [1.0, 0.0, 0.0]
+    labels = draw_labels(probabilities, 2000, 5)
+    assert labels.shape == (80_000, 3) and labels.dtype == bool
+    by_draw = labels.reshape(2000, 40, 3)
+    np.testing.assert_allclose(by_draw.mean(axis=0), probabilities, atol=0.06)
+    assert not labels[:, 2].any() and by_draw[:, 0, 0].all()
+    assert np.array_equal(labels, draw_labels(probabilities, 2000, 5))
+    assert not np.array_equal(labels, draw_labels(probabilities, 2000, 6))

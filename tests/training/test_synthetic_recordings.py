@@ -135,6 +135,24 @@ def test_thresholds_also_hold_for_others_labels_and_the_card_says_so(hospital, t
     assert not np.array_equal(alone, others)
 
 
+@pytest.mark.slow
+def test_thresholds_from_drawn_labels_are_those_of_the_recipe_and_the_card_says_so(hospital, tmp_path):
+    def given(name, draws):
+        recipe = dataclasses.replace(SMALL, voting=dataclasses.replace(SMALL.voting, label_draws=draws))
+        headers, lines = find_recordings(hospital), []
+        train_ensemble(
+            headers, tmp_path / name, recipe, CLASSES, root=hospital, seed=3, device="cpu", jobs=1, log=lines.append
+        )
+        assert ("with labels drawn from their probabilities" in " ".join(lines)) == bool(draws)
+        card = (tmp_path / name / "MODEL_CARD.md").read_text()
+        assert ("with labels drawn from their probabilities" in card) == bool(draws)
+        return json.loads((tmp_path / name / "thresholds.json").read_text())["ensemble"]
+
+    annotated, drawn, again = given("annotated", 0), given("drawn", 5), given("again", 5)
+    assert drawn == again and drawn["thresholds"] != annotated["thresholds"]
+    assert drawn["recordings"] == annotated["recordings"] and drawn["slopes"] == annotated["slopes"]
+
+
 @settings(deadline=None, max_examples=50)
 @given(
     st.none() | st.floats(0, 0.9),
