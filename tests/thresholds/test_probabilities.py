@@ -73,7 +73,7 @@ def test_the_inverse_takes_probabilities_back_to_scores():
     np.testing.assert_allclose(line.inverse(line(scores)), scores, rtol=1e-6)
 
 
-def test_drawn_labels_are_as_frequent_as_their_probabilities_and_draws_lie_one_after_another():
+def test_drawn_labels_are_as_frequent_as_their_probabilities():
     rng = np.random.default_rng(0)
     probabilities = rng.random((40, 3))
     probabilities[:, 2], probabilities[0] = 0.0, [1.0, 0.0, 0.0]

@@ -136,7 +136,7 @@ def test_thresholds_also_hold_for_others_labels_and_the_card_says_so(hospital, t
 
 
 @pytest.mark.slow
-def test_thresholds_from_drawn_labels_are_those_of_the_recipe_and_the_card_says_so(hospital, tmp_path):
+def test_thresholds_from_drawn_labels_differ_and_the_card_says_so(hospital, tmp_path):
     def given(name, draws):
         recipe = dataclasses.replace(SMALL, voting=dataclasses.replace(SMALL.voting, label_draws=draws))
         headers, lines = find_recordings(hospital), []
