@@ -104,32 +104,34 @@ def test_without_real_recordings_convention_rows_are_still_kept_for_thresholds(t
     assert not set(run.rows) & set(run.convention_rows)
 
 
+def searched(hospital, folder, **voting):
+    """The ensemble's part of thresholds.json of `SMALL` with another vote, the model card, and the log."""
+    recipe = dataclasses.replace(SMALL, voting=dataclasses.replace(SMALL.voting, **voting))
+    lines = []
+    headers = find_recordings(hospital)
+    train_ensemble(headers, folder, recipe, CLASSES, root=hospital, seed=3, device="cpu", jobs=1, log=lines.append)
+    ensemble = json.loads((folder / "thresholds.json").read_text())["ensemble"]
+    return ensemble, (folder / "MODEL_CARD.md").read_text(), " ".join(lines)
+
+
 @pytest.mark.slow
 def test_thresholds_follow_the_conventions_by_the_weight_that_the_recipe_gives_them(hospital, tmp_path):
-    def thresholds(name, recipe):
-        headers = find_recordings(hospital)
-        train_ensemble(
-            headers, tmp_path / name, recipe, CLASSES, root=hospital, seed=3, device="cpu", jobs=1, log=quiet
-        )
-        return json.loads((tmp_path / name / "thresholds.json").read_text())["ensemble"]["thresholds"]
+    def thresholds(name, **voting):
+        return searched(hospital, tmp_path / name, **voting)[0]["thresholds"]
 
-    alone = thresholds("alone", SMALL)
-    assert thresholds("none", with_conventions(SMALL, 40, 0)) == alone  # members are the same, and so is the search
-    assert thresholds("half", with_conventions(SMALL, 40, 20)) != alone
+    alone = thresholds("alone")
+    # members are the same, and so is the search
+    assert thresholds("none", convention_recordings=40, convention_weight=0) == alone
+    assert thresholds("half", convention_recordings=40, convention_weight=20) != alone
 
 
 @pytest.mark.slow
 def test_thresholds_also_hold_for_others_labels_and_the_card_says_so(hospital, tmp_path):
     def given(name, part):
-        recipe = dataclasses.replace(SMALL, voting=dataclasses.replace(SMALL.voting, other_habits=part))
-        headers, lines = find_recordings(hospital), []
-        train_ensemble(
-            headers, tmp_path / name, recipe, CLASSES, root=hospital, seed=3, device="cpu", jobs=1, log=lines.append
-        )
-        assert ("as annotators of other habits might label them" in " ".join(lines)) == bool(part)
-        assert ("others might have labelled" in (tmp_path / name / "MODEL_CARD.md").read_text()) == bool(part)
-        thresholds = json.loads((tmp_path / name / "thresholds.json").read_text())["ensemble"]
-        return np.array(list(thresholds["thresholds"].values()))
+        ensemble, card, log = searched(hospital, tmp_path / name, other_habits=part)
+        assert ("as annotators of other habits might label them" in log) == bool(part)
+        assert ("others might have labelled" in card) == bool(part)
+        return np.array(list(ensemble["thresholds"].values()))
 
     alone, others = given("alone", 0.0), given("others", 1.0)
     assert not np.array_equal(alone, others)
@@ -138,15 +140,10 @@ def test_thresholds_also_hold_for_others_labels_and_the_card_says_so(hospital, t
 @pytest.mark.slow
 def test_thresholds_from_drawn_labels_differ_and_the_card_says_so(hospital, tmp_path):
     def given(name, draws):
-        recipe = dataclasses.replace(SMALL, voting=dataclasses.replace(SMALL.voting, label_draws=draws))
-        headers, lines = find_recordings(hospital), []
-        train_ensemble(
-            headers, tmp_path / name, recipe, CLASSES, root=hospital, seed=3, device="cpu", jobs=1, log=lines.append
-        )
-        assert ("with labels drawn from their probabilities" in " ".join(lines)) == bool(draws)
-        card = (tmp_path / name / "MODEL_CARD.md").read_text()
+        ensemble, card, log = searched(hospital, tmp_path / name, label_draws=draws)
+        assert ("with labels drawn from their probabilities" in log) == bool(draws)
         assert ("with labels drawn from their probabilities" in card) == bool(draws)
-        return json.loads((tmp_path / name / "thresholds.json").read_text())["ensemble"]
+        return ensemble
 
     annotated, drawn, again = given("annotated", 0), given("drawn", 5), given("again", 5)
     assert drawn == again and drawn["thresholds"] != annotated["thresholds"]

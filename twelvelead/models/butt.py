@@ -142,6 +142,20 @@ class Butt(nn.Module):
         features = x.amax(dim=(2, 3))  # batch, levels·n
         return class_logits(features, metadata, self.metadata, self.beat, self.head)  # batch, classes
 
+    def beat_logits(self, metadata: torch.Tensor) -> torch.Tensor:
+        """Logits (batch, classes) of the network of the beat alone; no gradient flows into the metadata's features.
+
+        Parameters
+        ----------
+        metadata : (batch, numbers)
+            With the average beat, as `class_logits` takes it. The network must have a network of the beat.
+        """
+        assert self.beat is not None and self.metadata is not None
+        numbers, beat = _parted(metadata, self.metadata)
+        with torch.no_grad():
+            known = self.metadata(numbers)
+        return self.beat(beat, known)
+
 
 # Of the metadata that vary little around a number far from 0: the place of the number and that of the flag that it is
 # known, what it usually is, and how far it lies from that. The RR numbers are scaled already.
@@ -188,16 +202,27 @@ def class_logits(
     """
     if metadata_layer is None:
         return head(features)
-    numbers = cast(nn.Linear, metadata_layer[0]).in_features
     if metadata is None:
         beat_numbers = 0 if beat_network is None else beat_network.numbers
-        metadata = features.new_zeros(len(features), numbers + beat_numbers)
-    known = metadata_layer(metadata[:, :numbers])
+        metadata = features.new_zeros(len(features), _numbers_of(metadata_layer) + beat_numbers)
+    numbers, beat = _parted(metadata, metadata_layer)
+    known = metadata_layer(numbers)
     logits = head(torch.cat([features, known], dim=1))
     if beat_network is None:
         return logits
-    both = torch.stack([logits, beat_network(metadata[:, numbers:], known)], dim=1)
+    both = torch.stack([logits, beat_network(beat, known)], dim=1)
     return both if beat_network.training else both.mean(dim=1)
+
+
+def _numbers_of(metadata_layer: nn.Sequential) -> int:
+    """How many numbers of the metadata the layer takes."""
+    return cast(nn.Linear, metadata_layer[0]).in_features
+
+
+def _parted(metadata: torch.Tensor, metadata_layer: nn.Sequential) -> tuple[torch.Tensor, torch.Tensor]:
+    """The numbers that the layer takes, and the average beat behind them."""
+    count = _numbers_of(metadata_layer)
+    return metadata[:, :count], metadata[:, count:]
 
 
 def butt(

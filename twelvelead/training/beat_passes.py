@@ -11,8 +11,6 @@ are there already, so that a pass through it alone is cheap.
 
 from __future__ import annotations
 
-from typing import cast
-
 import numpy as np
 import torch
 from torch import nn
@@ -72,21 +70,18 @@ class BeatPasses:
                 self._step(metadata[to_device(places, metadata.device)], rows[places])
 
     def _step(self, metadata: torch.Tensor, rows: np.ndarray) -> None:
-        network, state = cast(Butt, self._network), self._state
-        beat, layer = cast(nn.Module, network.beat), cast(nn.Sequential, network.metadata)
-        with state.learning(beat):
+        network, state = self._network, self._state
+        assert network is not None and network.beat is not None  # without it nothing is kept
+        with state.learning(network.beat):
             with state.autocast():
-                numbers = cast(nn.Linear, layer[0]).in_features
-                with torch.no_grad():
-                    known = layer(metadata[:, :numbers])
-                logits = beat(metadata[:, numbers:], known)
+                logits = network.beat_logits(metadata)
             loss = self._member_data.loss(self._loss_name, logits, to_device(rows, metadata.device))
             state.scaler.scale(loss).backward()
             state.step()
 
 
 def beat_reader(model: nn.Module) -> Butt | None:
-    """The network in a model that sees the average beat and can learn from it; None if there is none."""
+    """The network inside the model's wrappers, if it has a network of the beat; otherwise None."""
     for module in model.modules():
         if isinstance(module, Butt) and module.beat is not None:
             return module
@@ -94,5 +89,5 @@ def beat_reader(model: nn.Module) -> Butt | None:
 
 
 def passes_of_epoch(beat_epochs: int, epochs: int) -> int:
-    """How often each of so many epochs passes its beats through the network, so that these are `beat_epochs` passes."""
+    """Passes in each epoch, of which there are `epochs`, to come near to `beat_epochs` passes in all; 1 at least."""
     return max(1, round(beat_epochs / epochs))

@@ -203,7 +203,7 @@ def _next_epoch(
         epochs_before,
         seeds=[seed, member, state.epoch],
         position=(state.epoch + 0.5) / epochs,
-        # a network that starts from a trained one has seen enough beats
+        # A network that starts from a trained one has seen enough beats.
         beat_passes=1 if state.start else passes_of_epoch(member_data.recipe.training.beat_epochs, epochs),
         out_of_time=out_of_time,
         title=f"member {member} epoch {state.epoch + 1}/{epochs}",

@@ -141,9 +141,10 @@ class ModelFolder:
     ) -> tuple[Objective, float]:
         """The metric of scores (rows, classes) of these rows and of scores of the convention rows, as a function.
 
-        With `label_draws` it is the expected metric: labels are drawn so many times from the probabilities that the
-        annotated ones give to the scores. These rows count twice if the recipe says so: as they are labelled, and as
-        others might have labelled them. The second result is the part that the convention rows have, from 0 to 1.
+        With `label_draws` it is the expected metric: from the scores and the annotated labels follows how likely each
+        class is in each recording, and labels are drawn so many times from these probabilities. These rows count twice
+        if the recipe says so: as they are labelled, and as others might have labelled them. The second result is the
+        part that the convention rows have, from 0 to 1.
         """
         classes, conventions, voting = self.run.classes, self.first.convention_rows, self.run.recipe.voting
         part, truth = voting.convention_part(len(rows)), self.truth[rows]
