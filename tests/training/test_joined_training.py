@@ -10,8 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
-from comparing import contents
+from comparing import contents, threads_of_each
 
 import team_code
 import twelvelead
@@ -131,14 +130,8 @@ def test_a_joined_training_that_was_killed_goes_on_to_the_same_model(model, hosp
 
 def test_processes_share_the_members_of_all_recipes(hospital, tmp_path):
     trained(hospital, tmp_path / "two", workers=2)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(
-        max(1, threads // 2)
-    )  # as many as each of two processes has: on some machines s4 rounds by it
-    try:
+    with threads_of_each(2):
         trained(hospital, tmp_path / "one")
-    finally:
-        torch.set_num_threads(threads)
     assert contents(tmp_path / "two") == contents(tmp_path / "one")
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from comparing import contents
+from comparing import contents, threads_of_each
 
 from twelvelead.cli import main
 from twelvelead.commands import WEIGHTS, train
@@ -114,7 +114,7 @@ def test_members_train_on_their_own_stratified_part_with_patients_on_one_side():
 @pytest.mark.parametrize("processes", ["1", "2"])
 @pytest.mark.parametrize("epochs_before_the_kill", [1, 2])
 def test_training_killed_from_outside_continues_to_the_same_model(
-    hospital, tiny_model, tmp_path, processes, epochs_before_the_kill
+    hospital, tiny_settings, tmp_path, processes, epochs_before_the_kill
 ):
     """SIGKILL once so many checkpoints were written; then the same command again."""
     folder = tmp_path / "model"
@@ -132,7 +132,9 @@ def test_training_killed_from_outside_continues_to_the_same_model(
     assert (folder / ".work").is_dir()
     again = start(hospital, folder, "--workers", processes)
     assert again.wait() == 0, again.stderr.read()
-    assert contents(folder) == contents(tiny_model)
+    with threads_of_each(int(processes)):
+        train(hospital, tmp_path / "whole", tiny_settings)
+    assert contents(folder) == contents(tmp_path / "whole")
 
 
 @pytest.mark.parametrize("after_members", [1, 2])
