@@ -29,7 +29,7 @@ from shared import markdown
 
 from twelvelead.data.sources import source_of
 from twelvelead.evaluation.metrics import challenge_metric
-from twelvelead.inference.ensemble import thresholds_of_mean
+from twelvelead.inference.ensemble import thresholds_of_scores
 from twelvelead.inference.model_files import Description, read_description
 from twelvelead.recalibration.frequencies import adapted_mean
 from twelvelead.recalibration.posterior import (
@@ -90,7 +90,7 @@ def cases(experiment: Path, pool_below: int) -> Iterator[Case]:
             seen = set(sources[rows].tolist()) & trained_sources
             line = model.probabilities
             of_mean = scores[rows] if line is None else line.inverse(scores[rows])
-            cuts = thresholds_of_mean(model)
+            cuts = thresholds_of_scores(model, of_mean)
             local = Local(
                 margins_of(of_mean, cuts),
                 of_mean,

@@ -33,6 +33,7 @@ from twelvelead.models.network import new_model
 from twelvelead.preprocessing.prepare import prepare
 from twelvelead.recipes import Recipe, get_recipe, to_dict
 from twelvelead.training.batches import gather
+from twelvelead.training.beat_passes import passes_of_epoch
 
 CLASSES = scored_classes(load_weights(ROOT / "weights.csv"))
 
@@ -133,9 +134,12 @@ def make_model(folder: Path, headers: list[Path], members: int = 11, width: int 
 
 
 def with_epochs(recipe: Recipe, epochs: int) -> Recipe:
-    """The recipe with only its first phase, of so many epochs, and without averaging of weights."""
-    phase = replace(recipe.training.phases[0], epochs=epochs)
-    return replace(recipe, training=replace(recipe.training, phases=(phase,), averaged_epochs=0))
+    """The recipe with only its first phase, of so many epochs, each as in the whole recipe, and without averaging."""
+    training = recipe.training
+    phase = replace(training.phases[0], epochs=epochs)
+    # As many passes of the average beat in each epoch as there are in the whole recipe.
+    passes = passes_of_epoch(training.beat_epochs, sum(each.epochs for each in training.phases))
+    return replace(recipe, training=replace(training, phases=(phase,), averaged_epochs=0, beat_epochs=epochs * passes))
 
 
 # -------------------------------------------------------------------------------------------------------------

@@ -45,7 +45,9 @@ def hospital(
     labels[:, list(never)] = False
     if alone:
         labels[:, SINUS] &= labels.sum(axis=1) == 1
-    return Local(margins_of(scores, thresholds), scores, thresholds, labels, WEIGHTS, SINUS)
+    return Local(
+        margins_of(scores, thresholds), scores, np.broadcast_to(thresholds, scores.shape), labels, WEIGHTS, SINUS
+    )
 
 
 def own_hospital(count: int, seed: int, metric: str, moved: float | np.ndarray = 0.0, unknown: float = 0.0) -> OwnLocal:

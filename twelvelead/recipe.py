@@ -259,6 +259,11 @@ class Voting:
     label_draws : int
         So many times the search draws the labels of the real recordings from their probabilities, and takes these in
         the place of the annotated ones, so that it finds the thresholds of the largest expected metric; 0 for never.
+    context_part : float
+        From 0 to 1: how far the thresholds of a recording are moved from those of the model to those of the largest
+        expected metric in this recording, in which others have the share `other_habits`; see thresholds/context.py. It
+        needs thresholds of the "ensemble", and convention recordings, from which probabilities are learned beside the
+        real ones.
     rate_labels : bool
         The search takes sinus rhythm with a slow or fast heart rate for bradycardia or tachycardia too.
     calibrated : bool
@@ -279,6 +284,7 @@ class Voting:
     convention_weight: float = 0.0
     other_habits: float = 0.0
     label_draws: int = 0
+    context_part: float = 0.0
     rate_labels: bool = False
     calibrated: bool = False
     at_least_one: bool = False

@@ -361,6 +361,7 @@ BUTT = Recipe(
         convention_weight=250,
         other_habits=0.5,
         label_draws=20,
+        context_part=0.75,
         rate_labels=True,
         calibrated=True,
         at_least_one=True,

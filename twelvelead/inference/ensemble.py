@@ -25,6 +25,7 @@ from ..errors import UserError
 from ..models.network import accelerated, fuse, new_model
 from ..recipes import AnyRecipe, Input, Recipe
 from ..terminal import printable, warn
+from ..thresholds.context import Context
 from ..thresholds.decisions import Rules, at_least_one_label, decide, vote
 from ..thresholds.probabilities import LogisticMap
 from ..thresholds.uncertainty import disagreement, margins_of, margins_of_votes, uncertainty
@@ -57,6 +58,8 @@ class Ensemble:
     device : torch.device
     rules : Rules or None
         What else decides about labels; None for a model that decides by thresholds alone.
+    context : Context or None
+        What moves the thresholds of a recording; None if all recordings have those of the model.
     tally : Tally
         What happened to the recordings that team_code.run_model classified with it.
     """
@@ -72,6 +75,7 @@ class Ensemble:
     probabilities: LogisticMap | None
     device: torch.device
     rules: Rules | None = None
+    context: Context | None = None
     tally: Tally = field(default_factory=Tally, compare=False)
 
     @property
@@ -160,7 +164,8 @@ def labels_of(ensemble: Ensemble, scores: np.ndarray) -> np.ndarray:
         each = decide(scores, ensemble.member_thresholds[:, None, :])
         labels, cuts = vote(each, ensemble.votes), ensemble.member_thresholds.mean(axis=0)
     else:
-        labels, cuts = decide(mean, ensemble.thresholds), ensemble.thresholds
+        cuts = thresholds_of_recordings(ensemble, scores)
+        labels = decide(mean, cuts)
     if ensemble.rules is not None:
         return ensemble.rules.apply(labels, mean, cuts, voting.at_least_one)
     return at_least_one_label(labels, mean, cuts) if voting.at_least_one else labels
@@ -188,7 +193,27 @@ def margins_to_thresholds(ensemble: Ensemble, scores: np.ndarray) -> np.ndarray:
     """
     if ensemble.recipe.voting.thresholds == "members":
         return margins_of_votes(scores, ensemble.member_thresholds, ensemble.votes)
-    return margins_of(scores.mean(axis=0), thresholds_of_mean(ensemble))
+    mean = scores.mean(axis=0)
+    return margins_of(mean, thresholds_of_scores(ensemble, mean))
+
+
+def thresholds_of_recordings(ensemble: Ensemble, scores: np.ndarray) -> np.ndarray:
+    """The thresholds of what the model reports of each recording, float64 (recordings, classes), from member scores.
+
+    For a model whose members do not vote, see `joined_scores`. Without a context all recordings have the same ones.
+    """
+    mean = scores.mean(axis=0)
+    if ensemble.context is None:
+        return np.broadcast_to(ensemble.thresholds, mean.shape)
+    return as_probabilities(ensemble, thresholds_of_scores(ensemble, mean))
+
+
+def thresholds_of_scores(model: Ensemble | Description, mean: np.ndarray) -> np.ndarray:
+    """The thresholds of the members' mean score of each recording, float64 of its shape, (recordings, classes)."""
+    thresholds = thresholds_of_mean(model)
+    if model.context is None:
+        return np.broadcast_to(thresholds, mean.shape)
+    return model.context.thresholds(mean, thresholds)
 
 
 def thresholds_of_mean(model: Ensemble | Description) -> np.ndarray:
@@ -200,7 +225,8 @@ def thresholds_of_mean(model: Ensemble | Description) -> np.ndarray:
 def member_labels(ensemble: Ensemble, scores: np.ndarray) -> np.ndarray:
     """Labels bool (members, recordings, classes) that each member would give alone, from scores of the same shape."""
     voting, rules = ensemble.recipe.voting, ensemble.rules
-    cuts = ensemble.member_thresholds[:, None, :] if voting.thresholds == "members" else ensemble.thresholds
+    by_member = voting.thresholds == "members"
+    cuts = ensemble.member_thresholds[:, None, :] if by_member else thresholds_of_recordings(ensemble, scores)
     scores = as_probabilities(ensemble, scores)
     labels = decide(scores, cuts, voting.at_least_one and rules is None)
     return labels if rules is None else rules.apply(labels, scores, cuts, voting.at_least_one)
@@ -272,6 +298,7 @@ def load_ensemble(
         description.probabilities,
         device,
         description.rules,
+        description.context,
         Tally(fallback="no class" if description.classes.are_own else "sinus rhythm"),
     )
 

@@ -33,7 +33,9 @@ from ..errors import UserError
 from ..files import read_bytes
 from ..recipes import AnyRecipe, JoinedRecipe, recipe_from_dict
 from ..terminal import printable
+from ..thresholds.context import Context
 from ..thresholds.decisions import Rules
+from ..thresholds.expected import Habits
 from ..thresholds.objectives import OWN_METRICS
 from ..thresholds.probabilities import LogisticMap
 from .recipe_checks import check_recipe
@@ -48,6 +50,7 @@ RENAMED_SINCE_2 = {
     "training": {"halve_after": "rate_patience", "stop_after": "early_stopping_patience"},
     "network": {"side_features": "metadata_features"},
 }
+MOST_HABITS = 100  # of annotators, in thresholds.json
 MOST_JSON_BYTES = 16 * 2**20  # of recipe.json, classes.json and thresholds.json, which have some kilobytes
 MOST_HEADER_BYTES = 4 * 2**20  # of a weights file, for the names and shapes of its tensors
 
@@ -77,6 +80,8 @@ class Description:
         From the mean score to probabilities. `thresholds` are of probabilities then.
     rules : Rules or None
         What else decides about labels; None if nothing does.
+    context : Context or None
+        What moves the thresholds of a recording; None if all recordings have those of the model.
     """
 
     folder: Path
@@ -91,6 +96,7 @@ class Description:
     votes: int | None
     probabilities: LogisticMap | None
     rules: Rules | None
+    context: Context | None
 
 
 def whole_model(folder: Path) -> Path:
@@ -188,6 +194,7 @@ def read_description(folder: Path) -> Description:
         decision.votes,
         decision.probabilities,
         decision.rules,
+        decision.context,
     )
 
 
@@ -339,6 +346,7 @@ class _Decision(NamedTuple):
     votes: int | None
     probabilities: LogisticMap | None
     rules: Rules | None
+    context: Context | None
 
 
 def _decision(
@@ -367,11 +375,31 @@ def _decision(
         damaged(path, f"votes must be a number from 1 to {len(members)}")
     ensemble, line = values.get("ensemble"), None
     thresholds = in_order("ensemble", ensemble)
+
+    def map_of(name: str, part: Any) -> LogisticMap:
+        slopes = in_order(f"the slopes{name}", part, "slopes", 1e-6, 1e6)
+        return LogisticMap(slopes, in_order(f"the intercepts{name}", part, "intercepts", -1e6, 1e6))
+
+    def habits_of(part: dict[str, Any]) -> Habits:
+        share = _numbers(path, "the share of habits", [part.get("share")], 1, most=1)[0]
+        alone = part.get("only_alone")
+        if alone is not None and alone not in classes.codes:
+            damaged(path, "the habits name a code that is not in classes.json")
+        place = None if alone is None else classes.codes.index(alone)
+        return Habits(float(share), in_order("the habits", part, "written"), place)
+
     if recipe.voting.calibrated:
-        slopes = in_order("the slopes", ensemble, "slopes", 1e-6, 1e6)
-        line = LogisticMap(slopes, in_order("the intercepts", ensemble, "intercepts", -1e6, 1e6))
+        line = map_of("", ensemble)
     rules = _rules(path, values["rules"], classes) if "rules" in values else None
-    return _Decision(thresholds, np.stack(each), votes, line, rules)
+    context, part = None, values["ensemble"].get("context")
+    if part is not None:
+        reference, line_of_context = in_order("the context", part, "reference"), map_of(" of the context", part)
+        listed = part.get("habits")
+        if not isinstance(listed, list) or not 1 <= len(listed) <= MOST_HABITS:
+            damaged(path, f"the habits must be a list of at most {MOST_HABITS}")
+        habits = tuple(habits_of(each if isinstance(each, dict) else {}) for each in listed)
+        context = Context(recipe.voting.context_part, reference, line_of_context, habits, classes.weights)
+    return _Decision(thresholds, np.stack(each), votes, line, rules, context)
 
 
 def _rules(path: Path, values: Any, classes: Classes) -> Rules:

@@ -60,6 +60,7 @@ RANGES: dict[type, dict[str, tuple[float, float]]] = {
         "convention_recordings": (0, 1e7),
         "convention_weight": (0, 1e9),
         "other_habits": (0, 1),
+        "context_part": (0, 1),
         "label_draws": (0, 1000),
     },
     Synthetic: {"recordings": (0, 1e8), "share": (0, 0.999), "least": (0, 1e8), "first": (0, 1), "last": (0, 1)},
@@ -104,6 +105,8 @@ def _check_single(recipe: Recipe) -> None:
     _check_fields(recipe, "")
     if recipe.voting.calibrated and recipe.voting.thresholds != "ensemble":
         raise UserError('voting.calibrated needs voting.thresholds to be "ensemble"')
+    if recipe.voting.context_part and recipe.voting.thresholds != "ensemble":
+        raise UserError('voting.context_part needs voting.thresholds to be "ensemble"')
     if not recipe.training.phases:
         raise UserError("training.phases is empty; there must be one at least")
     spec = recipe.input

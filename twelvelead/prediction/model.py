@@ -31,6 +31,7 @@ from ..inference.ensemble import (
     load_ensemble,
     member_labels,
     member_scores,
+    thresholds_of_recordings,
 )
 from ..inference.predict import stack
 from ..preprocessing.prepare import prepare
@@ -233,11 +234,13 @@ def _class_results(ensemble: Ensemble, scores: np.ndarray, labels: np.ndarray) -
     classes, voting = ensemble.classes, ensemble.recipe.voting
     by_member = voting.thresholds == "members"
     joint = joined_scores(ensemble, scores[:, None])[0]
-    cuts = ensemble.member_thresholds if by_member else ensemble.thresholds
+    if by_member:
+        cuts, shown = ensemble.member_thresholds, ensemble.member_thresholds.mean(axis=0)
+    else:
+        cuts = shown = thresholds_of_recordings(ensemble, scores[:, None])[0]
     each = as_probabilities(ensemble, scores)
     alone = decide(each, cuts) if ensemble.rules is None else member_labels(ensemble, scores[:, None])[:, 0]
     agreeing = (alone == labels).sum(axis=0)
-    shown = ensemble.member_thresholds.mean(axis=0) if by_member else ensemble.thresholds
     names = {code: label for label, code in CPSC.items()}
     results = [
         ClassResult(

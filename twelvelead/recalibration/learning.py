@@ -17,7 +17,7 @@ import numpy as np
 
 from ..data.classes import SINUS_RHYTHM
 from ..data.own_labels import as_arrays
-from ..inference.ensemble import Ensemble, margins_to_thresholds, thresholds_of_mean
+from ..inference.ensemble import Ensemble, margins_to_thresholds, thresholds_of_scores
 from ..terminal import printable
 from .frequencies import adapted_mean
 from .own_shifts import OWN_PRIOR, OwnLocal, check_of_shifts, learn_shifts
@@ -111,11 +111,15 @@ def _few(recordings: int) -> list[str]:
 
 def _local(ensemble: Ensemble, scores: np.ndarray, codes: Sequence[tuple[str, ...]]) -> Local:
     voting, classes = ensemble.recipe.voting, ensemble.classes
-    by_member = voting.thresholds == "members"
+    mean = scores.mean(axis=0)
+    if voting.thresholds == "members":
+        cuts = np.broadcast_to(ensemble.member_thresholds.mean(axis=0), mean.shape)
+    else:
+        cuts = thresholds_of_scores(ensemble, mean)
     return Local(
         margins=margins_to_thresholds(ensemble, scores),
-        scores=scores.mean(axis=0),
-        cuts=ensemble.member_thresholds.mean(axis=0) if by_member else thresholds_of_mean(ensemble),
+        scores=mean,
+        cuts=cuts,
         labels=classes.labels(codes),
         weights=classes.weights,
         sinus_rhythm=classes.index.get(SINUS_RHYTHM),

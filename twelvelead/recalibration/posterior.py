@@ -78,7 +78,7 @@ class Local:
         before any rule. See thresholds.uncertainty.margins_of.
     scores : float64 (recordings, classes)
         Mean of the members.
-    cuts : float64 (classes,)
+    cuts : float64 (recordings, classes)
         Thresholds by which scores are divided where a recording without labels gets one.
     labels : bool (recordings, classes)
     weights : float64 (classes, classes)
@@ -105,7 +105,7 @@ class Local:
         return Local(
             self.margins[chosen],
             self.scores[chosen],
-            self.cuts,
+            self.cuts[chosen],
             self.labels[chosen],
             self.weights,
             self.sinus_rhythm,

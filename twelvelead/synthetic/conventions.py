@@ -3,6 +3,7 @@
 codes = truth(findings, rate)                          # everything that holds
 codes = draw_convention(rng).written(findings, rate)   # as one hospital has it
 labels = as_others_write(labels, codes, seed)          # real recordings, as annotators of other habits would write them
+habits = habits_of_annotators(codes, others=0.5)        # the same as probabilities
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..thresholds.expected import Habits
 from .diagnoses import CODES
 
 SINUS = {"NSR", "SB", "STach", "SA"}
@@ -37,6 +39,8 @@ _LEFT_OUT = {
     "SB": 0.1,
     "STach": 0.1,
 }
+# Where hospitals write sinus rhythm, and how many of them; see `Convention`.
+_SINUS_WRITTEN = {"beside": 0.3, "always": 0.2, "alone": 0.4, "never": 0.1}
 
 
 def truth(findings: frozenset[str], rate: float) -> tuple[str, ...]:
@@ -95,7 +99,7 @@ class Convention:
 
 def draw_convention(rng: np.random.Generator) -> Convention:
     """A hospital's convention."""
-    sinus = str(rng.choice(["beside", "always", "alone", "never"], p=[0.3, 0.2, 0.4, 0.1]))
+    sinus = str(rng.choice(list(_SINUS_WRITTEN), p=list(_SINUS_WRITTEN.values())))
     return Convention(sinus, frozenset(name for name, share in _LEFT_OUT.items() if rng.uniform() < share))
 
 
@@ -128,3 +132,31 @@ def as_others_write(labels: np.ndarray, codes: Sequence[str], seed: int) -> np.n
         if sinus is not None and (convention.sinus == "never" or (convention.sinus == "alone" and row.sum() > 1)):
             row[sinus] = False
     return result
+
+
+def habits_of_annotators(codes: Sequence[str], others: float) -> tuple[Habits, ...]:
+    """Those who write what the model's own annotators write, and for the rest annotators of other hospitals.
+
+    The others write as in `as_others_write`, here as probabilities.
+
+    Parameters
+    ----------
+    codes : sequence of str
+        SNOMED CT code of each class.
+    others : float
+        Share of the others, from 0 to 1.
+    """
+    names = {code: name for name, code in CODES.items()}
+    written = np.array([1 - _LEFT_OUT.get(names.get(code, ""), 0.0) for code in codes])
+    own = Habits(1 - others, np.ones(len(codes)))
+    if CODES["NSR"] not in codes:
+        return own, Habits(others, written)
+    sinus = codes.index(CODES["NSR"])
+    without_sinus = written * (np.arange(len(codes)) != sinus)
+    alone, never = _SINUS_WRITTEN["alone"], _SINUS_WRITTEN["never"]
+    return (
+        own,
+        Habits(others * (1 - alone - never), written),
+        Habits(others * alone, written, sinus),
+        Habits(others * never, without_sinus),
+    )

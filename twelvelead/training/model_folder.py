@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -27,7 +27,8 @@ from ..inference.model_files import format_of, manifest_of, member_path, names_o
 from ..models.network import parameters_of
 from ..plots.progress import draw_progress, write_history
 from ..recipes import JoinedRecipe, to_dict
-from ..synthetic.conventions import as_others_write
+from ..synthetic.conventions import as_others_write, habits_of_annotators
+from ..thresholds.context import Context
 from ..thresholds.decisions import decide
 from ..thresholds.objectives import Objective, joined, metric_name, objective_of
 from ..thresholds.probabilities import LogisticMap, draw_labels, fit_probabilities
@@ -44,6 +45,16 @@ from .time_budget import Deadline
 
 NOTE_S = 2  # run.json says so often how much time was used
 MOST_DRAWN = 100_000  # recordings of all draws of labels together; their search takes half a minute
+
+
+class _Decision(NamedTuple):
+    """How the members' mean score becomes labels; see `Ensemble`. With a map, thresholds are of probabilities."""
+
+    members: list[int]
+    thresholds: Thresholds
+    recordings: int  # out of bag, from which all this is found
+    line: LogisticMap | None
+    context: Context | None
 
 
 class ModelFolder:
@@ -77,8 +88,7 @@ class ModelFolder:
         self.results: dict[int, TrainedMember] = {}
         self.thresholds: dict[int, Thresholds] = {}
         self.validation: dict[int, np.ndarray] = {}  # rows that validate each member
-        # members, their thresholds, from how many rows, and the map to probabilities
-        self.ensemble: tuple[list[int], Thresholds, int, LogisticMap | None] | None = None
+        self.decision: _Decision | None = None  # of the members that are done
         self.time_of_note = 0.0
         self.log_odds = [_log_odds(part) if part.recipe.voting.shrinkage else 0.0 for part in run.parts]
         manifest = manifest_of(run.folder)
@@ -183,27 +193,40 @@ class ModelFolder:
         )
         return thresholds
 
-    def _ensemble_thresholds(self) -> tuple[Thresholds, int, LogisticMap | None]:
-        """Thresholds of the members' mean score, from how many recordings, and the map of that score to probabilities.
-
-        With a map the thresholds are those of the probabilities.
+    def _decision_of_mean(self) -> _Decision:
+        """What decides by the members' mean score.
 
         A recording counts if some members did not train on it ("out of bag"), with the mean score of these members.
         """
         members = sorted(self.results)
-        if self.ensemble is None or self.ensemble[0] != members:
+        if self.decision is None or self.decision.members != members:
             rows, scores = self._out_of_bag({member: self.results[member].scores for member in members})
             title = f"out of bag, {len(members)} member{'s' * (len(members) > 1)}"
             # Members score the convention rows alike, as they score a recording that none of them has seen.
             of_conventions = np.mean([self.results[member].convention_scores for member in members], axis=0)
             thresholds = self._optimise(rows, scores, of_conventions, members, title)
-            line = None
+            line, context = None, self._context(rows, scores, of_conventions, thresholds)
             if self.run.recipe.voting.calibrated:
                 known = None if self.known is None else self.known[rows]
                 line = fit_probabilities(self.labels[rows], scores, known)
                 thresholds = replace(thresholds, values=line(thresholds.values))
-            self.ensemble = members, thresholds, len(rows), line
-        return self.ensemble[1:]
+            self.decision = _Decision(members, thresholds, len(rows), line, context)
+        return self.decision
+
+    def _context(
+        self, rows: np.ndarray, scores: np.ndarray, of_conventions: np.ndarray, thresholds: Thresholds
+    ) -> Context | None:
+        """By what the thresholds of a recording are moved; None without convention recordings, or by the recipe.
+
+        Real recordings alone are too few to say how likely each class is at other hospitals.
+        """
+        voting, classes, conventions = self.run.recipe.voting, self.run.classes, self.first.convention_rows
+        if not voting.context_part or classes.year != "2020" or not len(conventions):
+            return None
+        truth = np.concatenate([self.truth[rows], self.labels[conventions]])
+        line = fit_probabilities(truth, np.concatenate([scores, of_conventions]))
+        habits = habits_of_annotators(classes.codes, voting.other_habits)
+        return Context(voting.context_part, thresholds.values, line, habits, classes.weights)
 
     def _out_of_bag(self, values: dict[int, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
         """The members' mean of values of their validation rows, and the rows; see out_of_bag.out_of_bag."""
@@ -238,7 +261,7 @@ class ModelFolder:
         """All files of a model but its weights and recipe.json."""
         run, rows, classes, headers = self.run, self.first.rows, self.run.classes, self.first.store.headers
         members = sorted(self.results)
-        ensemble, recordings, line = self._ensemble_thresholds()
+        decision = self._decision_of_mean()
         # A published recipe's members decide by majority. Those of several recipes are as many as their own vote takes.
         chooses_votes = isinstance(run.recipe, JoinedRecipe) and run.recipe.voting.thresholds == "members"
         write_json(
@@ -255,7 +278,11 @@ class ModelFolder:
                 used=run.recipe.voting.thresholds,
                 **(dict(votes=self._votes()) if chooses_votes else {}),
                 labels_added_by_rate=self.added,
-                ensemble=dict(**self._described(ensemble, recordings), **self._described_map(line)),
+                ensemble=dict(
+                    **self._described(decision.thresholds, decision.recordings),
+                    **self._described_map(decision.line),
+                    **self._described_context(decision.context),
+                ),
                 members={
                     member: self._described(self.thresholds[member], len(self.validation[member])) for member in members
                 },
@@ -271,7 +298,7 @@ class ModelFolder:
         history = [row for member in members for row in self.results[member].history]
         replace_file(snapshot / HISTORY, lambda partial: write_history(history, partial))
         replace_file(snapshot / "progress.png", lambda partial: draw_progress(history, partial))
-        write_text(snapshot / CARD, model_card(self._facts(ensemble, recordings)))
+        write_text(snapshot / CARD, model_card(self._facts(decision.thresholds, decision.recordings)))
 
     def _priors(self) -> np.ndarray:
         """Share of the recordings that have each class, of the user's own of those where it is known; (classes,)."""
@@ -323,6 +350,22 @@ class ModelFolder:
         codes = self.run.classes.codes
         slopes, intercepts = (dict(zip(codes, values.tolist())) for values in (line.slopes, line.intercepts))
         return dict(slopes=slopes, intercepts=intercepts)
+
+    def _described_context(self, context: Context | None) -> dict[str, Any]:
+        """What moves the thresholds of a recording as thresholds.json has it; empty if nothing does."""
+        if context is None:
+            return {}
+        codes = self.run.classes.codes
+        habits = [
+            dict(
+                share=each.share,
+                written=dict(zip(codes, each.written.tolist())),
+                only_alone=None if each.only_alone is None else codes[each.only_alone],
+            )
+            for each in context.habits
+        ]
+        reference = dict(zip(codes, context.reference.tolist()))
+        return dict(context=dict(**self._described_map(context.line), reference=reference, habits=habits))
 
     def _manifest(self, complete: bool, files: dict[str, str]) -> dict[str, Any]:
         """Content of recipe.json, without which there is no model: it names the members, and the hash of each file."""

@@ -60,6 +60,7 @@ def _part_for_own_labels(recipe: Recipe, *, uses_synthetic: bool) -> Recipe:
             convention_recordings=0,
             other_habits=0.0,
             label_draws=0,
+            context_part=0.0,
             shrinkage=0.0,
             rate_labels=False,
             at_least_one=False,
