@@ -27,7 +27,10 @@ KINDS = {  # kind of finding → its words in a note, in the order of the report
     "long": "recordings with long or surplus rows in the output file",
     "unparsable": "recordings with labels or scores that cannot be parsed in the output file",
     "range": "recordings with scores outside [0, 1] or NaN",
-    "order": "recordings with labels that disagree with the order of the scores (no threshold on a code gives them)",
+    "order": (
+        "recordings with labels that disagree with the order of the scores "
+        "(no one threshold on a code gives them; votes and thresholds of each recording can)"
+    ),
     "unknown labels": "recordings labelled with codes that are in no table of the Challenges",
     "unknown outputs": "recordings with outputs for codes that are in no table of the Challenges",
     "other outputs": "recordings with outputs for classes that are not asked for",

@@ -35,7 +35,6 @@ from ..recipes import AnyRecipe, JoinedRecipe, recipe_from_dict
 from ..terminal import printable
 from ..thresholds.context import Context
 from ..thresholds.decisions import Rules
-from ..thresholds.expected import Habits
 from ..thresholds.objectives import OWN_METRICS
 from ..thresholds.probabilities import LogisticMap
 from .recipe_checks import check_recipe
@@ -380,25 +379,23 @@ def _decision(
         slopes = in_order(f"the slopes{name}", part, "slopes", 1e-6, 1e6)
         return LogisticMap(slopes, in_order(f"the intercepts{name}", part, "intercepts", -1e6, 1e6))
 
-    def habits_of(part: dict[str, Any]) -> Habits:
-        share = _numbers(path, "the share of habits", [part.get("share")], 1, most=1)[0]
-        alone = part.get("only_alone")
-        if alone is not None and alone not in classes.codes:
-            damaged(path, "the habits name a code that is not in classes.json")
-        place = None if alone is None else classes.codes.index(alone)
-        return Habits(float(share), in_order("the habits", part, "written"), place)
+    def context_of(part: Any) -> Context:
+        in_order("the context", part, "reference")
+        map_of(" of the context", part)
+        habits = part.get("habits")
+        if not isinstance(habits, list) or not 1 <= len(habits) <= MOST_HABITS:
+            damaged(path, f"the habits must be a list of at most {MOST_HABITS}")
+        for each in habits:
+            in_order("the habits", each, "written")
+            _numbers(path, "the share of habits", [each.get("share")], 1, most=1)
+            if each.setdefault("only_alone", None) not in (None, *classes.codes):
+                damaged(path, "the habits name a code that is not in classes.json")
+        return Context.from_dict(part, recipe.voting.context_part, classes.codes, classes.weights)
 
     if recipe.voting.calibrated:
         line = map_of("", ensemble)
     rules = _rules(path, values["rules"], classes) if "rules" in values else None
-    context, part = None, values["ensemble"].get("context")
-    if part is not None:
-        reference, line_of_context = in_order("the context", part, "reference"), map_of(" of the context", part)
-        listed = part.get("habits")
-        if not isinstance(listed, list) or not 1 <= len(listed) <= MOST_HABITS:
-            damaged(path, f"the habits must be a list of at most {MOST_HABITS}")
-        habits = tuple(habits_of(each if isinstance(each, dict) else {}) for each in listed)
-        context = Context(recipe.voting.context_part, reference, line_of_context, habits, classes.weights)
+    context = context_of(values["ensemble"]["context"]) if "context" in values["ensemble"] else None
     return _Decision(thresholds, np.stack(each), votes, line, rules, context)
 
 

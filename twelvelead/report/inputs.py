@@ -112,6 +112,8 @@ class Inputs:
         Years; NaN if unknown.
     thresholds : float64 (classes,)
         Of the model; NaN where none is known.
+    moved : float64 (recordings, classes), optional
+        Thresholds of each recording, if the model has a context that moves its own; see thresholds/context.py.
     main : str
         Key of the metric that the page shows first: the one that decides the Challenge's ranking; with labels of the
         user's own the one for which the model was trained, or the F-measure where no model is named.
@@ -133,12 +135,17 @@ class Inputs:
     thresholds: np.ndarray
     main: str
     known: np.ndarray | None = None
+    moved: np.ndarray | None = None
     notes: list[str] = field(default_factory=list)
 
     @property
     def are_own(self) -> bool:
         """Whether the classes are labels of the user's own, to which nothing of the Challenge applies."""
         return self.task.year == OWN
+
+    def threshold(self, row: int, place: int) -> float:
+        """The threshold of a class in a recording."""
+        return float(self.thresholds[place] if self.moved is None else self.moved[row, place])
 
     def known_rows(self, place: int) -> np.ndarray:
         """The recordings of which it is known whether they have the class at a place, bool (recordings,)."""
@@ -190,6 +197,7 @@ def read_inputs(request: Request) -> Inputs:
         sexes=sexes,
         ages=ages,
         thresholds=_thresholds(model, request.model, task),
+        moved=_moved_thresholds(model, task, systems[0][1]),
         main=_main_metric(task, model),
         notes=notes,
     )
@@ -307,15 +315,40 @@ def _thresholds(description: Description | None, model: Path | None, task: Task)
     thresholds = np.full(len(task.classes), np.nan)
     if description is None:
         return thresholds
-    index = description.classes.index
+    for place, k in _classes_of_model(description, task).items():
+        thresholds[place] = description.thresholds[k]
+    if np.isnan(thresholds).all():
+        raise UserError(f"{model}: the model has none of the classes that are scored; name the model of these outputs")
+    return thresholds
+
+
+def _classes_of_model(description: Description, task: Task) -> dict[int, int]:
+    """For the place of each class of the task that the model has, its column in the model."""
+    index, columns = description.classes.index, {}
     for place, entry in enumerate(task.classes):
         codes = [entry] if task.year == OWN else entry.split("|")
         known = [index[code] for code in codes if code in index]
         if known:
-            thresholds[place] = description.thresholds[known[0]]
-    if np.isnan(thresholds).all():
-        raise UserError(f"{model}: the model has none of the classes that are scored; name the model of these outputs")
-    return thresholds
+            columns[place] = known[0]
+    return columns
+
+
+def _moved_thresholds(description: Description | None, task: Task, scores: np.ndarray) -> np.ndarray | None:
+    """The thresholds of each recording from the scores (recordings, classes) of all classes; see `Inputs`."""
+    if description is None or description.context is None:
+        return None
+    from ..inference.ensemble import thresholds_of_scores
+
+    columns = _classes_of_model(description, task)
+    place_of = {k: place for place, k in columns.items()}
+    codes, line = description.classes.codes, description.probabilities
+    if len(place_of) < len(codes):  # without the scores of all classes they are not known
+        return None
+    reported = scores[:, [place_of[k] for k in range(len(codes))]]
+    of_mean = thresholds_of_scores(description, reported if line is None else line.inverse(reported))
+    moved = np.full(scores.shape, np.nan)
+    moved[:, list(columns)] = (of_mean if line is None else line(of_mean))[:, list(columns.values())]
+    return moved
 
 
 def _main_metric(task: Task, description: Description | None) -> str:

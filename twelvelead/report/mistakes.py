@@ -120,7 +120,7 @@ def _decisions(inputs: Inputs, row: int) -> list[Decision]:
     for place in np.flatnonzero(inputs.labels[row] | outputs[row]).tolist():
         label, output = bool(inputs.labels[row, place]), bool(outputs[row, place])
         verdict = "right" if label and output else "missed" if label else "wrong"
-        score, threshold = float(scores[row, place]), float(inputs.thresholds[place])
+        score, threshold = float(scores[row, place]), inputs.threshold(row, place)
         decisions.append(Decision(inputs.class_names[place], verdict, score, threshold))
     return sorted(decisions, key=lambda each: (("missed", "wrong", "right").index(each.verdict), -each.score))
 

@@ -53,6 +53,8 @@ class Page:
         Whether the classes are labels of the user's own; nothing is shown then that is the Challenge's alone.
     some_unknown : bool
         Whether some labels are unknown.
+    thresholds_move : bool
+        Whether each recording has thresholds of its own.
     metric_names : dict
         Key → name, in the organizers' order.
     main : str
@@ -83,6 +85,7 @@ class Page:
     year: str
     are_own: bool
     some_unknown: bool
+    thresholds_move: bool
     class_names: list[ClassName]
     metric_names: dict[str, str]
     main: str
@@ -130,6 +133,7 @@ def build_page(request: Request, inputs: Inputs) -> Page:
         year=inputs.task.year,
         are_own=inputs.are_own,
         some_unknown=inputs.known is not None and not bool(inputs.known.all()),
+        thresholds_move=inputs.moved is not None,
         class_names=inputs.class_names,
         metric_names=names,
         main=main,

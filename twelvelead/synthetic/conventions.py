@@ -13,7 +13,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..thresholds.expected import Habits
 from .diagnoses import CODES
 
 SINUS = {"NSR", "SB", "STach", "SA"}
@@ -134,10 +133,11 @@ def as_others_write(labels: np.ndarray, codes: Sequence[str], seed: int) -> np.n
     return result
 
 
-def habits_of_annotators(codes: Sequence[str], others: float) -> tuple[Habits, ...]:
+def habits_of_annotators(codes: Sequence[str], others: float) -> list[tuple[float, np.ndarray, int | None]]:
     """Those who write what the model's own annotators write, and for the rest annotators of other hospitals.
 
-    The others write as in `as_others_write`, here as probabilities.
+    The others write as in `as_others_write`, here as probabilities. Each entry has the values of a
+    `thresholds.expected.Habits`.
 
     Parameters
     ----------
@@ -148,15 +148,15 @@ def habits_of_annotators(codes: Sequence[str], others: float) -> tuple[Habits, .
     """
     names = {code: name for name, code in CODES.items()}
     written = np.array([1 - _LEFT_OUT.get(names.get(code, ""), 0.0) for code in codes])
-    own = Habits(1 - others, np.ones(len(codes)))
+    own = (1 - others, np.ones(len(codes)), None)
     if CODES["NSR"] not in codes:
-        return own, Habits(others, written)
+        return [own, (others, written, None)]
     sinus = codes.index(CODES["NSR"])
     without_sinus = written * (np.arange(len(codes)) != sinus)
     alone, never = _SINUS_WRITTEN["alone"], _SINUS_WRITTEN["never"]
-    return (
+    return [
         own,
-        Habits(others * (1 - alone - never), written),
-        Habits(others * alone, written, sinus),
-        Habits(others * never, without_sinus),
-    )
+        (others * (1 - alone - never), written, None),
+        (others * alone, written, sinus),
+        (others * never, without_sinus, None),
+    ]

@@ -12,7 +12,9 @@ in docs/laboratory-notes.md, "Thresholds of each recording".
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from scipy.special import expit
@@ -73,3 +75,44 @@ class Context:
         expected = self.line.inverse(np.clip(expected, NEAREST, 1 - NEAREST))
         moved = expit(log_odds(model_thresholds) + self.part * (log_odds(expected) - log_odds(self.reference)))
         return np.where((model_thresholds <= 0) | (model_thresholds >= 1), model_thresholds, moved)
+
+    def to_dict(self, codes: Sequence[str]) -> dict[str, Any]:
+        """Its values for a JSON file but for the part and the weights; numbers of classes are by their codes."""
+
+        def by_code(values: np.ndarray) -> dict[str, float]:
+            return dict(zip(codes, values.tolist()))
+
+        habits = [
+            dict(
+                share=each.share,
+                written=by_code(each.written),
+                only_alone=None if each.only_alone is None else codes[each.only_alone],
+            )
+            for each in self.habits
+        ]
+        line = dict(slopes=by_code(self.line.slopes), intercepts=by_code(self.line.intercepts))
+        return dict(**line, reference=by_code(self.reference), habits=habits)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any], part: float, codes: Sequence[str], weights: np.ndarray) -> Context:
+        """The context from the values that `to_dict` gave.
+
+        Raises
+        ------
+        KeyError, TypeError or ValueError
+            If values are missing or of another kind; model_files.py checks those of a model folder.
+        """
+
+        def in_order(numbers: dict[str, float]) -> np.ndarray:
+            return np.array([numbers[code] for code in codes], dtype=np.float64)
+
+        habits = tuple(
+            Habits(
+                float(each["share"]),
+                in_order(each["written"]),
+                None if each["only_alone"] is None else list(codes).index(each["only_alone"]),
+            )
+            for each in values["habits"]
+        )
+        line = LogisticMap(in_order(values["slopes"]), in_order(values["intercepts"]))
+        return cls(part, in_order(values["reference"]), line, habits, np.asarray(weights, dtype=np.float64))

@@ -30,6 +30,7 @@ from ..recipes import JoinedRecipe, to_dict
 from ..synthetic.conventions import as_others_write, habits_of_annotators
 from ..thresholds.context import Context
 from ..thresholds.decisions import decide
+from ..thresholds.expected import Habits
 from ..thresholds.objectives import Objective, joined, metric_name, objective_of
 from ..thresholds.probabilities import LogisticMap, draw_labels, fit_probabilities
 from ..thresholds.search import Thresholds, optimise, shrink
@@ -225,7 +226,7 @@ class ModelFolder:
             return None
         truth = np.concatenate([self.truth[rows], self.labels[conventions]])
         line = fit_probabilities(truth, np.concatenate([scores, of_conventions]))
-        habits = habits_of_annotators(classes.codes, voting.other_habits)
+        habits = tuple(Habits(*values) for values in habits_of_annotators(classes.codes, voting.other_habits))
         return Context(voting.context_part, thresholds.values, line, habits, classes.weights)
 
     def _out_of_bag(self, values: dict[int, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
@@ -281,7 +282,7 @@ class ModelFolder:
                 ensemble=dict(
                     **self._described(decision.thresholds, decision.recordings),
                     **self._described_map(decision.line),
-                    **self._described_context(decision.context),
+                    **({} if decision.context is None else dict(context=decision.context.to_dict(run.classes.codes))),
                 ),
                 members={
                     member: self._described(self.thresholds[member], len(self.validation[member])) for member in members
@@ -350,22 +351,6 @@ class ModelFolder:
         codes = self.run.classes.codes
         slopes, intercepts = (dict(zip(codes, values.tolist())) for values in (line.slopes, line.intercepts))
         return dict(slopes=slopes, intercepts=intercepts)
-
-    def _described_context(self, context: Context | None) -> dict[str, Any]:
-        """What moves the thresholds of a recording as thresholds.json has it; empty if nothing does."""
-        if context is None:
-            return {}
-        codes = self.run.classes.codes
-        habits = [
-            dict(
-                share=each.share,
-                written=dict(zip(codes, each.written.tolist())),
-                only_alone=None if each.only_alone is None else codes[each.only_alone],
-            )
-            for each in context.habits
-        ]
-        reference = dict(zip(codes, context.reference.tolist()))
-        return dict(context=dict(**self._described_map(context.line), reference=reference, habits=habits))
 
     def _manifest(self, complete: bool, files: dict[str, str]) -> dict[str, Any]:
         """Content of recipe.json, without which there is no model: it names the members, and the hash of each file."""
