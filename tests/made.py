@@ -6,6 +6,8 @@ path = write_dat(folder, "A0001", adc(12, 5000, bits=12), "212")    # WFDB
 
 from __future__ import annotations
 
+import json
+import shutil
 import struct
 from pathlib import Path
 
@@ -139,3 +141,29 @@ def encoded(values: np.ndarray, form: str) -> bytes:
             block[2] >> 4,
         )
     return np.stack(packed, axis=1).astype("u1").tobytes()
+
+
+def with_context(model: Path, folder: Path) -> Path:
+    """A copy of a trained model of the default recipe in which each recording's thresholds are moved.
+
+    Models of tests learn from no synthetic recordings, so that they have no context of their own.
+    """
+    from twelvelead.inference.ensemble import thresholds_of_mean
+    from twelvelead.inference.model_files import read_description
+    from twelvelead.synthetic.conventions import habits_of_annotators
+    from twelvelead.thresholds.context import Context
+    from twelvelead.thresholds.expected import Habits
+
+    described = read_description(model)
+    codes, weights = described.classes.codes, described.classes.weights
+    habits = tuple(Habits(*values) for values in habits_of_annotators(codes, 0.5))
+    context = Context(0.75, thresholds_of_mean(described), described.probabilities, habits, weights)
+    shutil.copytree(model, folder)
+    for name, change in (
+        ("thresholds.json", lambda values: values["ensemble"].update(context=context.to_dict(codes))),
+        ("recipe.json", lambda values: [values.pop(key) for key in ("files", "checksum")]),
+    ):
+        values = json.loads((folder / name).read_text())
+        change(values)
+        (folder / name).write_text(json.dumps(values))
+    return folder

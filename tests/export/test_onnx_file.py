@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from made import with_context
 from small_networks import SMALL
 
 from twelvelead.cli import main
@@ -23,7 +24,7 @@ from twelvelead.export import onnx_file
 from twelvelead.export.graph import onnx_model
 from twelvelead.export.network import NOT_EXPORTABLE, EliminatingFilledLeads, check_exportable
 from twelvelead.export.onnx_file import LARGEST_DIFFERENCE, export, largest_difference, metadata_of_file
-from twelvelead.inference.ensemble import Ensemble, joined_scores, load_ensemble, member_scores
+from twelvelead.inference.ensemble import Ensemble, joined_scores, labels_of, load_ensemble, member_scores
 from twelvelead.inference.predict import stack
 from twelvelead.models.network import FewLeadLines, FilledLeads, fuse, new_model
 from twelvelead.preprocessing.prepare import prepare, windows_of
@@ -127,6 +128,26 @@ def test_the_example_of_the_documents_runs_and_prints_every_class(exported, hosp
     exec(code.replace("A0001.hea", header.name), {})
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 24 and all(re.search(r" [01]\.\d{3}( found)?\s*$", line) for line in lines)
+
+
+@pytest.mark.slow
+def test_the_example_finds_what_a_model_with_moved_thresholds_finds(
+    tiny_model, hospital, tmp_path, monkeypatch, capsys
+):
+    pytest.importorskip("onnxruntime", reason="needs the extra `export`")
+    model = with_context(tiny_model, tmp_path / "moved")
+    export(model, tmp_path / "model.onnx", lambda line: None)
+    code = re.search(r"```python\n(.*?)```", (ROOT / "docs" / "export.md").read_text(encoding="utf-8"), re.DOTALL)[1]
+    monkeypatch.chdir(tmp_path)
+    ensemble = load_ensemble(model)
+    at_least_one = dataclasses.replace(ensemble.recipe.voting, at_least_one=False)
+    plain = dataclasses.replace(ensemble, recipe=dataclasses.replace(ensemble.recipe, voting=at_least_one))
+    for header in find_recordings(hospital)[:4]:
+        exec(code.replace("A0001.hea", str(header)), {})
+        found = [line.endswith("found") for line in map(str.rstrip, capsys.readouterr().out.splitlines())]
+        prepared = prepare(read_recording(header), ensemble.recipe.input)
+        scores = member_scores(ensemble, stack([prepared], torch.device("cpu")))
+        assert found == labels_of(plain, scores)[0].tolist()
 
 
 @pytest.mark.slow

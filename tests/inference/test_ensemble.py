@@ -13,13 +13,23 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from made import with_context
 
+import twelvelead
 from twelvelead.commands import WEIGHTS
 from twelvelead.data.classes import load_weights, scored_classes
 from twelvelead.data.folders import find_recordings
 from twelvelead.data.recording import read_recording
 from twelvelead.errors import UserError
-from twelvelead.inference.ensemble import labels_of, load_ensemble, member_scores
+from twelvelead.inference.ensemble import (
+    joined_scores,
+    labels_of,
+    load_ensemble,
+    margins_to_thresholds,
+    member_labels,
+    member_scores,
+    thresholds_of_recordings,
+)
 from twelvelead.inference.predict import predict, stack
 from twelvelead.preprocessing.heart_rate import add_rate_labels
 from twelvelead.preprocessing.prepare import prepare
@@ -71,6 +81,31 @@ def test_labels_follow_the_recipe_by_the_ensembles_thresholds_or_by_vote(tiny_mo
     np.testing.assert_array_equal(labels_of(with_voting(thresholds="members"), scores), (scores >= 0.5).sum(0) >= 2)
     sure = dataclasses.replace(three, thresholds=np.full(24, 0.999))
     assert labels_of(sure, scores).sum(1).tolist() == [1] * 40  # at least one
+
+
+def test_a_context_moves_the_thresholds_of_each_recording(tiny_model, hospital, tmp_path):
+    plain, moved = load_ensemble(tiny_model), load_ensemble(with_context(tiny_model, tmp_path / "moved"))
+    assert plain.context is None and moved.context.part == moved.recipe.voting.context_part == 0.75
+    scores = np.random.default_rng(0).random((2, 40, 24)).astype(np.float32) ** 2
+    cuts, reported = thresholds_of_recordings(moved, scores), joined_scores(moved, scores)
+    assert (thresholds_of_recordings(plain, scores) == plain.thresholds).all()
+    assert np.ptp(cuts, axis=0).max() > 0.05
+    labels = labels_of(moved, scores)
+    assert (
+        labels.any(axis=1).all() and (labels >= (reported >= cuts)).all() and (labels != labels_of(plain, scores)).any()
+    )
+    margins = margins_to_thresholds(moved, scores)
+    decided = (reported >= cuts).any(axis=1)  # the others have the class that is nearest
+    assert ((margins > 0) == labels)[decided].all()
+    both_alike = scores[[0, 0]]
+    np.testing.assert_array_equal(member_labels(moved, both_alike)[0], labels_of(moved, both_alike))
+    # what a recording's thresholds are does not depend on the other recordings
+    np.testing.assert_allclose(thresholds_of_recordings(moved, scores[:, 7:8])[0], cuts[7], rtol=1e-9)
+    [header] = find_recordings(hospital)[:1]
+    model = twelvelead.Model(moved, tmp_path / "moved")
+    result = model.predict(header)
+    own = thresholds_of_recordings(moved, model.scores([read_recording(header)]))[0]
+    assert {each.code: each.threshold for each in result.classes} == pytest.approx(dict(zip(moved.classes.codes, own)))
 
 
 def test_thresholds_are_stored_with_their_gains_for_every_member_and_out_of_bag(tiny_model):

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from made import with_context
 from safetensors.torch import load_file, save_file
 
 from twelvelead.data.folders import find_recordings
@@ -145,6 +146,32 @@ JSON_CHANGES = {
 # Where JSON_CHANGES names another file than the changed one: what is changed there.
 ELSEWHERE = ("width 30", "width 4000", "no lines of few leads", "another label set", "one member")
 CHANGED = {**dict.fromkeys(ELSEWHERE, "recipe.json"), "codes and abbreviations exchanged": "classes.json"}
+
+
+CONTEXT_CHANGES = {
+    "a text": set_at("ensemble", "context", to="moved"),
+    "a slope of 0": set_at("ensemble", "context", "slopes", CODE, to=0),
+    "a reference too few": lambda values: values["ensemble"]["context"]["reference"].pop(CODE),
+    "a reference of 2": set_at("ensemble", "context", "reference", CODE, to=2),
+    "no habits": set_at("ensemble", "context", "habits", to=[]),
+    "habits a table": set_at("ensemble", "context", "habits", to={}),
+    "habits of texts": set_at("ensemble", "context", "habits", to=["a"]),
+    "too many habits": set_at("ensemble", "context", "habits", to=lambda habits: habits * 99),
+    "a share of 2": set_at("ensemble", "context", "habits", 0, "share", to=2),
+    "a share null": set_at("ensemble", "context", "habits", 0, "share", to=None),
+    "written a list": set_at("ensemble", "context", "habits", 1, "written", to=[1.0] * 24),
+    "written NaN": set_at("ensemble", "context", "habits", 1, "written", CODE, to=float("nan")),
+    "alone an unknown code": set_at("ensemble", "context", "habits", 2, "only_alone", to="1"),
+    "alone a list": set_at("ensemble", "context", "habits", 2, "only_alone", to=[CODE]),
+}
+
+
+@pytest.mark.parametrize("change", CONTEXT_CHANGES)
+def test_a_changed_context_is_refused(change, tiny_model, tmp_path):
+    folder = with_context(tiny_model, tmp_path / "moved")
+    assert load_ensemble(folder, log=lambda line: None).context is not None
+    change_json(folder / "thresholds.json", CONTEXT_CHANGES[change])
+    refusal(folder, "thresholds.json")
 
 
 @pytest.mark.parametrize("kind", ["sealed", "unsealed"])

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import OWN_NAMES
+from made import with_context
 
 import team_code
 import twelvelead
@@ -19,9 +20,15 @@ from twelvelead.errors import UserError
 from twelvelead.evaluation.options import LabelSource
 from twelvelead.files import write_json
 from twelvelead.inference.classify import classified
-from twelvelead.inference.ensemble import labels_of, load_ensemble, member_labels, thresholds_of_mean
+from twelvelead.inference.ensemble import (
+    labels_of,
+    load_ensemble,
+    margins_to_thresholds,
+    member_labels,
+    thresholds_of_mean,
+)
 from twelvelead.inference.model_files import manifest_of, member_path, sealed
-from twelvelead.recalibration import model_folder
+from twelvelead.recalibration import learning, model_folder
 from twelvelead.recalibration.model_folder import write_recalibrated
 from twelvelead.recalibration.posterior import Habits, no_habits
 from twelvelead.recalibration.recalibrate import described, recalibrate
@@ -225,3 +232,16 @@ def test_labels_that_cannot_be_the_models_are_one_line(own_model, tiny_model, ho
         with pytest.raises(UserError, match=words) as error:
             recalibrate(model, hospital, tmp_path / "new", own=own, unlabelled=unlabelled, jobs=1)
         assert "\n" not in str(error.value) and not (tmp_path / "new").exists()
+
+
+def test_thresholds_that_move_with_the_recording_are_shifted_as_the_models_are(tiny_model, tmp_path):
+    source = with_context(tiny_model, tmp_path / "moved")
+    write_recalibrated(source, tmp_path / "new", habits_of(source), ABOUT, "")
+    before, after = load_ensemble(source), load_ensemble(tmp_path / "new")
+    scores = np.random.default_rng(0).random((2, 30, 24)).astype(np.float32)
+    shift = margins_to_thresholds(before, scores) - margins_to_thresholds(after, scores)
+    inside = (np.arange(24) > 0) & (before.thresholds > 0) & (before.thresholds < 1)
+    np.testing.assert_allclose(shift[:, inside], 0.3, atol=1e-6)
+    codes = [("426783006",), ("164889003",)] * 15
+    learned = learning.from_codes(before, scores, codes, seed=0)
+    assert np.isfinite(learned.habits.shift).all()

@@ -9,12 +9,15 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from made import with_context
 from report.conftest import CLASSES, parsed, write_row
 
 from twelvelead.cli import main
 from twelvelead.data.classes import SINUS_RHYTHM, WEIGHTS
 from twelvelead.errors import UserError
 from twelvelead.evaluation import metrics
+from twelvelead.inference.ensemble import thresholds_of_scores
+from twelvelead.inference.model_files import read_description
 from twelvelead.report.command import write_report
 from twelvelead.report.figures import Figure
 from twelvelead.report.inputs import read_inputs
@@ -160,6 +163,18 @@ def test_thresholds_are_those_of_the_model(case, tiny_model, tmp_path):
     assert len(values) == 24
     for code, threshold in zip(inputs.task.classes, inputs.thresholds):
         assert threshold == values[CLASSES.codes[CLASSES.index[code]]]
+
+
+@pytest.mark.slow
+def test_mistakes_show_the_thresholds_of_the_recording(case, tiny_model, tmp_path):
+    inputs = read_inputs(replace(case, model=with_context(tiny_model, tmp_path / "moved")))
+    described = read_description(tmp_path / "moved")
+    of_model = [CLASSES.index[code] for code in described.classes.codes]
+    places = [inputs.task.classes.index(CLASSES.codes[k]) for k in of_model]
+    line, scores = described.probabilities, inputs.systems[0][1][:, places]
+    expected = line(thresholds_of_scores(described, line.inverse(scores)))
+    np.testing.assert_allclose(inputs.moved[:, places], expected)
+    assert inputs.threshold(3, places[5]) == inputs.moved[3, places[5]] != inputs.thresholds[places[5]]
 
 
 # -- whatever files there are ----------------------------------------------------------------------

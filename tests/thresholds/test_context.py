@@ -59,8 +59,8 @@ def test_scores_of_0_and_1_have_thresholds_too():
 def test_its_values_in_a_file_give_the_same_context():
     of = context(0.6)
     values = json.loads(json.dumps(of.to_dict(CLASSES.codes)))
-    again = Context.from_dict(values, 0.6, CLASSES.codes, CLASSES.weights)
+    again = Context.from_dict(values, CLASSES.codes)
     np.testing.assert_array_equal(again.thresholds(SCORES, CUTS), of.thresholds(SCORES, CUTS))
     del values["habits"][0]["share"]
     with pytest.raises(KeyError):
-        Context.from_dict(values, 0.6, CLASSES.codes, CLASSES.weights)
+        Context.from_dict(values, CLASSES.codes)

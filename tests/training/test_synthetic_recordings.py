@@ -16,7 +16,7 @@ from twelvelead.cli import main
 from twelvelead.data.classes import WEIGHTS, classes_for, load_weights
 from twelvelead.data.folders import find_recordings
 from twelvelead.errors import UserError
-from twelvelead.inference.ensemble import load_ensemble
+from twelvelead.inference.ensemble import load_ensemble, thresholds_of_mean
 from twelvelead.recipes import Synthetic, get_recipe, recipe_from_dict, to_dict
 from twelvelead.synthetic import draw_recording
 from twelvelead.training.member_data import MemberData
@@ -148,6 +148,24 @@ def test_thresholds_from_drawn_labels_differ_and_the_card_says_so(hospital, tmp_
     annotated, drawn, again = given("annotated", 0), given("drawn", 5), given("again", 5)
     assert drawn == again and drawn["thresholds"] != annotated["thresholds"]
     assert drawn["recordings"] == annotated["recordings"] and drawn["slopes"] == annotated["slopes"]
+
+
+@pytest.mark.slow
+def test_thresholds_move_with_the_recording_where_there_are_convention_recordings(hospital, tmp_path):
+    def searched_with(name, **voting):
+        ensemble, card, _ = searched(hospital, tmp_path / name, **voting)
+        assert ("In each recording they are moved" in card) == ("context" in ensemble)
+        return ensemble
+
+    moved = searched_with("moved", context_part=0.75, convention_recordings=20)
+    fixed = searched_with("fixed", context_part=0.0, convention_recordings=20)
+    assert "context" not in fixed and moved["thresholds"] == fixed["thresholds"]
+    assert "context" not in searched_with("alone", context_part=0.75, convention_recordings=0)
+    loaded = load_ensemble(tmp_path / "moved")
+    np.testing.assert_allclose(loaded.context.reference, thresholds_of_mean(loaded), rtol=1e-6)
+    assert sum(each.share for each in loaded.context.habits) == pytest.approx(1)
+    # synthetic recordings of all classes take part in the map, so that no class has the same line as before
+    assert moved["context"]["slopes"] != moved["slopes"]
 
 
 @settings(deadline=None, max_examples=50)

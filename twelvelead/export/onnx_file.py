@@ -126,8 +126,8 @@ def metadata_of_file(ensemble: Ensemble) -> dict[str, str]:
         twelvelead: the version. codes, abbreviations, names: of the classes, lists. thresholds: of the probabilities, a
         list. member_thresholds: a list of one list for each member. slopes, intercepts: of the map from the members'
         mean to probabilities, lists; null if the mean is what is called probability. voting: "ensemble" or "members",
-        whose thresholds decide. context: what moves the thresholds of a recording, as thresholds.json has it, with its
-        part and the weights of the metric; null if nothing does. at_least_one: whether a recording without any class
+        whose thresholds decide. context: what moves the thresholds of a recording, see `Context.to_dict`; null if
+        nothing does. at_least_one: whether a recording without any class
         gets the one nearest to its threshold. leads, metadata: names of the signal's first twelve rows and of the
         values of the input `metadata`. preparation: how a recording becomes the input `signal`, the fields of
         recipe.Input.
@@ -145,9 +145,7 @@ def metadata_of_file(ensemble: Ensemble) -> dict[str, str]:
         slopes=None if line is None else line.slopes.tolist(),
         intercepts=None if line is None else line.intercepts.tolist(),
         voting=voting.thresholds,
-        context=None
-        if context is None
-        else dict(part=context.part, weights=context.weights.tolist(), **context.to_dict(classes.codes)),
+        context=None if context is None else context.to_dict(classes.codes),
         at_least_one=voting.at_least_one,
         leads=LEADS,
         metadata=METADATA_FIELDS[: ensemble.inputs[0].metadata_numbers],

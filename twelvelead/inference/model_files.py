@@ -390,7 +390,8 @@ def _decision(
             _numbers(path, "the share of habits", [each.get("share")], 1, most=1)
             if each.setdefault("only_alone", None) not in (None, *classes.codes):
                 damaged(path, "the habits name a code that is not in classes.json")
-        return Context.from_dict(part, recipe.voting.context_part, classes.codes, classes.weights)
+        elsewhere = dict(part=recipe.voting.context_part, weights=classes.weights)
+        return Context.from_dict({**part, **elsewhere}, classes.codes)
 
     if recipe.voting.calibrated:
         line = map_of("", ensemble)

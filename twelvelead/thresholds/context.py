@@ -77,7 +77,7 @@ class Context:
         return np.where((model_thresholds <= 0) | (model_thresholds >= 1), model_thresholds, moved)
 
     def to_dict(self, codes: Sequence[str]) -> dict[str, Any]:
-        """Its values for a JSON file but for the part and the weights; numbers of classes are by their codes."""
+        """Its values for a JSON file; numbers of classes are by their codes."""
 
         def by_code(values: np.ndarray) -> dict[str, float]:
             return dict(zip(codes, values.tolist()))
@@ -91,10 +91,11 @@ class Context:
             for each in self.habits
         ]
         line = dict(slopes=by_code(self.line.slopes), intercepts=by_code(self.line.intercepts))
-        return dict(**line, reference=by_code(self.reference), habits=habits)
+        weights = self.weights.tolist()
+        return dict(part=self.part, **line, reference=by_code(self.reference), habits=habits, weights=weights)
 
     @classmethod
-    def from_dict(cls, values: dict[str, Any], part: float, codes: Sequence[str], weights: np.ndarray) -> Context:
+    def from_dict(cls, values: dict[str, Any], codes: Sequence[str]) -> Context:
         """The context from the values that `to_dict` gave.
 
         Raises
@@ -115,4 +116,5 @@ class Context:
             for each in values["habits"]
         )
         line = LogisticMap(in_order(values["slopes"]), in_order(values["intercepts"]))
-        return cls(part, in_order(values["reference"]), line, habits, np.asarray(weights, dtype=np.float64))
+        weights = np.array(values["weights"], dtype=np.float64)
+        return cls(float(values["part"]), in_order(values["reference"]), line, habits, weights)

@@ -146,6 +146,11 @@ def model_card(facts: Facts) -> str:
     twice = ", counted once as labelled and once as others might have labelled it" if voting.other_habits else ""
     drawn = ", with labels drawn from their probabilities" if voting.label_draws else ""
     beside = f", and {conventions} synthetic ones of hospitals that write in other ways" if conventions else ""
+    moved = (
+        " In each recording they are moved by what else is likely in it (`thresholds/context.py`)."
+        if voting.context_part and voting.convention_recordings
+        else ""
+    )
     stages = ", ".join(f"{stage} {value:.3f}" for stage, value in facts.threshold_stages)
     if voting.thresholds == "members" and len(facts.parts) > 1:
         used = "each member; how many of them have to agree is in `thresholds.json`"
@@ -168,7 +173,7 @@ def model_card(facts: Facts) -> str:
         f"in `splits.json`. Source of the method: {recipe.source}.",
         f"Thresholds are of {used}. They were searched by the method `{voting.threshold_method}` with "
         f"{facts.threshold_recordings} recordings, each scored by members that had not trained on it{drawn}{twice}"
-        f"{beside} (metric after each stage: {stages}).",
+        f"{beside} (metric after each stage: {stages}).{moved}",
         "## What was measured",
         f"{BEGIN}\n{NOT_MEASURED}\n{END}",
         "## What it has not seen, and what it must not be used for",

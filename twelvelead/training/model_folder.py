@@ -282,7 +282,7 @@ class ModelFolder:
                 ensemble=dict(
                     **self._described(decision.thresholds, decision.recordings),
                     **self._described_map(decision.line),
-                    **({} if decision.context is None else dict(context=decision.context.to_dict(run.classes.codes))),
+                    **self._described_context(decision.context),
                 ),
                 members={
                     member: self._described(self.thresholds[member], len(self.validation[member])) for member in members
@@ -351,6 +351,16 @@ class ModelFolder:
         codes = self.run.classes.codes
         slopes, intercepts = (dict(zip(codes, values.tolist())) for values in (line.slopes, line.intercepts))
         return dict(slopes=slopes, intercepts=intercepts)
+
+    def _described_context(self, context: Context | None) -> dict[str, Any]:
+        """What moves the thresholds of a recording as thresholds.json has it; empty if nothing does.
+
+        The part is in recipe.json and the weights are in classes.json.
+        """
+        if context is None:
+            return {}
+        values = context.to_dict(self.run.classes.codes)
+        return dict(context={name: value for name, value in values.items() if name not in ("part", "weights")})
 
     def _manifest(self, complete: bool, files: dict[str, str]) -> dict[str, Any]:
         """Content of recipe.json, without which there is no model: it names the members, and the hash of each file."""
