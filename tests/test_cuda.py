@@ -119,6 +119,9 @@ def test_two_ranks_share_one_gpu(hospital, tmp_path):
 
 @pytest.mark.skipif(GPU == "cpu", reason="a CPU has no graphs")
 def test_batches_as_graphs_teach_what_they_teach_without(hospital, tmp_path, monkeypatch):
+    # Without further passes of the beats, since hundreds of steps on 32 recordings make rounding errors large.
+    recipe = dataclasses.replace(RECIPES["butt"], training=dataclasses.replace(RECIPES["butt"].training, beat_epochs=0))
+    monkeypatch.setitem(RECIPES, "butt", recipe)
     settings = dataclasses.replace(SETTINGS, members=1, epochs=6)
     real, recorded = BatchGraphs._record, []
 

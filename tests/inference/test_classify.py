@@ -51,7 +51,9 @@ def test_batch_single_2020_and_2021_calls_give_one_result(tiny_model, hospital, 
         lines = (tmp_path / f"{path.stem}.csv").read_text().splitlines()
         assert classes == lines[1].split(",") == list(OUTPUT_CODES) and len(classes) == 30
         assert labels.tolist() == [int(text) for text in lines[2].split(",")]
-        np.testing.assert_allclose(scores, [float(text) for text in lines[3].split(",")], atol=1e-5)
+        written = [float(text) for text in lines[3].split(",")]
+        # A GPU adds in another order for a batch than for one recording.
+        np.testing.assert_allclose(scores, written, atol=1e-3 if torch.cuda.is_available() else 1e-5)
         labels_2020, scores_2020, classes_2020 = run_12ECG_classifier(
             recording.astype(np.float64), header.splitlines(keepends=True), model_2020
         )

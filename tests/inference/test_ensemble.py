@@ -151,6 +151,7 @@ def test_out_of_bag_scores_come_from_members_that_did_not_train_on_the_recording
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(not torch.__version__.startswith("2.13."), reason="each version of torch imports it elsewhere")
 def test_loading_a_model_does_not_import_torchs_compiler(tiny_model):
     """It takes a second or two. Arithmetic on tensors that have a shape alone is enough to import it."""
     program = f"""

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from made import write_mat
 from matplotlib.image import imread
 
@@ -294,7 +295,8 @@ def test_an_explanation_marks_the_picture_and_is_part_of_the_json(tiny_model, he
     assert (plain[:height, :1200] != marked[:height, :1200]).any()
     _, out, _ = run(capsys, header, "--model", tiny_model, "--json", "--explain", "NSR")
     (entry,) = json.loads(out)
-    np.testing.assert_allclose(entry["explanation"]["log_odds_lost"], explanation.over_time, atol=1e-4)
+    lost = entry["explanation"]["log_odds_lost"]  # by the command, on a GPU where there is one
+    np.testing.assert_allclose(lost, explanation.over_time, atol=1e-3 if torch.cuda.is_available() else 1e-4)
 
 
 def test_of_a_long_recording_ten_seconds_are_explained(model):
