@@ -25,6 +25,7 @@ from dataclasses import dataclass
 import numpy as np
 
 SMALLEST_GAIN = 1e-9  # of the expected reward, for which a label is changed; rounding errors are smaller
+SUREST = 1 - 1e-12  # probabilities of labels go up to here, so that nothing is divided by 0
 AT_ONCE = 1024  # recordings; their tables take some 30 MB
 
 
@@ -139,7 +140,7 @@ class ExpectedMetric:
         """
         at_zero, slope = np.zeros(probabilities.shape), np.zeros(probabilities.shape)
         for habits in self._habits:
-            written = probabilities * habits.written
+            written = np.minimum(probabilities * habits.written, SUREST)
             if habits.only_alone is None:
                 first, rise = self._line(written, labels)
             else:
@@ -149,44 +150,44 @@ class ExpectedMetric:
         return at_zero, slope
 
     def _line(self, p: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """`_gains` where each class is written with the probability p, independently of the others."""
+        """`_gains` where each class is written with the probability p, independently of the others.
+
+        With c other outputs, Φ(t) = ∏ (1 − p_m + p_m t) over the classes m that are neither the class nor an output, E
+        what the class as an output earns from the other labels, and R what the other outputs earn from these, the gain
+        is ∫ Φ (t^c E − (1 − t) t^(c − 1) R) dt if the class is not written, and ∫ Φ t^c (E + its own reward) dt if it
+        is.
+        """
         t, weights = self._nodes[:, None], self._weights
         is_output = labels[:, None, :]
         # Arrays (recordings, nodes, classes). A written class that is no output makes the union larger by one.
         factor = np.where(is_output, 1.0, 1 - p[:, None, :] * (1 - t))
         written = p[:, None, :] * np.where(is_output, 1.0, t / factor)
-        of_others = factor.prod(axis=2, keepdims=True) / np.where(is_output, 1.0, factor)  # the class itself left out
-        credit = labels @ weights.T  # of each class, if it is written, with all outputs; recordings, classes
-        earned = written @ weights - written * weights.diagonal()  # of the class as an output, with the other classes
-        credits = (written * credit[:, None, :]).sum(axis=2, keepdims=True) - written * credit[:, None, :]
-        credits -= np.where(is_output, earned, 0.0)  # of the other classes with the other outputs
-        count = (labels.sum(axis=1, keepdims=True) - labels)[:, None, :]  # other outputs
-        power = of_others * t ** np.maximum(count - 1, 0) * self._node_weights[:, None]
+        phi = factor.prod(axis=2, keepdims=True) / factor
+        from_label = labels @ weights.T  # what all outputs earn from each class, if it is written; recordings, classes
+        earned = written @ weights - written * weights.diagonal()
+        of_others = written * from_label[:, None, :]
+        of_others = of_others.sum(axis=2, keepdims=True) - of_others - np.where(is_output, earned, 0.0)
+        count = (labels.sum(axis=1, keepdims=True) - labels)[:, None, :]
+        power = phi * t ** np.maximum(count - 1, 0) * self._node_weights[:, None]  # of_others is 0 where count is
         with_class = power * np.where(count, t, 1.0)
-        at_zero = (with_class * earned - power * (1 - t) * credits).sum(axis=1)
+        at_zero = (with_class * earned - power * (1 - t) * of_others).sum(axis=1)
         at_one = (with_class * (earned + weights.diagonal())).sum(axis=1)
         return at_zero, at_one - at_zero
 
     def _line_alone(self, p: np.ndarray, labels: np.ndarray, alone: int) -> tuple[np.ndarray, np.ndarray]:
         """`_gains` where the class `alone` is written, if it is found, only where no other class is."""
-        own = p[:, [alone]]
-        others = p.copy()
-        others[:, alone] = 0.0
+        is_alone = np.arange(len(self._weights)) == alone
+        others = np.where(is_alone, 0.0, p)
         at_zero, slope = self._line(others, labels)
-        slope[:, alone] = 0.0  # beside another class it is not written
-        # The rest of the expectation: this class is all that is written.
-        is_absent = 1 - others  # of each other class
-        nothing_else = is_absent.prod(axis=1, keepdims=True) / np.where(is_absent > 0, is_absent, 1.0)
-        credit = labels @ self._weights[alone]  # recordings
-        credit = credit[:, None] - np.where(labels, self._weights[alone], 0.0)  # with the other outputs
-        union = labels.sum(axis=1, keepdims=True) - labels + ~labels[:, [alone]]
-        union[:, alone] = labels.sum(axis=1) - labels[:, alone] + 1
-        is_new = np.ones(labels.shape)
-        is_new[:, alone] = 0.0
-        gain = (credit + self._weights[alone]) / (union + is_new) - credit / union
-        alone_at_zero = own * nothing_else * gain
-        slope -= alone_at_zero
-        at_zero += alone_at_zero
-        at_zero[:, alone] -= alone_at_zero[:, alone]
-        slope[:, alone] = (nothing_else * gain)[:, alone]
-        return at_zero, slope
+        # To this comes the case that the class is all that is written: the reward is then that of the outputs with it.
+        nothing_else = (1 - others).prod(axis=1, keepdims=True) / (1 - others)
+        reward = self._weights[alone]
+        of_others = (labels @ reward)[:, None] - labels * reward
+        count, has_alone = labels.sum(axis=1, keepdims=True) - labels, labels[:, [alone]] & ~is_alone
+        without, with_class = (
+            of_others / (count + ~has_alone),
+            (of_others + reward) / (count + 1 + ~(has_alone | is_alone)),
+        )
+        gain = nothing_else * (with_class - without)
+        of_found = p[:, [alone]] * gain
+        return np.where(is_alone, at_zero, at_zero + of_found), np.where(is_alone, gain, slope - of_found)
