@@ -370,8 +370,9 @@ BUTT = Recipe(
 
 # Members of four architectures in one model, which share out the recordings and find their thresholds as the default's
 # members do. Another composition is another value: `join(name, summary, source, voting, (recipe, members), …)`. With
-# `thresholds="members"` in its voting, k of n labels decide instead of the mean score. These are the four that differ
-# most from each other. With little time no composition was clearly better than members of BUTT alone (docs/results.md).
+# `thresholds="members"`, `calibrated=False` and `context_part=0.0` in its voting, k of n labels decide instead of the
+# mean score. These are the four that differ most from each other. With little time no composition was clearly better
+# than members of BUTT alone (docs/results.md).
 VOTE = join(
     "vote",
     "a vote across systems: members of butt, isibrno-2021, s4 and se-resnet, joined by their mean score",

@@ -45,6 +45,7 @@ def composed(thresholds: str):
         train_fraction=0.6,
         thresholds=thresholds,
         calibrated=thresholds == "ensemble",
+        context_part=0.75 if thresholds == "ensemble" else 0.0,
         threshold_method="common",
         threshold_options={},
         at_least_one=False,
