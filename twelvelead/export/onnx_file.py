@@ -127,13 +127,12 @@ def metadata_of_file(ensemble: Ensemble) -> dict[str, str]:
         list. member_thresholds: a list of one list for each member. slopes, intercepts: of the map from the members'
         mean to probabilities, lists; null if the mean is what is called probability. voting: "ensemble" or "members",
         whose thresholds decide. context: what moves the thresholds of a recording, see `Context.to_dict`; null if
-        nothing does. at_least_one: whether a recording without any class
-        gets the one nearest to its threshold. leads, metadata: names of the signal's first twelve rows and of the
-        values of the input `metadata`. preparation: how a recording becomes the input `signal`, the fields of
-        recipe.Input.
+        nothing does. at_least_one: whether a recording without any class gets the one nearest to its threshold. leads,
+        metadata: names of the signal's first twelve rows and of the values of the input `metadata`. preparation: how a
+        recording becomes the input `signal`, the fields of recipe.Input.
     """
-    classes, voting, line = ensemble.classes, ensemble.recipe.voting, ensemble.probabilities
-    context = ensemble.context
+    classes, voting = ensemble.classes, ensemble.recipe.voting
+    line, context = ensemble.probabilities, ensemble.context
     values: dict[str, Any] = dict(
         twelvelead=__version__,
         recipe=ensemble.recipe.name,

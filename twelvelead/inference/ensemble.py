@@ -198,9 +198,10 @@ def margins_to_thresholds(ensemble: Ensemble, scores: np.ndarray) -> np.ndarray:
 
 
 def thresholds_of_recordings(ensemble: Ensemble, scores: np.ndarray) -> np.ndarray:
-    """The thresholds of what the model reports of each recording, float64 (recordings, classes), from member scores.
+    """What the model's reported scores are compared with, float64 (recordings, classes), from member scores.
 
-    For a model whose members do not vote, see `joined_scores`. Without a context all recordings have the same ones.
+    Only for a model whose members do not vote. The reported scores are those of `joined_scores`. Without a context all
+    recordings have the same thresholds.
     """
     mean = scores.mean(axis=0)
     if ensemble.context is None:
@@ -209,7 +210,7 @@ def thresholds_of_recordings(ensemble: Ensemble, scores: np.ndarray) -> np.ndarr
 
 
 def thresholds_of_scores(model: Ensemble | Description, mean: np.ndarray) -> np.ndarray:
-    """The thresholds of the members' mean score of each recording, float64 of its shape, (recordings, classes)."""
+    """What the members' mean score (recordings, classes) is compared with, float64 of the same shape."""
     thresholds = thresholds_of_mean(model)
     if model.context is None:
         return np.broadcast_to(thresholds, mean.shape)

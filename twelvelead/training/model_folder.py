@@ -217,9 +217,10 @@ class ModelFolder:
     def _context(
         self, rows: np.ndarray, scores: np.ndarray, of_conventions: np.ndarray, thresholds: Thresholds
     ) -> Context | None:
-        """By what the thresholds of a recording are moved; None without convention recordings, or by the recipe.
+        """What moves the thresholds of a recording; None if the recipe moves none.
 
-        Real recordings alone are too few to say how likely each class is at other hospitals.
+        It is also None without convention recordings, since real ones alone do not say how likely a class is at other
+        hospitals, and for classes that are not scored by the Challenge metric of 2020 and 2021.
         """
         voting, classes, conventions = self.run.recipe.voting, self.run.classes, self.first.convention_rows
         if not voting.context_part or classes.year != "2020" or not len(conventions):

@@ -25,8 +25,9 @@ def for_own_labels(recipe: AnyRecipe, own: OwnLabels, log: Callable[[str], None]
     - Nothing is read into the labels: which sources annotate which classes, whether a rhythm is stated, and what the
       heart rate is called. What is unknown is said by empty cells.
     - A recording may get no label. The recipe's reason to give one to each is that the Challenge metric only gains.
-    - Thresholds are those that are best by the metric. They are not moved towards a common one, which the default
-      recipe does for hospitals with other habits than those that it learns from.
+    - Thresholds are those that are best by the metric, the same for every recording. They are moved neither towards a
+      common one, which the default recipe does for hospitals with other habits than those that it learns from, nor by
+      the expected Challenge metric.
     - Synthetic recordings show the Challenge's diagnoses alone. They are used if every class is one of these, and then
       only to learn from and not to search thresholds on.
 
